@@ -1,0 +1,3 @@
+//! Expands and validates the shaders.
+
+fn main() {}

@@ -1,0 +1,6 @@
+//! Tunesmith: fine-tune a language model in a browser tab, or headless through wgpu.
+#![deny(missing_docs)]
+
+pub mod error;
+
+pub use error::{Error, Result};

@@ -1,0 +1,1 @@
+//! Test support: the f64 reference, `check_op` and the golden fixtures.

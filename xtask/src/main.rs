@@ -1,0 +1,3 @@
+//! Every chore has one name: start, test.
+
+fn main() {}
