@@ -50,7 +50,11 @@ try {
 } catch (error) {
   failures.push(error.message);
 } finally {
-  await page.screenshot({ path: join(folder, 'page.png'), fullPage: true }).catch((error) => failures.push(`no screenshot: ${error.message}`));
+  const picture = { path: join(folder, 'page.png'), fullPage: true };
+  await page
+    .evaluate(() => window.scrollTo(0, 0))
+    .then(() => page.screenshot(picture))
+    .catch((error) => failures.push(`no screenshot: ${error.message}`));
   await browser.close();
 }
 

@@ -60,12 +60,13 @@ const unfold = (locator) =>
 /** Trains to the end; resolves to the losses. `onStep` hears of each step as it comes. */
 export async function train(page, onStep = () => {}) {
   const before = (await events(page, 'step')).length;
+  const runs = (await events(page, 'done')).length;
   await by(page, 'train').click();
   const steps = [];
   for (;;) {
     const news = await until(page, `step ${steps.length + 1}`, STEP_LIMIT, async () => {
       const all = (await events(page, 'step')).slice(before);
-      const done = (await events(page, 'done')).length > 0;
+      const done = (await events(page, 'done')).length > runs;
       return all.length > steps.length || done ? { all, done } : null;
     });
     for (const step of news.all.slice(steps.length)) {
@@ -74,6 +75,25 @@ export async function train(page, onStep = () => {}) {
     }
     if (news.done) return steps.map(({ loss }) => loss);
   }
+}
+
+/** Starts a run, pauses it after a step, sees it stand still, goes on and stops it; resolves to the `done` event. */
+export async function trainUntilStopped(page) {
+  const count = async (kind) => (await events(page, kind)).length;
+  const [steps, runs] = [await count('step'), await count('done')];
+  await by(page, 'train').click();
+  await until(page, 'a step', STEP_LIMIT, async () => (await count('step')) > steps);
+  await by(page, 'pause').click();
+  await until(page, 'the pause', STEP_LIMIT, () => by(page, 'resume').isVisible());
+  const paused = await count('step');
+  await page.waitForTimeout(3000);
+  const still = await count('step');
+  if (still !== paused) throw new Error(`${still - paused} steps came during the pause`);
+  await by(page, 'resume').click();
+  await until(page, 'a step after the pause', STEP_LIMIT, async () => (await count('step')) > paused);
+  await by(page, 'stop').click();
+  await until(page, 'the end', STEP_LIMIT, async () => (await count('done')) > runs);
+  return (await events(page, 'done')).at(-1);
 }
 
 /** Asks the base and the tuned model; resolves to both answers once they are whole. */

@@ -6,9 +6,9 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { checkLora } from './adapter.mjs';
+import { checkLora, readAdapter } from './adapter.mjs';
 import { launch, open } from './browser.mjs';
-import { ask, choose, downloadAdapter, events, loadDefaultModel, takeStarter, train } from './flow.mjs';
+import { ask, choose, downloadAdapter, events, loadDefaultModel, takeStarter, train, trainUntilStopped } from './flow.mjs';
 
 const url = process.env.TUNESMITH_URL;
 const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
@@ -88,7 +88,8 @@ describe('the page as it opens', () => {
       await page.getByTestId('paste-jsonl-add').click();
       const errors = page.getByTestId('import-errors');
       await errors.waitFor();
-      assert.deepEqual(await errors.locator('li strong').allInnerTexts(), ['Line 2:', 'Line 3:']);
+      const lines = await errors.locator('li strong').allInnerTexts();
+      assert.deepEqual(lines.map((line) => line.trim()), ['Line 2:', 'Line 3:']);
       assert.equal(await page.getByTestId('examples-table').locator('[data-row]').count(), 1);
     }));
 
@@ -166,6 +167,16 @@ describe('a run from end to end', () => {
     assert.equal(config.r, 4);
     assert.ok(pairs > 0);
     assert.match(readme, /peft/i);
+  });
+
+  it('pauses, goes on and stops a run of prompt tuning, and keeps what it learned', async () => {
+    const { page } = opened;
+    await choose(page, 'prompt', { max_steps: 200, learning_rate: 0.01, num_virtual_tokens: 4 });
+    const { steps } = await trainUntilStopped(page);
+    assert.ok(steps < 200, 'the run was not stopped');
+    const { config, tensors } = readAdapter(await downloadAdapter(page, join(folder, 'prompt.zip')));
+    assert.equal(config.peft_type, 'PROMPT_TUNING');
+    assert.deepEqual(Object.values(tensors).map(({ shape }) => shape), [[4, 576]]);
   });
 
   it('had no problem on the way', () => assert.deepEqual(opened.problems, []));
