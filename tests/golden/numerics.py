@@ -130,7 +130,7 @@ def everything(model, inputs: dict, out: Path, long: bool = False, whole: tuple[
     write_gradients(
         out, "lora_gradients", with_lora(models.LORA_B, lambda p: gradients(p, inputs["step"])), "lora" in whole
     )
-    for name, decay in [("lora_curve", 0.0), ("lora_decay_curve", 0.01)]:
+    for name, decay in [("lora_curve", 0.0), ("lora_decay_curve", 1.0)]:
         write_curve(out, name, with_lora(0.0, lambda p: curve(p, examples, 20, lr, decay)))
     if long:
         run = lambda p: curve(p, examples, 100, lr, 0.0, cosine, 2)  # noqa: E731

@@ -122,8 +122,9 @@ PROMPTS = [
     "What is the capital of France?",
     "Write a short poem about the sea.",
     "Explain why the sky is blue to a child.",
-    "List three uses for a paperclip.",
     "How do I reverse a list in Python?",
+    "Tell me about the planet Jupiter.",
+    "Explain how bread is made, step by step.",
 ]
 
 
