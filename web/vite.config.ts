@@ -12,8 +12,8 @@ function offlineShell(): Plugin {
     name: 'offline-shell',
     apply: 'build',
     generateBundle(_, bundle) {
-      const wanted = (file: string) => /\.(js|css|wasm)$/.test(file) || /-latin-(wdth|wght)-normal.*\.woff2$/.test(file);
-      const files = ['./', ...Object.keys(bundle).filter(wanted).sort()];
+      const wanted = (file: string) => /\.(js|css|wasm|woff2)$/.test(file);
+      const files = ['./', 'icon.svg', 'manifest.webmanifest', ...Object.keys(bundle).filter(wanted).sort()];
       const version = createHash('sha256').update(JSON.stringify(files)).digest('hex').slice(0, 12);
       const source = readFileSync(here('./src/sw.js'), 'utf8')
         .replace('__FILES__', JSON.stringify(files))

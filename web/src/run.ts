@@ -43,7 +43,8 @@ export const noRun: Run = {
   clock: [],
 };
 
-const SMOOTHING = 0.85;
+/** Little enough to follow a run of twenty steps. */
+const SMOOTHING = 0.7;
 const CLOCK = 24;
 
 /** The run after some more events. `active`: milliseconds spent in steps so far. */

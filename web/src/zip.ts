@@ -19,5 +19,7 @@ export function baseOf(files: readonly NamedFile[], otherwise: string): string {
 export const loadsWith = (base: string): string => `from transformers import AutoModelForCausalLM
 from peft import PeftModel
 
-base = AutoModelForCausalLM.from_pretrained(${JSON.stringify(base)})
-model = PeftModel.from_pretrained(base, "tunesmith-adapter")`;
+base = AutoModelForCausalLM.from_pretrained(
+    ${JSON.stringify(base)})
+model = PeftModel.from_pretrained(
+    base, "tunesmith-adapter")`;

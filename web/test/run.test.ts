@@ -80,7 +80,7 @@ describe('smoothing', () => {
   });
 
   it('weighs the second value as an unbiased average does', () => {
-    expect(series([1, 2])[1]!.smooth).toBeCloseTo((0.85 * 1 + 2) / 1.85, 12);
+    expect(series([1, 2])[1]!.smooth).toBeCloseTo((0.7 * 1 + 2) / 1.7, 12);
   });
 });
 

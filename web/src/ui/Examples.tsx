@@ -66,7 +66,7 @@ function Toolbar() {
             </Button>
           </>
         )}
-        <FileButton label="Open JSONL" accept=".jsonl,.ndjson,.json,.txt" testid="import-file" disabled={device.value.state !== 'ready'} onFile={(file) => void importFile(file)} />
+        <FileButton label="Open JSONL" accept=".jsonl,.ndjson,.json,.txt" testid="import-file" disabled={device.value.state === 'blocked'} onFile={(file) => void importFile(file)} />
         <Button icon="add" data-testid="add-example" onClick={() => focusRow(addRow())}>
           Add
         </Button>
@@ -125,7 +125,7 @@ function Paste() {
         value={pasted.value}
         onInput={(event) => (pasted.value = event.currentTarget.value)}
       />
-      <Button data-testid="paste-jsonl-add" disabled={!pasted.value.trim() || device.value.state !== 'ready'} onClick={() => void bring()}>
+      <Button data-testid="paste-jsonl-add" disabled={!pasted.value.trim() || device.value.state === 'blocked'} onClick={() => void bring()}>
         Add these
       </Button>
       <p class="hint">

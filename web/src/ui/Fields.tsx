@@ -40,6 +40,7 @@ export function Advanced() {
   );
 }
 
+/** `help`: whether the field's help stands below it for all to see, or only for screen readers and on hover. */
 function FieldInput({ field, help = false }: { field: Field; help?: boolean }) {
   const { method, changed } = settings.value;
   const typed = changed[method]?.[field.name];
@@ -51,19 +52,19 @@ function FieldInput({ field, help = false }: { field: Field; help?: boolean }) {
     id,
     'data-testid': id,
     disabled: busy.value,
-    'aria-describedby': error || help ? note : undefined,
+    'aria-describedby': error || field.help ? note : undefined,
     'aria-invalid': error ? true : undefined,
   };
   return (
     <div class={`field ${field.type}`} title={help ? undefined : field.help}>
-      <label for={id}>
-        {field.label}
+      <div class="field-head">
+        <label for={id}>{field.label}</label>
         {typed !== undefined && (
           <button type="button" class="reset" disabled={busy.value} aria-label={`Reset ${field.label} to ${shown(defaultOf(field, method))}`} onClick={() => resetField(field.name)}>
             reset
           </button>
         )}
-      </label>
+      </div>
       {field.type === 'bool' ? (
         <input {...common} type="checkbox" checked={value === true || value === 'true'} onChange={(event) => setField(field.name, event.currentTarget.checked)} />
       ) : field.type === 'choice' ? (
@@ -85,8 +86,8 @@ function FieldInput({ field, help = false }: { field: Field; help?: boolean }) {
           onInput={(event) => setField(field.name, event.currentTarget.value)}
         />
       )}
-      {(error || (help && field.help)) && (
-        <small id={note} class={error ? 'bad-note' : 'hint'}>
+      {(error || field.help) && (
+        <small id={note} class={error ? 'bad-note' : help ? 'hint' : 'visually-hidden'}>
           {error ?? field.help}
         </small>
       )}

@@ -1,5 +1,5 @@
 import { count, plural } from '../format';
-import { device, filled, model, run, tuned } from '../store';
+import { answers, device, filled, model, run } from '../store';
 import { setTheme, theme, type Theme } from '../theme';
 import { Icon, Logo } from './bits';
 import { Privacy } from './Privacy';
@@ -26,10 +26,10 @@ function Steps() {
   const { state, points, total } = run.value;
   const step = points.at(-1)?.step ?? 0;
   const steps = [
-    { id: 'model', name: 'Model', note: model.value.state === 'ready' ? 'loaded' : model.value.state === 'loading' ? 'loading' : '', done: model.value.state === 'ready' },
+    { id: 'model', name: 'Model', note: model.value.state === 'loading' ? 'loading' : '', done: model.value.state === 'ready' },
     { id: 'examples', name: 'Examples', note: filled.value.length ? count(filled.value.length) : '', done: filled.value.length > 0 },
-    { id: 'train', name: 'Train', note: state === 'idle' ? '' : state === 'done' ? 'done' : total ? `${step}/${total}` : count(step), done: state === 'done' },
-    { id: 'try', name: 'Try', note: tuned.value && state === 'done' ? 'ready' : '', done: false },
+    { id: 'train', name: 'Train', note: state === 'idle' || state === 'done' ? '' : total ? `${step}/${total}` : count(step), done: state === 'done' },
+    { id: 'try', name: 'Try', note: '', done: answers.value.tuned.state === 'done' },
   ];
   return (
     <nav class="steps" aria-label="Steps">

@@ -24,7 +24,7 @@ export function Privacy() {
         <Icon name="shield" />
         <span>
           <span class="visually-hidden">Privacy: </span>
-          {bytes(sent)} sent<span class="wide">, {plural(elsewhere, 'request')} elsewhere</span>
+          {bytes(sent)} sent<span class="wide">, {plural(elsewhere, 'request')} out</span>
         </span>
       </button>
       <div id="privacy-panel" class="panel" popover="auto" role="dialog" aria-label="Privacy">

@@ -1,7 +1,7 @@
 import { numberOf, pause, resume, setMethod, stop, train } from '../actions/train';
 import { count, plural } from '../format';
 import type { RunState } from '../protocol';
-import { busy, dataset, defaults, form, rowErrors, run, settings, whyNotTrain } from '../store';
+import { busy, dataset, defaults, rowErrors, run, settings, whyNotTrain } from '../store';
 import { summary } from '../examples';
 import { Button, Step } from './bits';
 import { Advanced, MainFields } from './Fields';
@@ -40,10 +40,9 @@ function MethodSelect() {
 
 function MethodHelp() {
   const method = defaults.value?.methods.find(({ id }) => id === settings.value.method);
-  const errors = Object.values(form.value?.errors ?? {});
   return (
     <p class="hint" id="method-help">
-      {errors[0] ?? method?.help}
+      {method?.help}
     </p>
   );
 }

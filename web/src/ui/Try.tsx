@@ -63,7 +63,7 @@ function Ask() {
         )}
       </div>
       <div class="fields ask-settings">
-        <NumberField id="max-new-tokens" label="Longest answer (tokens)" value={maxNewTokens} min={1} max={2048} step={1} onChange={(n) => change({ maxNewTokens: n })} />
+        <NumberField id="max-new-tokens" label="Max tokens" value={maxNewTokens} min={1} max={2048} step={1} onChange={(n) => change({ maxNewTokens: n })} />
         <NumberField id="temperature" label="Temperature" value={temperature} min={0} max={2} step={0.1} onChange={(n) => change({ temperature: n })} />
         <NumberField id="seed" label="Seed" value={seed} min={0} max={2 ** 31} step={1} onChange={(n) => change({ seed: n })} />
         <p class="hint">

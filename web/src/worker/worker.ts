@@ -32,10 +32,19 @@ const lock: TrainingLock = () =>
       .catch(failed);
   });
 
-/** The session, or the reason why there is none. */
-function need(): Session {
+let opening: Promise<unknown> = Promise.resolve();
+
+/** The session, once it has been started, or the reason why there is none. */
+async function need(): Promise<Session> {
+  await opening.catch(() => undefined);
   if (session) return session;
   throw { code: 'no-session', message: 'The engine has not started.', help: 'See the note at the top of the page.' } satisfies Problem;
+}
+
+/** Runs a job on the session when nothing else does. */
+async function withSession<T>(job: (session: Session) => T | Promise<T>): Promise<T> {
+  const session = await need();
+  return engine.run(() => job(session));
 }
 
 /** At most four a second, and the last one always. */
@@ -54,20 +63,15 @@ function progress(phase: 'check' | 'download' | 'load') {
 }
 
 async function load(name: string, blob: Blob, where: Loaded['where'], note: Problem | null): Promise<Loaded> {
-  const info = await engine.run(() => need().load(name, blob, progress('load')));
+  const info = await withSession((session) => session.load(name, blob, progress('load')));
   return { info, where, note };
 }
 
 const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) => Requests[N]['result'] | Promise<Requests[N]['result']> } = {
-  async open() {
-    // A browser without WebGPU and a browser that finds no adapter need different advice.
-    if (!('gpu' in navigator)) throw { code: 'no-webgpu', message: 'navigator.gpu does not exist.', help: '' };
-    const gpu = navigator.gpu as { requestAdapter(): Promise<object | null> };
-    if (!(await gpu.requestAdapter())) throw { code: 'no-adapter', message: 'requestAdapter() found nothing.', help: '' };
-    await init();
-    session = await Session.create();
-    training = new Training(session, engine, lock, post);
-    return { defaults: defaults(), device: session.device() };
+  open() {
+    const started = start();
+    opening = started;
+    return started;
   },
 
   async manifest() {
@@ -81,7 +85,7 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
   },
 
   async loadDefault({ manifest }) {
-    need();
+    await need();
     loading = new AbortController();
     const phases = { check: progress('check'), download: progress('download'), load: progress('load') };
     const { blob, kept, note } = await fetchModel({
@@ -106,15 +110,15 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
     if (files) await forgetModel(files, file);
   },
 
-  import: ({ name, text }) => engine.run(() => need().import(name, text)),
+  import: ({ name, text }) => withSession((session) => session.import(name, text)),
 
-  preview: ({ example, config }) => engine.run(() => need().preview(example, config)),
+  preview: ({ example, config }) => withSession((session) => session.preview(example, config)),
 
-  check: ({ examples, config }) => engine.run(() => examples.map((example) => report(example, config))),
+  check: ({ examples, config }) => withSession((session) => examples.map((example) => report(session, example, config))),
 
-  start: ({ config, examples, evalExamples }) => {
-    need();
-    return training!.start(config, examples, evalExamples);
+  async start({ config, examples, evalExamples }) {
+    await need();
+    await training?.start(config, examples, evalExamples);
   },
   pause: () => training?.pause(),
   resume: () => training?.resume(),
@@ -122,8 +126,8 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
 
   generate({ messages, options }, id) {
     const mine = (answering = { stop: false });
-    return engine.run(() =>
-      need().generate(messages, options, (piece) => {
+    return withSession((session) =>
+      session.generate(messages, options, (piece) => {
         post({ notice: 'text', request: id, piece });
         return !mine.stop;
       }),
@@ -133,7 +137,7 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
     answering.stop = true;
   },
 
-  exportPeft: () => engine.run(() => need().exportPeft()),
+  exportPeft: () => withSession((session) => session.exportPeft()),
 
   async forget() {
     training?.stop();
@@ -142,12 +146,27 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
   },
 };
 
-function report(example: Example, config: RunConfig): RowReport {
+/** Starts the engine, and tells apart why it cannot be. */
+async function start(): Promise<Requests['open']['result']> {
+  // A browser without WebGPU and a browser that finds no adapter need different advice.
+  if (!('gpu' in navigator)) throw { code: 'no-webgpu', message: 'navigator.gpu does not exist.', help: '' };
+  const gpu = navigator.gpu as { requestAdapter(): Promise<object | null> };
+  if (!(await gpu.requestAdapter())) throw { code: 'no-adapter', message: 'requestAdapter() found nothing.', help: '' };
+  await init();
+  session = await Session.create();
+  training = new Training(session, engine, lock, post);
+  return { defaults: defaults(), device: session.device() };
+}
+
+function report(session: Session, example: Example, config: RunConfig): RowReport {
   try {
-    const { total, targets, truncated } = need().preview(example, config);
+    const { total, targets, truncated } = session.preview(example, config);
     return { tokens: total, targets, truncated, problem: null };
   } catch (thrown) {
-    return { tokens: 0, targets: 0, truncated: false, problem: toProblem(thrown) };
+    const problem = toProblem(thrown);
+    // A broken engine is no fault of the row.
+    if (problem.code === 'crashed') throw thrown;
+    return { tokens: 0, targets: 0, truncated: false, problem };
   }
 }
 
