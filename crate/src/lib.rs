@@ -2,5 +2,6 @@
 #![deny(missing_docs)]
 
 pub mod error;
+pub mod gpu;
 
 pub use error::{Error, Result};
