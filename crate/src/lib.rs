@@ -3,5 +3,6 @@
 
 pub mod error;
 pub mod format;
+pub mod text;
 
 pub use error::{Error, Result};

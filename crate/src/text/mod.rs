@@ -1,0 +1,4 @@
+//! Text to token ids and back, and conversations to text.
+
+mod byte_level;
+pub mod tokenizer;
