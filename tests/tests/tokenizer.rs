@@ -83,7 +83,7 @@ fn small(pre: &str) -> GgufWriter {
     });
     let mut tokens: Vec<String> = bytes.map(String::from).collect();
     let mut types = vec![1; tokens.len()];
-    let merges = ["1 2", "12 3", "e Ì", "eÌ ģ", "Ã ©", "Ġ 1", "' T", "a b"];
+    let merges = ["1 2", "12 3", "Ã ©", "Ġ 1", "' T", "a b"];
     tokens.extend(merges.iter().map(|merge| merge.replacen(' ', "", 1)));
     types.resize(tokens.len(), 1);
     tokens.extend(["<|end|>".into(), "[tool]".into()]);
@@ -118,7 +118,7 @@ fn each_pre_tokenizer_splits_its_own_way() {
     }
     // Only qwen2 composes characters first, and only the newer expressions take 'T as they take 't.
     assert_eq!(pieces("qwen2", "e\u{301}"), ["é"]);
-    assert_eq!(pieces("llama-bpe", "e\u{301}"), ["e\u{301}"]);
+    assert_eq!(pieces("llama-bpe", "e\u{301}").len(), 3);
     assert_eq!(pieces("llama-bpe", "b'Tab"), ["b", "'T", "ab"]);
     assert_eq!(pieces("gpt2", "b'Tab"), ["b", "'", "T", "ab"]);
 }
@@ -146,9 +146,9 @@ fn damaged_vocabularies_are_refused() {
     let texts = |list: &[&str]| Value::Array(Array::String(list.iter().map(|t| t.to_string()).collect()));
     refused("tokenizer.ggml.model", Value::String("llama".into()), "\"llama\"");
     refused("tokenizer.ggml.pre", Value::String("tekken".into()), "\"tekken\"");
-    refused("tokenizer.ggml.tokens", texts(&["a"]), "1 tokens and 266 token types");
+    refused("tokenizer.ggml.tokens", texts(&["a"]), "1 tokens and 264 token types");
     refused("tokenizer.ggml.tokens", Value::U32(1), "tokenizer.ggml.tokens");
     refused("tokenizer.ggml.merges", texts(&["日 本"]), "日");
     refused("tokenizer.ggml.merges", texts(&["ab"]), "\"ab\"");
-    refused("tokenizer.ggml.eos_token_id", Value::U32(266), "tokenizer.ggml.eos_token_id");
+    refused("tokenizer.ggml.eos_token_id", Value::U32(264), "tokenizer.ggml.eos_token_id");
 }
