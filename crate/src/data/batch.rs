@@ -1,0 +1,284 @@
+//! Examples laid one after another in the `[T]` rows that a step works on.
+
+use super::render::Rendered;
+
+/// The label of a row that predicts nothing.
+pub const NO_LABEL: u32 = u32::MAX;
+
+/// T is a multiple of this, so that few lengths occur and few plans are built.
+pub const ROUND: usize = 16;
+
+/// How examples are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Fill `[T]` with as many examples as fit, rather than with a fixed number.
+    pub packing: bool,
+    /// Examples in a batch; with packing, `[T]` holds this many of `max_length`.
+    pub per_device_train_batch_size: usize,
+    /// Most tokens in one example, virtual ones not counted.
+    pub max_length: usize,
+    /// Virtual tokens before each example: ids `vocab_size..vocab_size + virtual_tokens`.
+    pub virtual_tokens: usize,
+    /// Ids from here on are virtual.
+    pub vocab_size: usize,
+}
+
+/// One forward and backward pass: T tokens in segments, each of which attends only to itself.
+/// Every vector has length T. The rows left over at the end are padding: segments of their own of
+/// length 1, with id 0, position 0 and no label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// T, the token budget.
+    pub t: usize,
+    /// Token ids; from `vocab_size` on, virtual ones.
+    pub ids: Vec<u32>,
+    /// Place in the segment, from 0, virtual tokens included.
+    pub positions: Vec<u32>,
+    /// Row at which the token's segment starts.
+    pub segment_start: Vec<u32>,
+    /// Row past the end of the token's segment.
+    pub segment_end: Vec<u32>,
+    /// The id that the row must predict: that of the next row. [`NO_LABEL`] where there is none.
+    pub labels: Vec<u32>,
+    /// Rows that are not padding.
+    pub tokens: usize,
+    /// Rows with a label.
+    pub target_tokens: usize,
+    /// Which examples the segments are, in order.
+    pub examples: Vec<usize>,
+}
+
+/// Rendered examples, and how they are laid out.
+pub struct Dataset {
+    examples: Vec<Rendered>,
+    layout: Layout,
+    /// T with packing.
+    capacity: usize,
+}
+
+impl Dataset {
+    /// A data set of examples no longer than the layout's `max_length`.
+    ///
+    /// # Panics
+    /// When an example is longer, or the batch size is 0.
+    pub fn new(examples: Vec<Rendered>, layout: Layout) -> Self {
+        let longest = examples.iter().map(|example| example.ids.len()).max().unwrap_or(0);
+        assert!(longest <= layout.max_length, "{longest} tokens in an example, of {}", layout.max_length);
+        assert!(layout.per_device_train_batch_size > 0, "batches of no examples");
+        let full = layout.per_device_train_batch_size * (layout.max_length + layout.virtual_tokens);
+        let all: usize = examples.iter().map(|example| example.ids.len() + layout.virtual_tokens).sum();
+        Dataset { examples, layout, capacity: full.min(all).next_multiple_of(ROUND) }
+    }
+
+    /// The examples, in file order.
+    pub fn examples(&self) -> &[Rendered] {
+        &self.examples
+    }
+
+    /// The numbers of the examples in each batch, for examples taken in the given order.
+    ///
+    /// With packing, each goes into the first batch that has room for it.
+    pub fn plan(&self, order: &[usize]) -> Vec<Vec<usize>> {
+        if !self.layout.packing {
+            return order.chunks(self.layout.per_device_train_batch_size).map(<[usize]>::to_vec).collect();
+        }
+        let mut batches: Vec<(usize, Vec<usize>)> = Vec::new();
+        for example in order {
+            let len = self.len(*example);
+            match batches.iter_mut().find(|(used, _)| used + len <= self.capacity) {
+                Some((used, members)) => {
+                    *used += len;
+                    members.push(*example);
+                }
+                None => batches.push((len, vec![*example])),
+            }
+        }
+        batches.into_iter().map(|(_, members)| members).collect()
+    }
+
+    /// Rows that an example takes.
+    fn len(&self, example: usize) -> usize {
+        self.examples[example].ids.len() + self.layout.virtual_tokens
+    }
+
+    /// Lays the examples of one batch out.
+    ///
+    /// # Panics
+    /// When an example does not exist, or, with packing, they do not fit: use [`Dataset::plan`].
+    pub fn batch(&self, members: &[usize]) -> Batch {
+        let tokens: usize = members.iter().map(|example| self.len(*example)).sum();
+        let t = if self.layout.packing { self.capacity } else { tokens.next_multiple_of(ROUND) };
+        assert!(tokens <= t, "{tokens} tokens in a batch of {t}");
+        let mut batch = Batch {
+            t,
+            ids: Vec::with_capacity(t),
+            positions: Vec::with_capacity(t),
+            segment_start: Vec::with_capacity(t),
+            segment_end: Vec::with_capacity(t),
+            labels: Vec::with_capacity(t),
+            tokens,
+            target_tokens: 0,
+            examples: members.to_vec(),
+        };
+        let virtual_tokens = self.layout.virtual_tokens;
+        let first_virtual = self.layout.vocab_size as u32;
+        for example in members {
+            let (example, len) = (&self.examples[*example], self.len(*example));
+            let start = batch.ids.len();
+            batch.ids.extend((first_virtual..).take(virtual_tokens));
+            batch.ids.extend(&example.ids);
+            batch.positions.extend(0..len as u32);
+            batch.segment_start.extend(std::iter::repeat_n(start as u32, len));
+            batch.segment_end.extend(std::iter::repeat_n((start + len) as u32, len));
+            // Row i predicts row i + 1; virtual rows are no targets.
+            let targets = std::iter::repeat_n(false, virtual_tokens).chain(example.targets.iter().copied());
+            let next = targets.zip(&batch.ids[start..]).skip(1);
+            batch.labels.extend(next.map(|(target, id)| if target { *id } else { NO_LABEL }));
+            batch.labels.push(NO_LABEL);
+        }
+        for row in tokens as u32..t as u32 {
+            batch.ids.push(0);
+            batch.positions.push(0);
+            batch.segment_start.push(row);
+            batch.segment_end.push(row + 1);
+            batch.labels.push(NO_LABEL);
+        }
+        batch.target_tokens = batch.labels.iter().filter(|label| **label != NO_LABEL).count();
+        batch
+    }
+}
+
+/// The order of `n` examples in an epoch (from 0): file order, or shuffled by seed and epoch. The same
+/// on every platform.
+pub fn order(n: usize, seed: u64, epoch: u64, shuffle: bool) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    if shuffle {
+        let mut state = mix(mix(seed).wrapping_add(epoch));
+        for i in (1..n).rev() {
+            state = state.wrapping_add(GOLDEN);
+            // The high half of a product maps 64 random bits to 0..=i without a platform-sized division.
+            let j = (u128::from(mix(state)) * (i as u128 + 1)) >> 64;
+            order.swap(i, j as usize);
+        }
+    }
+    order
+}
+
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The finalizer of SplitMix64.
+fn mix(mut x: u64) -> u64 {
+    x = x.wrapping_add(GOLDEN);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const N: u32 = NO_LABEL;
+
+    fn example(ids: &[u32], first_target: usize) -> Rendered {
+        let targets = (0..ids.len()).map(|i| i >= first_target).collect();
+        Rendered { ids: ids.to_vec(), targets, truncated: false }
+    }
+
+    fn dataset(lens: &[usize], packing: bool, batch: usize, virtual_tokens: usize) -> Dataset {
+        let examples = lens.iter().map(|len| example(&(10..10 + *len as u32).collect::<Vec<_>>(), 0)).collect();
+        let layout =
+            Layout { packing, per_device_train_batch_size: batch, max_length: 30, virtual_tokens, vocab_size: 100 };
+        Dataset::new(examples, layout)
+    }
+
+    #[test]
+    fn two_examples_in_a_batch() {
+        let layout = Layout {
+            packing: false,
+            per_device_train_batch_size: 2,
+            max_length: 8,
+            virtual_tokens: 0,
+            vocab_size: 100,
+        };
+        let data = Dataset::new(vec![example(&[5, 6, 7, 8], 2), example(&[9, 1, 2], 0)], layout);
+        let batch = data.batch(&[1, 0]);
+        assert_eq!(batch.t, 16);
+        assert_eq!(batch.ids[..8], [9, 1, 2, 5, 6, 7, 8, 0]);
+        assert_eq!(batch.positions[..8], [0, 1, 2, 0, 1, 2, 3, 0]);
+        assert_eq!(batch.segment_start[..9], [0, 0, 0, 3, 3, 3, 3, 7, 8]);
+        assert_eq!(batch.segment_end[..9], [3, 3, 3, 7, 7, 7, 7, 8, 9]);
+        assert_eq!(batch.labels[..9], [1, 2, N, N, 7, 8, N, N, N]);
+        assert_eq!((batch.tokens, batch.target_tokens), (7, 4));
+        assert_eq!(batch.examples, [1, 0]);
+        for column in [&batch.ids, &batch.positions, &batch.segment_start, &batch.segment_end, &batch.labels] {
+            assert_eq!(column.len(), 16);
+        }
+    }
+
+    #[test]
+    fn virtual_tokens_come_first_and_the_last_of_them_predicts() {
+        let layout = Layout {
+            packing: false,
+            per_device_train_batch_size: 1,
+            max_length: 8,
+            virtual_tokens: 2,
+            vocab_size: 100,
+        };
+        let data = Dataset::new(vec![example(&[5, 6, 7], 0), example(&[5, 6, 7], 2)], layout);
+        let batch = data.batch(&[0]);
+        assert_eq!(batch.ids[..6], [100, 101, 5, 6, 7, 0]);
+        assert_eq!(batch.positions[..6], [0, 1, 2, 3, 4, 0]);
+        assert_eq!(batch.labels[..6], [N, 5, 6, 7, N, N]);
+        assert_eq!((batch.tokens, batch.target_tokens), (5, 3));
+        assert_eq!(data.batch(&[1]).labels[..6], [N, N, N, 7, N, N]);
+    }
+
+    #[test]
+    fn packing_is_first_fit_and_has_one_length() {
+        let data = dataset(&[20, 25, 10, 8, 30, 2], true, 1, 0);
+        let plan = data.plan(&[0, 1, 2, 3, 4, 5]);
+        assert_eq!(plan, [vec![0, 2, 5], vec![1], vec![3], vec![4]]);
+        for members in &plan {
+            assert_eq!(data.batch(members).t, 32);
+        }
+        // Less data than [T] could hold makes it smaller; virtual tokens take room.
+        assert_eq!(dataset(&[5, 6], true, 4, 0).batch(&[0, 1]).t, 16);
+        assert_eq!(dataset(&[5, 6], true, 4, 10).batch(&[0, 1]).t, 32);
+        assert_eq!(dataset(&[30, 30], true, 1, 8).plan(&[1, 0]), [[1], [0]]);
+    }
+
+    #[test]
+    fn without_packing_a_batch_is_a_number_of_examples() {
+        let data = dataset(&[20, 25, 10], false, 2, 0);
+        assert_eq!(data.plan(&[2, 0, 1]), [vec![2, 0], vec![1]]);
+        assert_eq!((data.batch(&[2, 0]).t, data.batch(&[1]).t), (32, 32));
+        assert_eq!(data.batch(&[2]).t, 16);
+    }
+
+    #[test]
+    fn shuffles_are_permutations_of_seed_and_epoch() {
+        assert_eq!(order(4, 7, 0, false), [0, 1, 2, 3]);
+        assert_eq!(order(8, 42, 0, true), order(8, 42, 0, true));
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..4 {
+            for epoch in 0..4 {
+                let shuffled = order(50, seed, epoch, true);
+                let mut sorted = shuffled.clone();
+                sorted.sort_unstable();
+                assert_eq!(sorted, (0..50).collect::<Vec<_>>());
+                assert!(seen.insert(shuffled), "seed {seed}, epoch {epoch} repeat another");
+            }
+        }
+        assert!(order(0, 1, 1, true).is_empty());
+    }
+
+    #[test]
+    fn shuffles_are_fair() {
+        let mut first = [0; 5];
+        for seed in 0..5000 {
+            first[order(5, seed, 0, true)[0]] += 1;
+        }
+        assert!(first.iter().all(|count| (900..1100).contains(count)), "{first:?}");
+    }
+}

@@ -1,0 +1,6 @@
+//! Data sets: the forms people keep them in, to examples, to packed batches of token ids.
+
+pub mod batch;
+pub mod example;
+pub mod import;
+pub mod render;

@@ -1,0 +1,8 @@
+//! Model files: reading them in pieces, and turning their blocks into the device's layouts.
+
+pub mod ggml;
+pub mod gguf;
+mod gguf_value;
+pub mod gguf_write;
+pub mod quant;
+pub mod source;

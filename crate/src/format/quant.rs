@@ -1,0 +1,296 @@
+//! Blocks of a GGUF file to the layouts the kernels read, and back to plain numbers.
+//!
+//! Packing loses nothing: `scale * code + min` on the device gives the numbers that ggml gives (but
+//! for the sign of a zero). f16 scales are widened to f32, in which their products with a code are exact.
+
+use half::f16;
+
+use super::ggml::GgmlType;
+use crate::{Error, Result};
+
+/// Elements in a block of Q4_0, Q4_1 and Q8_0, and in a group of the device layouts.
+pub const GROUP: usize = 32;
+
+/// How a weight lies in GPU memory. Elements keep their order in all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// One f32 in a u32. No scales.
+    F32,
+    /// Two f16 in a u32, the first in the low half. No scales.
+    F16,
+    /// Eight 4-bit codes in a u32, element `i` of the eight in bits `4i..4i+4`. Two f32 for each group
+    /// of 32: scale and min; value = scale * code + min.
+    Q4,
+    /// Four signed bytes in a u32, the first lowest. One f32 for each group of 32: value = scale * code.
+    Q8,
+}
+
+impl Encoding {
+    /// The layout for a ggml type, `None` where it is not supported.
+    pub fn of(ty: GgmlType) -> Option<Self> {
+        Some(match ty {
+            GgmlType::F32 => Encoding::F32,
+            GgmlType::F16 => Encoding::F16,
+            GgmlType::Q4_0 | GgmlType::Q4_1 => Encoding::Q4,
+            GgmlType::Q8_0 => Encoding::Q8,
+            _ => return None,
+        })
+    }
+
+    /// Elements that share one u32 of codes.
+    pub fn codes_per_word(self) -> usize {
+        match self {
+            Encoding::F32 => 1,
+            Encoding::F16 => 2,
+            Encoding::Q8 => 4,
+            Encoding::Q4 => 8,
+        }
+    }
+
+    /// f32 numbers in the scales of one group of [`GROUP`] elements.
+    pub fn scales_per_group(self) -> usize {
+        match self {
+            Encoding::F32 | Encoding::F16 => 0,
+            Encoding::Q8 => 1,
+            Encoding::Q4 => 2,
+        }
+    }
+}
+
+/// A run of elements in a device layout, ready to upload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Packed {
+    /// The layout.
+    pub encoding: Encoding,
+    /// The codes: see [`Encoding`].
+    pub codes: Vec<u32>,
+    /// The scales: see [`Encoding`].
+    pub scales: Vec<f32>,
+}
+
+/// Packs whole blocks of a GGUF tensor. [`super::gguf::Gguf::encoding`] says beforehand, with the
+/// tensor's name, whether its type is supported.
+pub fn pack(ty: GgmlType, bytes: &[u8]) -> Result<Packed> {
+    let encoding = Encoding::of(ty).ok_or_else(|| unsupported(ty))?;
+    check_len(ty, bytes.len())?;
+    let blocks = bytes.chunks_exact(ty.block_bytes());
+    let elements = blocks.len() * ty.block_len();
+    let mut codes = Vec::with_capacity(elements.div_ceil(encoding.codes_per_word()));
+    let mut scales = Vec::with_capacity(elements / GROUP * encoding.scales_per_group());
+    match ty {
+        GgmlType::F32 => codes.extend(blocks.map(word)),
+        GgmlType::F16 => codes.extend(bytes.chunks(4).map(word)),
+        GgmlType::Q8_0 => {
+            for block in blocks {
+                scales.push(half_at(block, 0));
+                codes.extend(block[2..].chunks_exact(4).map(word));
+            }
+        }
+        _ => {
+            for block in blocks {
+                let (scale, min, nibbles) = split_q4(ty, block);
+                scales.extend([scale, min]);
+                // ggml puts elements 0..16 in the low and 16..32 in the high halves of 16 bytes.
+                for shift in [0, 4] {
+                    for eight in nibbles.chunks_exact(8) {
+                        let code = |(i, byte): (usize, &u8)| u32::from(byte >> shift & 15) << (4 * i);
+                        codes.push(eight.iter().enumerate().map(code).sum());
+                    }
+                }
+            }
+        }
+    }
+    Ok(Packed { encoding, codes, scales })
+}
+
+/// Writes the numbers that whole blocks stand for to `out`, which has one place for each element.
+/// Bit-equal to ggml.
+pub fn dequantize(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
+    Encoding::of(ty).ok_or_else(|| unsupported(ty))?;
+    check_len(ty, bytes.len())?;
+    let elements = bytes.len() / ty.block_bytes() * ty.block_len();
+    if elements != out.len() {
+        return Err(bad_length(format!("{elements} elements were given for {} places", out.len())));
+    }
+    for (block, out) in bytes.chunks_exact(ty.block_bytes()).zip(out.chunks_exact_mut(ty.block_len())) {
+        match ty {
+            GgmlType::F32 => out[0] = f32::from_bits(word(block)),
+            GgmlType::F16 => out[0] = half_at(block, 0),
+            GgmlType::Q8_0 => {
+                let scale = half_at(block, 0);
+                for (out, code) in out.iter_mut().zip(&block[2..]) {
+                    *out = scale * f32::from(*code as i8);
+                }
+            }
+            _ => {
+                let (scale, min, nibbles) = split_q4(ty, block);
+                // Q4_0 subtracts before it multiplies, as ggml does: that keeps the sign of a zero.
+                let value = |code: u8| match ty {
+                    GgmlType::Q4_0 => scale * (f32::from(code) - 8.0),
+                    _ => scale * f32::from(code) + min,
+                };
+                for (i, byte) in nibbles.iter().enumerate() {
+                    out[i] = value(byte & 15);
+                    out[i + GROUP / 2] = value(byte >> 4);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Encodes whole groups of 32 as Q8_0, rounding as ggml's reference does.
+pub fn quantize_q8_0(values: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(values.len() / GROUP * 34);
+    for group in groups(values) {
+        let scale = group.iter().fold(0f32, |max, v| max.max(v.abs())) / 127.0;
+        let inverse = inverse(scale);
+        bytes.extend(f16::from_f32(scale).to_le_bytes());
+        bytes.extend(group.iter().map(|v| (v * inverse).round() as i8 as u8));
+    }
+    bytes
+}
+
+/// Encodes whole groups of 32 as Q4_0, rounding as ggml's reference does.
+pub fn quantize_q4_0(values: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(values.len() / GROUP * 18);
+    for group in groups(values) {
+        // The first of the largest magnitude, with its sign, becomes code 0.
+        let largest = group.iter().fold(0f32, |max, v| if v.abs() > max.abs() { *v } else { max });
+        let scale = largest / -8.0;
+        let inverse = inverse(scale);
+        bytes.extend(f16::from_f32(scale).to_le_bytes());
+        bytes.extend(nibbles(group, |v| v * inverse + 8.5));
+    }
+    bytes
+}
+
+/// Encodes whole groups of 32 as Q4_1, rounding as ggml's reference does.
+pub fn quantize_q4_1(values: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(values.len() / GROUP * 20);
+    for group in groups(values) {
+        let min = group.iter().copied().fold(f32::INFINITY, f32::min);
+        let max = group.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let scale = (max - min) / 15.0;
+        let inverse = inverse(scale);
+        bytes.extend(f16::from_f32(scale).to_le_bytes());
+        bytes.extend(f16::from_f32(min).to_le_bytes());
+        bytes.extend(nibbles(group, |v| (v - min) * inverse + 0.5));
+    }
+    bytes
+}
+
+/// Encodes each number as an f16, rounding to nearest even.
+pub fn quantize_f16(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect()
+}
+
+fn groups(values: &[f32]) -> std::slice::ChunksExact<'_, f32> {
+    assert!(values.len().is_multiple_of(GROUP), "{} numbers are not whole groups of {GROUP}", values.len());
+    values.chunks_exact(GROUP)
+}
+
+fn inverse(scale: f32) -> f32 {
+    if scale == 0.0 { 0.0 } else { 1.0 / scale }
+}
+
+/// The 16 bytes of codes of a 4-bit block, in ggml's order.
+fn nibbles<'a>(group: &'a [f32], code: impl Fn(f32) -> f32 + 'a) -> impl Iterator<Item = u8> + 'a {
+    let (low, high) = group.split_at(GROUP / 2);
+    let code = move |v: &f32| (code(*v) as u8).min(15);
+    low.iter().zip(high).map(move |(l, h)| code(l) | code(h) << 4)
+}
+
+/// Scale, min and the 16 bytes of codes of a Q4_0 or Q4_1 block.
+fn split_q4(ty: GgmlType, block: &[u8]) -> (f32, f32, &[u8]) {
+    let scale = half_at(block, 0);
+    match ty {
+        GgmlType::Q4_0 => (scale, -8.0 * scale, &block[2..]),
+        _ => (scale, half_at(block, 2), &block[4..]),
+    }
+}
+
+fn half_at(block: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
+}
+
+/// Up to four bytes as a little-endian u32.
+fn word(bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
+}
+
+fn unsupported(ty: GgmlType) -> Error {
+    Error::unsupported_type("the model", "(unnamed)", ty.name())
+}
+
+fn check_len(ty: GgmlType, len: usize) -> Result<()> {
+    if len.is_multiple_of(ty.block_bytes()) {
+        return Ok(());
+    }
+    Err(bad_length(format!("{len} bytes are not whole {ty} blocks of {} bytes", ty.block_bytes())))
+}
+
+fn bad_length(what: String) -> Error {
+    let help = "the data was cut in the middle of a block; read the tensor in whole blocks";
+    Error::Format { file: "tensor data".into(), what, help: help.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a kernel computes from the device layout.
+    fn unpack(packed: &Packed, elements: usize) -> Vec<f32> {
+        let per_word = packed.encoding.codes_per_word();
+        let code = |i: usize| packed.codes[i / per_word] >> (32 / per_word * (i % per_word));
+        let value = |i: usize| match packed.encoding {
+            Encoding::F32 => f32::from_bits(code(i)),
+            Encoding::F16 => f16::from_bits(code(i) as u16).to_f32(),
+            Encoding::Q8 => packed.scales[i / GROUP] * f32::from(code(i) as u8 as i8),
+            Encoding::Q4 => packed.scales[i / GROUP * 2] * (code(i) & 15) as f32 + packed.scales[i / GROUP * 2 + 1],
+        };
+        (0..elements).map(value).collect()
+    }
+
+    fn numbers(n: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 2654435761) % 1009) as f32 / 300.0 - 1.5).collect()
+    }
+
+    #[test]
+    fn packing_loses_nothing() {
+        let values = numbers(96);
+        let cases = [
+            (GgmlType::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>()),
+            (GgmlType::F16, quantize_f16(&values)),
+            (GgmlType::Q4_0, quantize_q4_0(&values)),
+            (GgmlType::Q4_1, quantize_q4_1(&values)),
+            (GgmlType::Q8_0, quantize_q8_0(&values)),
+        ];
+        for (ty, bytes) in cases {
+            let mut plain = vec![0.0; values.len()];
+            dequantize(ty, &bytes, &mut plain).unwrap();
+            let packed = pack(ty, &bytes).unwrap();
+            assert_eq!(unpack(&packed, values.len()), plain, "{ty}");
+            assert_eq!(packed.codes.len(), values.len() / packed.encoding.codes_per_word());
+            assert_eq!(packed.scales.len(), values.len() / GROUP * packed.encoding.scales_per_group());
+            let worst = plain.iter().zip(&values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 0.25, "{ty}: {worst}");
+        }
+    }
+
+    #[test]
+    fn an_odd_run_of_halves_fills_the_last_word_with_zero() {
+        let packed = pack(GgmlType::F16, &quantize_f16(&[1.0, 2.0, -1.0])).unwrap();
+        assert_eq!(packed.codes, [0x4000_3c00, 0xbc00]);
+    }
+
+    #[test]
+    fn wrong_types_and_lengths_are_errors() {
+        let error = pack(GgmlType::Q6_K, &[]).unwrap_err();
+        assert!(error.to_string().contains("Q6_K"), "{error}");
+        assert_eq!(error.code(), "quantization");
+        assert_eq!(pack(GgmlType::Q4_0, &[0; 17]).unwrap_err().code(), "format");
+        assert_eq!(dequantize(GgmlType::Q8_0, &[0; 34], &mut [0.0; 31]).unwrap_err().code(), "format");
+        assert_eq!(dequantize(GgmlType::BF16, &[0; 2], &mut [0.0]).unwrap_err().code(), "quantization");
+    }
+}

@@ -1,0 +1,215 @@
+//! The GGUF reader against files that are right, cut short and damaged, and its numbers against ggml's.
+
+use tunesmith::Error;
+use tunesmith::format::ggml::GgmlType;
+use tunesmith::format::gguf::{Array, Gguf, Value};
+use tunesmith::format::gguf_write::GgufWriter;
+use tunesmith::format::quant::{self, Encoding};
+use tunesmith::format::source::MemorySource;
+
+fn open(bytes: Vec<u8>) -> Result<Gguf, Error> {
+    Gguf::open(Box::new(MemorySource::new("small.gguf", bytes)))
+}
+
+fn small() -> Vec<u8> {
+    let mut writer = GgufWriter::new("llama");
+    writer.set("a.u8", Value::U8(7));
+    writer.set("a.i64", Value::I64(-3));
+    writer.set("a.f32", Value::F32(0.5));
+    writer.set("a.bool", Value::Bool(true));
+    writer.set("a.words", Value::Array(Array::String(vec!["one".into(), "zwei".into()])));
+    writer.set("a.flags", Value::Array(Array::Bool(vec![true, false])));
+    writer.set("a.bytes", Value::Array(Array::U8(vec![1, 2, 3])));
+    writer.set("a.types", Value::Array(Array::I32(vec![1, 3])));
+    let values: Vec<f32> = (0..192).map(|i| i as f32 / 10.0).collect();
+    writer.tensor_f32("norm.weight", &[5], &values[..5]);
+    writer.tensor("up.weight", &[64, 3], GgmlType::Q4_1, quant::quantize_q4_1(&values));
+    writer.tensor("down.weight", &[32, 6], GgmlType::Q8_0, quant::quantize_q8_0(&values));
+    writer.tensor("odd.weight", &[7, 9], GgmlType::F16, quant::quantize_f16(&values[..63]));
+    writer.finish()
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let gguf = open(small()).unwrap();
+    assert_eq!(gguf.require::<&str>("general.architecture").unwrap(), "llama");
+    assert_eq!(gguf.require::<u32>("a.u8").unwrap(), 7);
+    assert_eq!(gguf.require::<f32>("a.f32").unwrap(), 0.5);
+    assert!(gguf.require::<bool>("a.bool").unwrap());
+    assert_eq!(gguf.require::<&[String]>("a.words").unwrap(), ["one", "zwei"]);
+    assert_eq!(gguf.require::<&[i32]>("a.types").unwrap(), [1, 3]);
+    assert_eq!(gguf.metadata()["a.flags"], Value::Array(Array::Bool(vec![true, false])));
+    assert_eq!(gguf.get::<u32>("a.absent").unwrap(), None);
+
+    let up = gguf.tensor("up.weight").unwrap();
+    assert_eq!((up.dims.as_slice(), up.row_len(), up.elements(), up.bytes), (&[64, 3][..], 64, 192, 120));
+    assert_eq!(gguf.encoding(up).unwrap(), Encoding::Q4);
+}
+
+#[test]
+fn metadata_errors_name_the_key() {
+    let gguf = open(small()).unwrap();
+    for (error, key) in [
+        (gguf.require::<u32>("a.absent").unwrap_err(), "a.absent"),
+        (gguf.require::<u32>("a.i64").unwrap_err(), "a.i64 is -3"),
+        (gguf.require::<&str>("a.words").unwrap_err(), "a.words is an array of text"),
+        (gguf.get::<bool>("a.f32").unwrap_err(), "a.f32 is 0.5"),
+        (gguf.tensor("blk.0.attn_q.weight").unwrap_err(), "blk.0.attn_q.weight"),
+    ] {
+        assert_eq!(error.code(), "format");
+        assert!(error.to_string().contains(key) && error.to_string().contains("small.gguf"), "{error}");
+    }
+}
+
+#[test]
+fn pieces_join_to_the_tensor() {
+    let gguf = open(small()).unwrap();
+    for tensor in gguf.tensors() {
+        let mut whole = Vec::new();
+        gguf.read_tensor_chunks(tensor, 1 << 20, |first, bytes| {
+            assert_eq!(first, 0);
+            whole.extend_from_slice(bytes);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(whole.len() as u64, tensor.bytes);
+        for max in [68, 80, 100, 128] {
+            let (mut joined, mut elements) = (Vec::new(), 0);
+            gguf.read_tensor_chunks(tensor, max, |first, bytes| {
+                assert!(bytes.len() <= max, "{} bytes in a piece of at most {max}", bytes.len());
+                assert_eq!(first, elements);
+                elements += (bytes.len() / tensor.ty.block_bytes() * tensor.ty.block_len()) as u64;
+                assert!(elements % 2 == 0 || elements == tensor.elements());
+                joined.extend_from_slice(bytes);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(joined, whole, "{} in pieces of {max}", tensor.name);
+        }
+    }
+    let up = gguf.tensor("up.weight").unwrap();
+    assert_eq!(gguf.read_tensor_chunks(up, 19, |_, _| Ok(())).unwrap_err().code(), "format");
+    let stop = gguf.read_tensor_chunks(up, 80, |_, _| Err(Error::io("somewhere", "stop")));
+    assert_eq!(stop.unwrap_err().code(), "io");
+}
+
+/// Opens a damaged file and reads all of it. Anything but a panic or a huge allocation is fine.
+fn read_all(bytes: Vec<u8>) -> Result<(), Error> {
+    let gguf = open(bytes)?;
+    for tensor in gguf.tensors() {
+        gguf.read_tensor_chunks(tensor, 1 << 20, |_, bytes| {
+            let mut out = vec![0.0; bytes.len() / tensor.ty.block_bytes() * tensor.ty.block_len()];
+            quant::dequantize(tensor.ty, bytes, &mut out)?;
+            quant::pack(tensor.ty, bytes).map(|_| ())
+        })?;
+    }
+    gguf.get::<&str>("general.architecture").map(|_| ())
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    let bytes = small();
+    read_all(bytes.clone()).unwrap();
+    for len in 0..bytes.len() {
+        let error = read_all(bytes[..len].to_vec()).unwrap_err();
+        assert_eq!(error.code(), "format", "cut to {len} bytes: {error}");
+        assert!(!error.help().is_empty());
+    }
+}
+
+#[test]
+fn every_changed_byte_is_read_or_refused() {
+    let bytes = small();
+    let mut refused = 0;
+    for at in 0..bytes.len() {
+        for change in [0x01, 0x80, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= change;
+            refused += usize::from(read_all(damaged).is_err());
+        }
+    }
+    assert!(refused > 1000, "only {refused} changes were noticed");
+}
+
+#[test]
+fn every_huge_length_is_refused() {
+    let bytes = small();
+    for at in 8..bytes.len() - 8 {
+        let mut damaged = bytes.clone();
+        damaged[at..at + 8].copy_from_slice(&(u64::MAX / 3).to_le_bytes());
+        let _refused_or_read = read_all(damaged);
+    }
+}
+
+#[test]
+fn other_files_are_refused_in_words() {
+    let mut bytes = small();
+    for (version, words) in [(1u32, "version 1"), (4, "version 4"), (3u32.swap_bytes(), "big-endian")] {
+        bytes[4..8].copy_from_slice(&version.to_le_bytes());
+        let error = open(bytes.clone()).err().unwrap();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    for other in [&b""[..], b"GG", b"PK\x03\x04 and more"] {
+        let error = open(other.to_vec()).err().unwrap();
+        assert!(error.to_string().contains("not a GGUF file"), "{error}");
+    }
+}
+
+#[test]
+fn an_unsupported_encoding_is_named_with_its_tensor() {
+    let mut writer = GgufWriter::new("llama");
+    writer.tensor("blk.0.ffn_up.weight", &[256, 2], GgmlType::Q6_K, vec![0; 420]);
+    let gguf = open(writer.finish()).unwrap();
+    let error = gguf.encoding(&gguf.tensors()[0]).unwrap_err();
+    assert_eq!(error.code(), "quantization");
+    assert!(error.to_string().contains("blk.0.ffn_up.weight is encoded as Q6_K"), "{error}");
+    assert!(error.help().contains("Q4_1"), "{}", error.help());
+}
+
+#[derive(serde::Deserialize)]
+struct Golden {
+    source: String,
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    r#type: String,
+    quantized: String,
+    values: String,
+    noise: String,
+    noise_values: String,
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+}
+
+fn bits(text: &str) -> Vec<u32> {
+    hex(text).chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+#[test]
+fn blocks_equal_ggmls_bit_for_bit() {
+    let golden: Golden = serde_json::from_str(include_str!("../golden/quant.json")).unwrap();
+    let source: Vec<f32> = bits(&golden.source).into_iter().map(f32::from_bits).collect();
+    assert_eq!(golden.cases.len(), 5);
+    for case in golden.cases {
+        let (ty, quantized): (_, Vec<u8>) = match case.r#type.as_str() {
+            "F32" => (GgmlType::F32, source.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            "F16" => (GgmlType::F16, quant::quantize_f16(&source)),
+            "Q4_0" => (GgmlType::Q4_0, quant::quantize_q4_0(&source)),
+            "Q4_1" => (GgmlType::Q4_1, quant::quantize_q4_1(&source)),
+            "Q8_0" => (GgmlType::Q8_0, quant::quantize_q8_0(&source)),
+            other => panic!("{other}"),
+        };
+        assert_eq!(quantized, hex(&case.quantized), "quantizing to {ty}");
+        for (bytes, expected) in [(quantized, case.values), (hex(&case.noise), case.noise_values)] {
+            let expected = bits(&expected);
+            let mut values = vec![0.0; expected.len()];
+            quant::dequantize(ty, &bytes, &mut values).unwrap();
+            let found: Vec<u32> = values.iter().map(|v| v.to_bits()).collect();
+            assert_eq!(found, expected, "dequantizing {ty}");
+        }
+    }
+}
