@@ -45,7 +45,7 @@ impl Apt {
     /// Installs packages, from the suite `release` where one is given. Removes nothing.
     pub fn install(&self, packages: &[&str], release: Option<&str>) -> Result<()> {
         let mut install = self.command("env");
-        install.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq"]);
+        install.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "-o", "Dpkg::Use-Pty=0"]);
         install.args(["--no-install-recommends", "--no-remove"]);
         install.args(release.into_iter().flat_map(|release| ["-t", release])).args(packages);
         run(&mut install, &format!("install by hand: {}", packages.join(" ")))
