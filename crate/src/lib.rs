@@ -12,7 +12,9 @@ pub mod format;
 pub mod gpu;
 pub mod model;
 pub mod ops;
+pub mod peft;
 pub mod tape;
 pub mod text;
+pub mod train;
 
 pub use error::{Error, Result};

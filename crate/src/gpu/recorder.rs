@@ -97,10 +97,13 @@ impl Recorder {
         self.commands.push(Command { work: Work::Clear(buffer), gate: self.gate });
     }
 
-    /// What `record` records runs only when the plan is run with more than `gate` gates open.
-    pub fn gated(&mut self, gate: usize, record: impl FnOnce(&mut Self)) {
+    /// What is recorded until [`Recorder::close_gate`] runs only when the plan is run with more than `gate` gates open.
+    pub fn open_gate(&mut self, gate: usize) {
         self.gate = Some(gate as u32);
-        record(self);
+    }
+
+    /// Ends what [`Recorder::open_gate`] began.
+    pub fn close_gate(&mut self) {
         self.gate = None;
     }
 }

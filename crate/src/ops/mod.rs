@@ -14,7 +14,6 @@ mod swiglu;
 
 pub use attention::{HEAD_DIMS, Heads, Masks};
 pub use cache::CacheLayer;
-pub use embed::Prompt;
 pub use loss::{LOSS_ROWS, Targets};
 pub use optimizer::{Hyper, PIECE, record_step};
 pub use rope::RopeTable;

@@ -95,6 +95,11 @@ impl Tape {
         self.values[var.0].needs_grad
     }
 
+    /// Marks a value as needing a gradient after all: something trainable was added onto it.
+    pub fn require_grad(&mut self, var: Var) {
+        self.values[var.0].needs_grad = true;
+    }
+
     /// The gradient of an op's output, complete when its backward runs.
     ///
     /// # Panics

@@ -1,0 +1,103 @@
+//! The shape of a model, read from GGUF metadata.
+
+use serde::Serialize;
+
+use crate::format::gguf::Gguf;
+use crate::ops::{HEAD_DIMS, Heads};
+use crate::{Error, Result};
+
+/// Everything that shapes the decoder.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelConfig {
+    /// The file's `general.architecture`.
+    pub architecture: String,
+    /// The model's own name, or the file's.
+    pub name: String,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// C.
+    pub hidden: usize,
+    /// H.
+    pub heads: usize,
+    /// K.
+    pub kv_heads: usize,
+    /// D.
+    pub head_dim: usize,
+    /// F.
+    pub ffn: usize,
+    /// V.
+    pub vocab: usize,
+    /// Positions the model was trained for.
+    pub context_length: usize,
+    /// Base of the rotary frequencies.
+    pub rope_base: f64,
+    /// Added to the mean square in RMSNorm.
+    pub norm_eps: f32,
+}
+
+/// Architectures whose forward pass is the decoder's.
+const ARCHITECTURES: &str = "llama";
+
+impl ModelConfig {
+    /// Reads and checks the metadata.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] for another architecture; [`Error::Format`] for a missing or impossible field.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+        let architecture: &str = gguf.require("general.architecture")?;
+        if architecture != ARCHITECTURES {
+            return Err(Error::Architecture {
+                file: gguf.name().into(),
+                found: architecture.into(),
+                supported: ARCHITECTURES.into(),
+            });
+        }
+        let key = |name: &str| format!("{architecture}.{name}");
+        let hidden: usize = gguf.require(&key("embedding_length"))?;
+        let heads: usize = gguf.require(&key("attention.head_count"))?;
+        if heads == 0 {
+            return Err(gguf.invalid(format!("{} is 0", key("attention.head_count"))));
+        }
+        let kv_heads: usize = gguf.get(&key("attention.head_count_kv"))?.unwrap_or(heads);
+        let head_dim: usize = gguf.get(&key("attention.key_length"))?.unwrap_or(hidden / heads);
+        let config = Self {
+            architecture: architecture.into(),
+            name: gguf.get::<&str>("general.name")?.unwrap_or_else(|| gguf.name()).into(),
+            layers: gguf.require(&key("block_count"))?,
+            hidden,
+            heads,
+            kv_heads,
+            head_dim,
+            ffn: gguf.require(&key("feed_forward_length"))?,
+            vocab: gguf.tensor("token_embd.weight")?.dims.get(1).map_or(0, |&rows| rows as usize),
+            context_length: gguf.require(&key("context_length"))?,
+            rope_base: f64::from(gguf.get::<f32>(&key("rope.freq_base"))?.unwrap_or(10_000.0)),
+            norm_eps: gguf.require(&key("attention.layer_norm_rms_epsilon"))?,
+        };
+        let wrong = |what: String| Err(gguf.invalid(what));
+        if config.hidden == 0 || config.ffn == 0 || config.layers == 0 || config.vocab == 0 {
+            return wrong("a dimension of the model is 0".into());
+        }
+        if config.kv_heads == 0 || !config.heads.is_multiple_of(config.kv_heads) {
+            return wrong(format!("{} key-value heads do not divide {} heads", config.kv_heads, config.heads));
+        }
+        if !HEAD_DIMS.contains(&config.head_dim) {
+            return wrong(format!("heads of dimension {}: those of {HEAD_DIMS:?} are supported", config.head_dim));
+        }
+        if gguf.get::<&str>(&key("rope.scaling.type"))?.is_some_and(|scaling| scaling != "none") {
+            return wrong(format!("{} is not supported", key("rope.scaling.type")));
+        }
+        if gguf.find_tensor("rope_freqs.weight").is_some() {
+            return wrong("scaled rotary frequencies (rope_freqs.weight) are not supported".into());
+        }
+        if gguf.get::<usize>(&key("rope.dimension_count"))?.is_some_and(|dim| dim != config.head_dim) {
+            return wrong("rotary embedding over a part of the head is not supported".into());
+        }
+        Ok(config)
+    }
+
+    /// H, K and D.
+    pub fn heads(&self) -> Heads {
+        Heads { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim }
+    }
+}

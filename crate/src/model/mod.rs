@@ -1,0 +1,11 @@
+//! A decoder-only language model: its shape, its weights on the device, its forward pass.
+
+mod config;
+mod decoder;
+mod weight;
+mod weights;
+
+pub use config::ModelConfig;
+pub use decoder::{Decoder, Inputs};
+pub use weight::{Parameter, Weight};
+pub use weights::{Layer, Model, Module};

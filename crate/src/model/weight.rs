@@ -1,0 +1,106 @@
+//! A matrix on the device: frozen in any encoding, or a trainable f32 piece of the flat parameters.
+
+use crate::format::quant::Encoding;
+use crate::gpu::{Binding, Buffer, Recorder};
+
+/// A trainable tensor: a piece of the flat value and gradient buffers.
+#[derive(Clone)]
+pub struct Parameter {
+    /// All parameters, f32.
+    pub values: Buffer,
+    /// Their gradients, laid out alike.
+    pub grads: Buffer,
+    /// Where this one starts, in elements: a multiple of 64, as bindings want.
+    pub offset: usize,
+}
+
+/// A matrix `[rows, cols]`: `rows` output and `cols` input features for a linear layer.
+#[derive(Clone)]
+pub struct Weight {
+    /// The tensor's name.
+    pub name: String,
+    /// Output features.
+    pub rows: usize,
+    /// Input features.
+    pub cols: usize,
+    storage: Storage,
+}
+
+#[derive(Clone)]
+enum Storage {
+    Frozen { encoding: Encoding, codes: Buffer, scales: Option<Buffer> },
+    Trainable(Parameter),
+}
+
+impl Weight {
+    /// A frozen weight over uploaded buffers: see [`Encoding`] for what they hold.
+    pub fn frozen(
+        name: impl Into<String>,
+        rows: usize,
+        cols: usize,
+        encoding: Encoding,
+        codes: Buffer,
+        scales: Option<Buffer>,
+    ) -> Self {
+        Self { name: name.into(), rows, cols, storage: Storage::Frozen { encoding, codes, scales } }
+    }
+
+    /// A trainable f32 weight.
+    pub fn trained(name: impl Into<String>, rows: usize, cols: usize, parameter: Parameter) -> Self {
+        Self { name: name.into(), rows, cols, storage: Storage::Trainable(parameter) }
+    }
+
+    /// Whether steps move it.
+    pub fn trainable(&self) -> bool {
+        matches!(self.storage, Storage::Trainable(_))
+    }
+
+    /// How its values lie in memory.
+    pub fn encoding(&self) -> Encoding {
+        match &self.storage {
+            Storage::Frozen { encoding, .. } => *encoding,
+            Storage::Trainable(_) => Encoding::F32,
+        }
+    }
+
+    /// Bytes on the device; a trainable weight counts in the flat parameters instead.
+    pub fn bytes(&self) -> u64 {
+        match &self.storage {
+            Storage::Frozen { codes, scales, .. } => codes.size() + scales.as_ref().map_or(0, Buffer::size),
+            Storage::Trainable(_) => 0,
+        }
+    }
+
+    /// The whole buffer of a frozen f32 weight.
+    ///
+    /// # Panics
+    /// For any other: the loader makes sure that norms are f32.
+    pub fn dense(&self) -> &Buffer {
+        match &self.storage {
+            Storage::Frozen { encoding: Encoding::F32, codes, .. } => codes,
+            _ => panic!("{} is not a frozen f32 tensor", self.name),
+        }
+    }
+
+    fn piece(&self, list: &mut Recorder, buffer: &Buffer, offset: usize) -> Binding {
+        list.fixed(buffer).slice(offset as u64 * 4, (self.rows * self.cols * 4) as u64)
+    }
+
+    /// Codes and scales as bindings.
+    pub(crate) fn bind(&self, list: &mut Recorder) -> (Binding, Option<Binding>) {
+        match &self.storage {
+            Storage::Frozen { codes, scales, .. } => {
+                (list.fixed(codes).into(), scales.as_ref().map(|scales| list.fixed(scales).into()))
+            }
+            Storage::Trainable(parameter) => (self.piece(list, &parameter.values, parameter.offset), None),
+        }
+    }
+
+    /// The gradient as a binding; `None` for a frozen weight.
+    pub(crate) fn bind_grad(&self, list: &mut Recorder) -> Option<Binding> {
+        match &self.storage {
+            Storage::Frozen { .. } => None,
+            Storage::Trainable(parameter) => Some(self.piece(list, &parameter.grads, parameter.offset)),
+        }
+    }
+}

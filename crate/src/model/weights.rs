@@ -1,0 +1,295 @@
+//! The weights of a model, uploaded from a GGUF file in small pieces.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{ModelConfig, Weight};
+use crate::format::gguf::Gguf;
+use crate::format::quant::{Encoding, pack};
+use crate::gpu::Context;
+use crate::ops::RopeTable;
+use crate::text::template::ChatTemplate;
+use crate::text::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// Most bytes of the file in memory at a time.
+const CHUNK: usize = 8 << 20;
+
+/// The seven linear layers of a block, by their Hugging Face names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Module {
+    /// `self_attn.q_proj`
+    QProj,
+    /// `self_attn.k_proj`
+    KProj,
+    /// `self_attn.v_proj`
+    VProj,
+    /// `self_attn.o_proj`
+    OProj,
+    /// `mlp.gate_proj`
+    GateProj,
+    /// `mlp.up_proj`
+    UpProj,
+    /// `mlp.down_proj`
+    DownProj,
+}
+
+impl Module {
+    /// All of them, in the order of the forward pass.
+    pub const ALL: [Self; 7] =
+        [Self::QProj, Self::KProj, Self::VProj, Self::OProj, Self::GateProj, Self::UpProj, Self::DownProj];
+
+    /// The last part of the Hugging Face path.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QProj => "q_proj",
+            Self::KProj => "k_proj",
+            Self::VProj => "v_proj",
+            Self::OProj => "o_proj",
+            Self::GateProj => "gate_proj",
+            Self::UpProj => "up_proj",
+            Self::DownProj => "down_proj",
+        }
+    }
+
+    /// The Hugging Face path below the layer: `self_attn.q_proj`.
+    pub fn path(self) -> String {
+        let parent = match self {
+            Self::QProj | Self::KProj | Self::VProj | Self::OProj => "self_attn",
+            Self::GateProj | Self::UpProj | Self::DownProj => "mlp",
+        };
+        format!("{parent}.{}", self.name())
+    }
+
+    fn gguf_name(self) -> &'static str {
+        match self {
+            Self::QProj => "attn_q",
+            Self::KProj => "attn_k",
+            Self::VProj => "attn_v",
+            Self::OProj => "attn_output",
+            Self::GateProj => "ffn_gate",
+            Self::UpProj => "ffn_up",
+            Self::DownProj => "ffn_down",
+        }
+    }
+
+    /// Output and input features in a model of this shape.
+    pub fn shape(self, config: &ModelConfig) -> (usize, usize) {
+        let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        match self {
+            Self::QProj => (q, config.hidden),
+            Self::KProj | Self::VProj => (kv, config.hidden),
+            Self::OProj => (config.hidden, q),
+            Self::GateProj | Self::UpProj => (config.ffn, config.hidden),
+            Self::DownProj => (config.hidden, config.ffn),
+        }
+    }
+}
+
+impl fmt::Display for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The frozen weights of one block.
+pub struct Layer {
+    /// Gain of the norm before attention, `[1, C]`.
+    pub attention_norm: Weight,
+    /// Gain of the norm before the feed-forward, `[1, C]`.
+    pub ffn_norm: Weight,
+    linears: [Weight; 7],
+}
+
+impl Layer {
+    /// One of the seven linear layers.
+    pub fn linear(&self, module: Module) -> &Weight {
+        &self.linears[module as usize]
+    }
+}
+
+/// A model on the device, with what turns text into its tokens.
+pub struct Model {
+    /// The device it is on.
+    pub context: Context,
+    /// Its shape.
+    pub config: ModelConfig,
+    /// Token embeddings `[V, C]`.
+    pub embedding: Weight,
+    /// The blocks.
+    pub layers: Vec<Layer>,
+    /// Gain of the last norm, `[1, C]`.
+    pub norm: Weight,
+    /// The language-model head `[V, C]`; `None` when it is the embedding.
+    pub output: Option<Weight>,
+    /// Rotary table of every position.
+    pub rope: RopeTable,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Its chat template; `None` for a model without one.
+    pub template: Option<ChatTemplate>,
+    /// Size of the file it came from.
+    pub file_bytes: u64,
+    /// Name of the file it came from.
+    pub file: String,
+    /// The encoding that most of its parameters have in the file.
+    pub quantization: String,
+    /// Number of its parameters.
+    pub parameters: u64,
+}
+
+impl Model {
+    /// Uploads a model. `progress` is told bytes done and bytes in all.
+    ///
+    /// # Errors
+    /// As the reader's, the tokenizer's and [`ModelConfig::from_gguf`]'s; [`Error::Limit`] for a tensor larger than
+    /// one binding.
+    pub async fn load(context: &Context, gguf: &Gguf, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
+        let config = ModelConfig::from_gguf(gguf)?;
+        let tokenizer = Tokenizer::from_gguf(gguf)?;
+        if tokenizer.vocab_size() > config.vocab {
+            return Err(gguf.invalid(format!(
+                "the tokenizer has {} tokens and token_embd.weight has {} rows",
+                tokenizer.vocab_size(),
+                config.vocab
+            )));
+        }
+        let has_template = gguf.get::<&str>("tokenizer.chat_template")?.is_some() || tokenizer.id("<|im_start|>").is_some();
+        let template = if has_template { Some(ChatTemplate::from_gguf(gguf, &tokenizer)?) } else { None };
+        let total = gguf.tensors().iter().map(|tensor| tensor.bytes).sum();
+        let mut loader = Loader { context, gguf, done: 0, total, progress: &mut progress };
+        let (c, q) = (config.hidden, config.heads * config.head_dim);
+        debug_assert!(q > 0);
+        let embedding = loader.weight("token_embd.weight", config.vocab, c).await?;
+        let mut layers = Vec::with_capacity(config.layers);
+        for layer in 0..config.layers {
+            let mut linears = Vec::with_capacity(7);
+            for module in Module::ALL {
+                let (rows, cols) = module.shape(&config);
+                let name = format!("blk.{layer}.{}", module.gguf_name());
+                if gguf.find_tensor(&format!("{name}.bias")).is_some() {
+                    return Err(gguf.invalid(format!("{name}.bias: biases are not supported")));
+                }
+                linears.push(loader.weight(&format!("{name}.weight"), rows, cols).await?);
+            }
+            layers.push(Layer {
+                attention_norm: loader.norm(&format!("blk.{layer}.attn_norm.weight"), c).await?,
+                ffn_norm: loader.norm(&format!("blk.{layer}.ffn_norm.weight"), c).await?,
+                linears: linears.try_into().ok().expect("seven modules"),
+            });
+        }
+        let norm = loader.norm("output_norm.weight", c).await?;
+        let output = match gguf.find_tensor("output.weight") {
+            Some(_) => Some(loader.weight("output.weight", config.vocab, c).await?),
+            None => None,
+        };
+        let rope = RopeTable::new(context, config.context_length, config.head_dim, config.rope_base)?;
+        context.wait().await?;
+        Ok(Self {
+            context: context.clone(),
+            embedding,
+            layers,
+            norm,
+            output,
+            rope,
+            tokenizer,
+            template,
+            file_bytes: gguf.file_len(),
+            file: gguf.name().into(),
+            quantization: quantization(gguf),
+            parameters: gguf.tensors().iter().map(|tensor| tensor.elements()).sum(),
+            config,
+        })
+    }
+
+    /// The language-model head `[V, C]`.
+    pub fn head(&self) -> &Weight {
+        self.output.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// Bytes of weights on the device.
+    pub fn gpu_bytes(&self) -> u64 {
+        let norms = |layer: &Layer| layer.attention_norm.bytes() + layer.ffn_norm.bytes();
+        let layers: u64 =
+            self.layers.iter().map(|layer| norms(layer) + layer.linears.iter().map(Weight::bytes).sum::<u64>()).sum();
+        self.embedding.bytes() + layers + self.norm.bytes() + self.output.as_ref().map_or(0, Weight::bytes)
+    }
+}
+
+/// The type that holds most of the file's parameters.
+fn quantization(gguf: &Gguf) -> String {
+    let mut counts = std::collections::BTreeMap::<&str, u64>::new();
+    for tensor in gguf.tensors() {
+        *counts.entry(tensor.ty.name()).or_default() += tensor.elements();
+    }
+    counts.into_iter().max_by_key(|&(_, count)| count).map_or_else(String::new, |(name, _)| name.to_owned())
+}
+
+struct Loader<'a> {
+    context: &'a Context,
+    gguf: &'a Gguf,
+    done: u64,
+    total: u64,
+    progress: &'a mut dyn FnMut(u64, u64),
+}
+
+impl Loader<'_> {
+    async fn norm(&mut self, name: &str, channels: usize) -> Result<Weight> {
+        let tensor = self.gguf.tensor(name)?;
+        if self.gguf.encoding(tensor)? != Encoding::F32 {
+            return Err(self.gguf.invalid(format!("{name} is {}, expected F32", tensor.ty.name())));
+        }
+        self.weight(name, 1, channels).await
+    }
+
+    async fn weight(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight> {
+        let tensor = self.gguf.tensor(name)?;
+        let expected: &[u64] = if rows == 1 { &[cols as u64] } else { &[cols as u64, rows as u64] };
+        if tensor.dims != expected {
+            return Err(self.gguf.invalid(format!("{name} has shape {:?}, expected {expected:?}", tensor.dims)));
+        }
+        let encoding = self.gguf.encoding(tensor)?;
+        if encoding == Encoding::F16 && cols % 4 != 0 {
+            return Err(self.gguf.invalid(format!("{name}: rows of {cols} f16 numbers, expected a multiple of 4")));
+        }
+        let (elements, group) = ((rows * cols) as u64, crate::format::quant::GROUP as u64);
+        let codes = self.context.buffer(name, (elements / encoding.codes_per_word() as u64).max(1) * 4)?;
+        let scales = match encoding.scales_per_group() as u64 {
+            0 => None,
+            count => Some(self.context.buffer(name, elements / group * count * 4)?),
+        };
+        let ty = tensor.ty;
+        let context = self.context;
+        let mut failed = None;
+        let mut pending = 0u64;
+        self.gguf.read_tensor_chunks(tensor, CHUNK, |first, bytes| {
+            let packed = pack(ty, bytes)?;
+            context.write(&codes, first / encoding.codes_per_word() as u64 * 4, &packed.codes);
+            if let Some(scales) = &scales {
+                let offset = first / group * encoding.scales_per_group() as u64 * 4;
+                context.write(scales, offset, &packed.scales);
+            }
+            // wgpu keeps what was written in staging memory until something is submitted.
+            context.flush();
+            self.done += bytes.len() as u64;
+            pending += bytes.len() as u64;
+            (self.progress)(self.done, self.total);
+            failed = context.check().err();
+            failed.clone().map_or(Ok(()), Err)
+        })?;
+        if pending >= CHUNK as u64 / 2 {
+            // Lets the staging memory of a large tensor go before the next one fills more.
+            context.wait().await?;
+        }
+        Ok(Weight::frozen(name, rows, cols, encoding, codes, scales))
+    }
+}
+
+impl Model {
+    /// An error that names this model's file.
+    pub(crate) fn invalid(&self, what: String, help: &str) -> Error {
+        Error::Format { file: self.file.clone(), what, help: help.into() }
+    }
+}

@@ -1,0 +1,141 @@
+//! The language-model head and its cross-entropy, a few rows at a time: the logits are never whole in memory.
+
+use crate::Result;
+use crate::gpu::{Buffer, BufferId, Context, kernels, spread};
+use crate::model::Weight;
+use crate::tape::{Op, Tape, Var};
+
+/// Rows of logits in memory at a time.
+pub const LOSS_ROWS: usize = 64;
+
+/// What the rows of a batch must predict, and where the losses go. Only rows with a target are listed, side by side,
+/// so that a chunk of [`LOSS_ROWS`] without targets is a closed gate of the plan and costs nothing.
+#[derive(Clone)]
+pub struct Targets {
+    /// `[capacity]`: the batch row of each target; a number past T pads.
+    pub rows: Buffer,
+    /// `[capacity]`: the id to predict; a number past V pads.
+    pub labels: Buffer,
+    /// `[capacity]`: weight of each target in the loss; 0 pads.
+    pub weights: Buffer,
+    /// `[capacity]`: the negative log-likelihood of each target, in nats.
+    pub nll: Buffer,
+    /// One number: the weighted losses of every plan run since it was cleared.
+    pub total: Buffer,
+    /// T rounded up to whole chunks.
+    pub capacity: usize,
+}
+
+impl Targets {
+    /// Buffers for batches of up to `rows` rows.
+    ///
+    /// # Errors
+    /// As [`Context::buffer`].
+    pub fn new(context: &Context, rows: usize) -> Result<Self> {
+        let capacity = rows.next_multiple_of(LOSS_ROWS);
+        let buffer = |what| context.buffer(what, capacity as u64 * 4);
+        Ok(Self {
+            rows: buffer("target rows")?,
+            labels: buffer("labels")?,
+            weights: buffer("target weights")?,
+            nll: buffer("losses")?,
+            total: context.buffer("loss", 4)?,
+            capacity,
+        })
+    }
+
+    /// Uploads one batch: `targets` are (row, label, weight). Returns the gates to open.
+    pub fn write(&self, context: &Context, targets: &[(u32, u32, f32)]) -> usize {
+        let padded = |pad: u32, get: fn(&(u32, u32, f32)) -> u32| -> Vec<u32> {
+            let mut values: Vec<u32> = targets.iter().map(get).collect();
+            values.resize(self.capacity, pad);
+            values
+        };
+        context.write(&self.rows, 0, &padded(u32::MAX, |target| target.0));
+        context.write(&self.labels, 0, &padded(u32::MAX, |target| target.1));
+        context.write(&self.weights, 0, &padded(0, |target| target.2.to_bits()));
+        targets.len().div_ceil(LOSS_ROWS)
+    }
+}
+
+struct Head {
+    x: Var,
+    rows: BufferId,
+    /// `[capacity, C]`: the gradients of the gathered rows, made together with the losses.
+    dx: Option<BufferId>,
+    capacity: usize,
+}
+
+impl Tape {
+    /// Adds `sum_i weights[i] nll_i` to the targets' total, where `nll_i` is the cross-entropy of row `rows[i]` of
+    /// `x w^T` against `labels[i]`. x: `[T, C]`; w: `[V, C]`. With `train`, the gradient of that sum is made at once.
+    pub fn cross_entropy(&mut self, x: Var, w: &Weight, targets: &Targets, train: bool) {
+        let (capacity, channels, vocab) = (targets.capacity, w.cols, w.rows);
+        let train = train && self.needs_grad(x);
+        let rows = self.list.fixed(&targets.rows);
+        let labels = self.list.fixed(&targets.labels);
+        let weights = self.list.fixed(&targets.weights);
+        let nll = self.list.fixed(&targets.nll);
+        let total = self.list.fixed(&targets.total);
+        let dx = train.then(|| self.list.planned(capacity * channels));
+        for chunk in 0..capacity / LOSS_ROWS {
+            let first = chunk * LOSS_ROWS;
+            self.list.open_gate(chunk);
+            let gathered = self.list.planned(LOSS_ROWS * channels);
+            let logits = self.list.planned(LOSS_ROWS * vocab);
+            let count = LOSS_ROWS * channels;
+            let params = kernels::loss_gather::Params {
+                channels: channels as u32,
+                rows: self.rows(x) as u32,
+                first: first as u32,
+                count: count as u32,
+            };
+            let bindings = [self.value(x).into(), rows.into(), gathered.into()];
+            self.list.dispatch(&kernels::LOSS_GATHER, &bindings, &params, spread(count));
+            self.product_nt(LOSS_ROWS, gathered.into(), w, logits.into());
+            let params = kernels::loss_cross_entropy::Params { vocab: vocab as u32, first: first as u32 };
+            let bindings = [labels.into(), weights.into(), logits.into(), nll.into()];
+            self.list.dispatch(&kernels::LOSS_CROSS_ENTROPY, &bindings, &params, [LOSS_ROWS as u32, 1, 1]);
+            if let Some(dx) = dx {
+                let piece = dx.slice((first * channels * 4) as u64, (count * 4) as u64);
+                self.product_nn(LOSS_ROWS, logits.into(), w, piece);
+            }
+            self.list.close_gate();
+        }
+        let params = kernels::loss_total::Params { count: capacity as u32 };
+        let bindings = [weights.into(), nll.into(), total.into()];
+        self.list.dispatch(&kernels::LOSS_TOTAL, &bindings, &params, [1, 1, 1]);
+        self.push(Head { x, rows, dx, capacity }, train);
+    }
+}
+
+impl Op for Head {
+    // The forward is recorded by `Tape::cross_entropy`, which makes losses and gradients chunk by chunk.
+    fn forward(&self, _: &mut Tape) {}
+
+    fn backward(&self, t: &mut Tape) {
+        let (Some(dy), Some((dx, accumulate))) = (self.dx, t.grad_target(self.x)) else { return };
+        if accumulate == 0 {
+            t.list.clear(dx);
+        }
+        let channels = t.cols(self.x);
+        let count = LOSS_ROWS * channels;
+        for chunk in 0..self.capacity / LOSS_ROWS {
+            let first = chunk * LOSS_ROWS;
+            let params = kernels::loss_scatter::Params {
+                channels: channels as u32,
+                rows: t.rows(self.x) as u32,
+                first: first as u32,
+                count: count as u32,
+            };
+            let piece = dy.slice((first * channels * 4) as u64, (count * 4) as u64);
+            t.list.open_gate(chunk);
+            t.list.dispatch(&kernels::LOSS_SCATTER, &[piece, self.rows.into(), dx.into()], &params, spread(count));
+            t.list.close_gate();
+        }
+    }
+
+    fn output(&self) -> Option<Var> {
+        None
+    }
+}

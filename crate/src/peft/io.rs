@@ -1,0 +1,201 @@
+//! PEFT's adapter folder: `adapter_config.json`, `adapter_model.safetensors`, `README.md`.
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::{Map, Value, json};
+
+use super::{Peft, create};
+use crate::model::Model;
+use crate::train::config::{Method, RunConfig};
+use crate::{Error, Result};
+
+/// The config's file name.
+pub const CONFIG: &str = "adapter_config.json";
+/// The tensors' file name.
+pub const TENSORS: &str = "adapter_model.safetensors";
+/// The model card's file name.
+pub const CARD: &str = "README.md";
+
+/// One file of an adapter folder.
+pub struct File {
+    /// Its name in the folder.
+    pub name: &'static str,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
+/// The adapter as PEFT's folder, with a model card.
+///
+/// # Errors
+/// [`Error::Gpu`] when the device failed.
+pub async fn save(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> Result<Vec<File>> {
+    let params = peft.params();
+    let values = params.read().await?;
+    let views = params.tensors.iter().zip(&values).map(|(tensor, values)| {
+        let shape = vec![tensor.shape.0, tensor.shape.1];
+        let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values)).expect("the shape holds the values");
+        (tensor.name.as_str(), view)
+    });
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| Error::Adapter {
+        file: TENSORS.into(),
+        what: error.to_string(),
+        help: "this is a fault in Tunesmith: please report it with this message".into(),
+    })?;
+    let mut config = Map::new();
+    config.insert("task_type".into(), "CAUSAL_LM".into());
+    config.insert("base_model_name_or_path".into(), model.config.name.clone().into());
+    config.insert("revision".into(), Value::Null);
+    config.insert("inference_mode".into(), true.into());
+    config.append(&mut peft.config());
+    let config = serde_json::to_vec_pretty(&config).expect("a map of plain values");
+    Ok(vec![
+        File { name: CONFIG, bytes: config },
+        File { name: TENSORS, bytes },
+        File { name: CARD, bytes: card(peft, model, run).into_bytes() },
+    ])
+}
+
+fn card(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> String {
+    let config = peft.config();
+    let kind = config["peft_type"].as_str().unwrap_or_default().to_owned();
+    let base = &model.config.name;
+    let mut card = format!(
+        "---\nlibrary_name: peft\nbase_model: {}\ntags:\n- tunesmith\n---\n\n# Adapter for {base}\n\n\
+         | | |\n|---|---|\n| Method | {kind} |\n| Trainable parameters | {} |\n| Base file | {} ({}) |\n\n\
+         Load it with PEFT:\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n\
+         base = AutoModelForCausalLM.from_pretrained(\"path/to/base\")\n\
+         model = PeftModel.from_pretrained(base, \"path/to/this/folder\")\n```\n\n\
+         or with Tunesmith:\n\n```\ntunesmith generate --model {} --adapter path/to/this/folder --prompt \"Hello\"\n```\n",
+        json!(base),
+        peft.params().count(),
+        model.file,
+        model.quantization,
+        model.file,
+    );
+    if let Some(run) = run {
+        let run = serde_json::to_string_pretty(&run.to_json()).expect("a map of plain values");
+        card.push_str(&format!("\n## Training run\n\n```json\n{run}\n```\n"));
+    }
+    card
+}
+
+/// Reads an adapter: `config` and `tensors` are the bytes of the two files of the folder `folder`.
+///
+/// # Errors
+/// [`Error::Adapter`] for a config or tensors that do not fit the model or each other, by name.
+pub async fn load(model: &Model, folder: &str, config: &[u8], tensors: &[u8]) -> Result<Box<dyn Peft>> {
+    let run = run_config(folder, config)?;
+    let peft = create(model, &run).await?;
+    fill(peft.as_ref(), folder, tensors)?;
+    Ok(peft)
+}
+
+/// Puts the tensors of a file into an adapter of the same shape.
+///
+/// # Errors
+/// [`Error::Adapter`] for a tensor that is missing, unknown, of another shape or not of floats.
+pub fn fill(peft: &dyn Peft, folder: &str, tensors: &[u8]) -> Result<()> {
+    let file = format!("{folder}/{TENSORS}");
+    let wrong = |what: String| Error::Adapter {
+        file: file.clone(),
+        what,
+        help: "check that the adapter belongs to this model and that the file is whole".into(),
+    };
+    let found = SafeTensors::deserialize(tensors).map_err(|error| wrong(error.to_string()))?;
+    let params = peft.params();
+    // Everything is checked before anything is written.
+    let mut values = Vec::with_capacity(params.tensors.len());
+    for tensor in &params.tensors {
+        let view = found.tensor(&tensor.name).map_err(|_| wrong(format!("the tensor {} is missing", tensor.name)))?;
+        let shape = [tensor.shape.0, tensor.shape.1];
+        if view.shape() != shape {
+            return Err(wrong(format!("{} has shape {:?}, expected {shape:?}", tensor.name, view.shape())));
+        }
+        values.push(floats(&view).ok_or_else(|| wrong(format!("{} is {:?}, expected F32, F16 or BF16", tensor.name, view.dtype())))?);
+    }
+    if let Some(name) = found.names().into_iter().find(|name| params.tensors.iter().all(|tensor| tensor.name != **name)) {
+        return Err(wrong(format!("the tensor {name} has no place in this model")));
+    }
+    for (index, values) in values.iter().enumerate() {
+        params.write(index, values);
+    }
+    Ok(())
+}
+
+fn floats(view: &TensorView) -> Option<Vec<f32>> {
+    let bytes = view.data();
+    let pairs = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+    Some(match view.dtype() {
+        Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::F16 => pairs().map(|pair| half::f16::from_le_bytes(pair).to_f32()).collect(),
+        Dtype::BF16 => pairs().map(|pair| half::bf16::from_le_bytes(pair).to_f32()).collect(),
+        _ => return None,
+    })
+}
+
+/// The method's fields of an `adapter_config.json`, as a run config.
+///
+/// # Errors
+/// [`Error::Adapter`] for a type or a field that we do not have.
+pub fn run_config(folder: &str, config: &[u8]) -> Result<RunConfig> {
+    let file = format!("{folder}/{CONFIG}");
+    let wrong = |what: String, help: &str| Error::Adapter { file: file.clone(), what, help: help.into() };
+    let object: Map<String, Value> = serde_json::from_slice(config)
+        .map_err(|error| wrong(format!("not a JSON object: {error}"), "save the adapter again with PEFT or Tunesmith"))?;
+    let set = |name: &str| object.get(name).filter(|value| !value.is_null());
+    let method = match set("peft_type").and_then(Value::as_str) {
+        Some("LORA") => Method::Lora,
+        Some("PROMPT_TUNING") => Method::Prompt,
+        Some(other) => return Err(wrong(format!("peft_type {other} is not supported"), "use a LORA or PROMPT_TUNING adapter")),
+        None => return Err(wrong("peft_type is missing".into(), "save the adapter again with PEFT or Tunesmith")),
+    };
+    // What would change the result and that we do not compute must not pass silently.
+    for (name, plain) in [("use_dora", json!(false)), ("bias", json!("none")), ("fan_in_fan_out", json!(false))] {
+        if set(name).is_some_and(|value| *value != plain) {
+            return Err(wrong(format!("{name} is {}, which is not supported", object[name]), "merge the adapter with PEFT, or train one without it"));
+        }
+    }
+    for name in ["rank_pattern", "alpha_pattern", "modules_to_save", "target_parameters", "layer_replication", "exclude_modules"] {
+        let empty = |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+        if set(name).is_some_and(|value| !empty(value)) {
+            return Err(wrong(format!("{name} is not supported"), "merge the adapter with PEFT, or train one without it"));
+        }
+    }
+    let mut run = Map::new();
+    run.insert("method".into(), method.name().into());
+    let fields: &[&str] = match method {
+        Method::Lora => &["r", "lora_alpha", "lora_dropout", "use_rslora"],
+        Method::Prompt => &["num_virtual_tokens"],
+    };
+    for &name in fields {
+        if let Some(value) = set(name) {
+            run.insert(name.into(), value.clone());
+        }
+    }
+    match method {
+        Method::Lora => {
+            let modules = set("target_modules").ok_or_else(|| {
+                wrong("target_modules is missing".into(), "save the adapter again with PEFT or Tunesmith")
+            })?;
+            run.insert("target_modules".into(), narrowed(modules, set("layers_to_transform")));
+        }
+        Method::Prompt => {
+            run.insert("prompt_tuning_init".into(), "RANDOM".into());
+        }
+    }
+    RunConfig::from_json(&Value::Object(run).to_string()).map_err(|error| wrong(error.to_string(), &error.help()))
+}
+
+/// `target_modules` within the layers of `layers_to_transform`, where that is given.
+fn narrowed(modules: &Value, layers: Option<&Value>) -> Value {
+    let layers: Vec<u64> = match layers {
+        Some(Value::Array(layers)) => layers.iter().filter_map(Value::as_u64).collect(),
+        Some(layer) => layer.as_u64().into_iter().collect(),
+        None => Vec::new(),
+    };
+    let (Value::Array(names), false) = (modules, layers.is_empty()) else { return modules.clone() };
+    let either = |words: Vec<String>| words.join("|");
+    let layers = either(layers.iter().map(u64::to_string).collect());
+    let names = either(names.iter().filter_map(Value::as_str).map(|name| name.replace('.', "\\.")).collect());
+    json!(format!("(.*\\.)?layers\\.({layers})\\.(.*\\.)?({names})"))
+}

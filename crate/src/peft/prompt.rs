@@ -1,0 +1,84 @@
+//! Prompt tuning: trained embeddings before the text (Lester et al. 2021, arXiv:2104.08691).
+
+use serde_json::{Map, Value, json};
+
+use super::parameters::Spec;
+use super::{Parameters, Peft, random};
+use crate::model::{Model, Weight};
+use crate::train::config::{PromptTuningInit, RunConfig};
+use crate::{Error, Result};
+
+/// The name of the tensor in PEFT's files.
+const NAME: &str = "prompt_embeddings";
+
+/// n virtual tokens.
+pub struct Prompt {
+    params: Parameters,
+    heads: (usize, usize, usize),
+}
+
+impl Prompt {
+    /// Virtual tokens that start as the embeddings of a text, repeated or cut to their number, or as random rows of
+    /// the same size as the vocabulary's embeddings.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the text has no tokens; [`Error::Gpu`] when the device failed.
+    pub async fn new(model: &Model, config: &RunConfig) -> Result<Self> {
+        let (n, channels) = (config.num_virtual_tokens as usize, model.config.hidden);
+        let values = match config.prompt_tuning_init {
+            PromptTuningInit::Text => {
+                let ids = model.tokenizer.encode(&config.prompt_tuning_init_text, false)?;
+                if ids.is_empty() {
+                    return Err(Error::Config {
+                        field: "prompt_tuning_init_text".into(),
+                        what: "the text has no tokens".into(),
+                        help: "write what the model is to do, or set prompt_tuning_init to RANDOM".into(),
+                    });
+                }
+                let ids: Vec<u32> = ids.into_iter().cycle().take(n).collect();
+                model.embeddings(&ids).await?
+            }
+            PromptTuningInit::Random => {
+                // A uniform distribution with the root mean square of some of the vocabulary's embeddings.
+                let sample: Vec<u32> =
+                    (0..256_u32).map(|i| (i as u64 * model.config.vocab as u64 / 256) as u32).collect();
+                let rows = model.embeddings(&sample).await?;
+                let square = rows.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / rows.len() as f64;
+                let bound = (3.0 * square).sqrt() as f32;
+                random(config.seed, NAME).map(|x| x * bound).take(n * channels).collect()
+            }
+        };
+        let spec = Spec { name: NAME.into(), shape: (n, channels), rope_dim: None, values };
+        let params = Parameters::new(&model.context, vec![spec])?;
+        Ok(Self { params, heads: (model.config.layers, model.config.heads, channels) })
+    }
+}
+
+impl Peft for Prompt {
+    fn params(&self) -> &Parameters {
+        &self.params
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        let (layers, heads, channels) = self.heads;
+        let n = self.params.tensors[0].shape.0;
+        let config = json!({
+            "peft_type": "PROMPT_TUNING",
+            "num_virtual_tokens": n,
+            "token_dim": channels,
+            "num_transformer_submodules": 1,
+            "num_attention_heads": heads,
+            "num_layers": layers,
+            // How it started is in run.json; PEFT would want a tokenizer to repeat it.
+            "prompt_tuning_init": "RANDOM",
+        });
+        match config {
+            Value::Object(map) => map,
+            _ => unreachable!("an object literal"),
+        }
+    }
+
+    fn prompt(&self) -> Option<&Weight> {
+        Some(&self.params.tensors[0].weight)
+    }
+}
