@@ -5,5 +5,6 @@ pub mod data;
 pub mod error;
 pub mod format;
 pub mod text;
+pub mod train;
 
 pub use error::{Error, Result};
