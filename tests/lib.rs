@@ -1,3 +1,4 @@
 //! Test support: the f64 reference, `check_op` and the golden fixtures.
 
+pub mod golden;
 pub mod model_file;

@@ -1,3 +1,77 @@
-//! Every chore has one name: start, test.
+//! Every chore has one name: start, test, check, wasm, model, fixtures.
 
-fn main() {}
+mod apt;
+mod check;
+mod fixtures;
+mod model;
+mod page;
+mod process;
+mod range;
+mod serve;
+mod setup;
+mod stamp;
+mod start;
+mod tally;
+mod test;
+mod wasm;
+
+use std::process::ExitCode;
+
+use process::{Failure, Result};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  start     set up what is missing, build, serve the page on this computer and open it
+              --demo       drive the page through one short training run in a headless browser instead,
+                           and leave the adapter and a screenshot in target/demo
+              --port N     serve on port N (default: 8787, or the next free one)
+              --no-open    print the address and open nothing
+  test      set up what is missing and run every check and every test
+  check     the checks alone: format, clippy, documentation, spelling
+  wasm      build the crate for the browser into web/src/pkg
+  model     fetch the default model into target/models
+  fixtures  make the golden numbers of tests/golden again with PyTorch (a download of several GB; optional)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["start", options @ ..] => match start::Options::parse(options) {
+            Ok(options) => start::run_and_serve(&options),
+            Err(problem) => return wrong_usage(&problem),
+        },
+        ["test"] => test::run_all(),
+        ["check"] => check::run_all(),
+        ["wasm"] => wasm_package(),
+        ["model"] => model::fetch().map(|path| println!("{}", path.display())),
+        ["fixtures"] => fixtures::run_all(),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        [] => return wrong_usage("a command is missing"),
+        [command @ ("test" | "check" | "wasm" | "model" | "fixtures"), extra, ..] => {
+            return wrong_usage(&format!("{command} takes no option, and there is \"{extra}\""));
+        }
+        [command, ..] => return wrong_usage(&format!("there is no command \"{command}\"")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { what, help }) => {
+            eprintln!("\nerror: {what}\nhelp: {help}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn wrong_usage(problem: &str) -> ExitCode {
+    eprintln!("error: {problem}\n\n{USAGE}");
+    ExitCode::from(2)
+}
+
+fn wasm_package() -> Result<()> {
+    let needs = setup::Needs { wasm: true, node: true, ..setup::Needs::default() };
+    setup::ensure(&needs)?;
+    page::install_packages()?;
+    wasm::package()
+}

@@ -1,0 +1,271 @@
+//! The device and the compiled kernels.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+use wgpu::util::DeviceExt;
+
+use super::kernel::{Access, Kernel};
+use crate::{Error, Result};
+
+/// What a person may want to know of the adapter in use.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceInfo {
+    /// The adapter's own name.
+    pub name: String,
+    /// "vulkan", "metal", "dx12" or "webgpu".
+    pub backend: String,
+    /// The driver and its version, where the platform tells.
+    pub driver: String,
+    /// Whether the adapter is a processor pretending to be a GPU: it works, slowly.
+    pub software: bool,
+    /// The limits in use, by WebGPU name, in bytes or counts.
+    pub limits: std::collections::BTreeMap<&'static str, u64>,
+    /// The adapter's optional features that are on.
+    pub features: Vec<String>,
+}
+
+/// A device with its queue and its compiled kernels. Cheap to clone.
+#[derive(Clone)]
+pub struct Context(Rc<Inner>);
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: DeviceInfo,
+    pipelines: RefCell<HashMap<usize, wgpu::ComputePipeline>>,
+    failure: Arc<Mutex<Option<Error>>>,
+}
+
+impl Context {
+    /// Requests an adapter and a device with WebGPU's default limits, whatever the adapter could do beyond them: what
+    /// runs here runs in every browser.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] when there is none, [`Error::Gpu`] when the device is refused.
+    pub async fn new() -> Result<Self> {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        let adapter = instance
+            .request_adapter(&wgpu::RequestAdapterOptions {
+                power_preference: wgpu::PowerPreference::HighPerformance,
+                ..Default::default()
+            })
+            .await
+            .map_err(|error| Error::NoAdapter {
+                what: error.to_string(),
+                help: "update the graphics driver; on a machine without a GPU install a software Vulkan driver \
+                       (Mesa's lavapipe); in a browser check that WebGPU is switched on"
+                    .into(),
+            })?;
+        let adapter_info = adapter.get_info();
+        let limits = wgpu::Limits::default();
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("tunesmith"),
+                required_limits: limits.clone(),
+                ..Default::default()
+            })
+            .await
+            .map_err(|error| Error::Gpu {
+                what: error.to_string(),
+                help: "the adapter is below WebGPU's default limits: try another browser, driver or GPU".into(),
+            })?;
+        let failure = Arc::new(Mutex::new(None));
+        let sink = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let (what, help) = match &error {
+                wgpu::Error::OutOfMemory { .. } => (
+                    "out of memory".to_owned(),
+                    "use a smaller model, a shorter max_length or a smaller batch, and close other programs that use \
+                     the GPU",
+                ),
+                other => (other.to_string(), "this is a fault in Tunesmith: please report it with this message"),
+            };
+            sink.lock().unwrap().get_or_insert(Error::Gpu { what, help: help.into() });
+        }));
+        let sink = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                sink.lock().unwrap().get_or_insert(Error::Gpu {
+                    what: format!("the device was lost: {message}"),
+                    help: "load the model again and continue; if it happens again, use a shorter max_length".into(),
+                });
+            }
+        });
+        let name = adapter_info.name.clone();
+        let software = adapter_info.device_type == wgpu::DeviceType::Cpu
+            || ["llvmpipe", "swiftshader", "lavapipe", "basic render"]
+                .iter()
+                .any(|word| format!("{name} {}", adapter_info.driver_info).to_lowercase().contains(word));
+        let info = DeviceInfo {
+            name,
+            backend: if cfg!(target_arch = "wasm32") { "webgpu".into() } else { adapter_info.backend.to_string() },
+            driver: format!("{} {}", adapter_info.driver, adapter_info.driver_info).trim().to_owned(),
+            software,
+            limits: [
+                ("maxBufferSize", limits.max_buffer_size),
+                ("maxStorageBufferBindingSize", limits.max_storage_buffer_binding_size),
+                ("maxStorageBuffersPerShaderStage", u64::from(limits.max_storage_buffers_per_shader_stage)),
+                ("maxComputeWorkgroupStorageSize", u64::from(limits.max_compute_workgroup_storage_size)),
+                ("maxComputeInvocationsPerWorkgroup", u64::from(limits.max_compute_invocations_per_workgroup)),
+                ("maxComputeWorkgroupsPerDimension", u64::from(limits.max_compute_workgroups_per_dimension)),
+            ]
+            .into(),
+            features: Vec::new(),
+        };
+        Ok(Self(Rc::new(Inner { device, queue, info, pipelines: RefCell::default(), failure })))
+    }
+
+    /// The adapter in use.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.0.info
+    }
+
+    /// The first error the device reported outside a call: out of memory, a lost device, a fault of ours.
+    ///
+    /// # Errors
+    /// That error; it stays, for the device can no longer be trusted.
+    pub fn check(&self) -> Result<()> {
+        self.0.failure.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    pub(super) fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    /// A zeroed storage buffer.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when `bytes` is past what one binding may hold.
+    pub fn buffer(&self, what: &str, bytes: u64) -> Result<wgpu::Buffer> {
+        let limit = self.0.info.limits["maxStorageBufferBindingSize"];
+        if bytes > limit {
+            return Err(Error::Limit {
+                what: what.into(),
+                needed: bytes,
+                limit_name: "maxStorageBufferBindingSize".into(),
+                limit,
+                help: "use a smaller model, or a shorter max_length".into(),
+            });
+        }
+        Ok(self.0.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(what),
+            // Never empty, and a whole number of vec4.
+            size: bytes.max(16).next_multiple_of(16),
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        }))
+    }
+
+    /// A storage buffer that holds `data`.
+    ///
+    /// # Errors
+    /// As [`Context::buffer`].
+    pub fn buffer_with<T: bytemuck::Pod>(&self, what: &str, data: &[T]) -> Result<wgpu::Buffer> {
+        let buffer = self.buffer(what, size_of_val(data) as u64)?;
+        self.write(&buffer, 0, data);
+        Ok(buffer)
+    }
+
+    /// Writes `data` at byte `offset`, before anything submitted later.
+    pub fn write<T: bytemuck::Pod>(&self, buffer: &wgpu::Buffer, offset: u64, data: &[T]) {
+        self.0.queue.write_buffer(buffer, offset, bytemuck::cast_slice(data));
+    }
+
+    /// Frees the staging memory of the writes so far: wgpu keeps it until the next submit.
+    pub fn flush(&self) {
+        self.0.queue.submit([]);
+    }
+
+    /// Fills a whole buffer with zeros.
+    pub fn clear(&self, buffer: &wgpu::Buffer) {
+        let mut encoder = self.0.device.create_command_encoder(&Default::default());
+        encoder.clear_buffer(buffer, 0, None);
+        self.0.queue.submit([encoder.finish()]);
+    }
+
+    pub(super) fn uniform(&self, data: &[u8]) -> wgpu::Buffer {
+        self.0.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+            label: Some("parameters"),
+            contents: data,
+            usage: wgpu::BufferUsages::UNIFORM,
+        })
+    }
+
+    /// Waits until everything submitted has run.
+    ///
+    /// # Errors
+    /// What [`Context::check`] finds.
+    pub async fn wait(&self) -> Result<()> {
+        let (sender, receiver) = futures_channel::oneshot::channel();
+        self.0.queue.on_submitted_work_done(move || {
+            let _ = sender.send(());
+        });
+        #[cfg(not(target_arch = "wasm32"))]
+        self.poll(None)?;
+        let _ = receiver.await;
+        self.check()
+    }
+
+    /// Waits for a submission (or the last one), so that its callbacks run; a browser runs them by itself.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn poll(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index, timeout: None };
+        self.0.device.poll(wait).map(|_| ()).map_err(|error| Error::Gpu {
+            what: error.to_string(),
+            help: "the driver stopped answering: start again".into(),
+        })
+    }
+
+    /// The compiled pipeline of a kernel, compiled on first use.
+    pub(super) fn pipeline(&self, kernel: &'static Kernel) -> wgpu::ComputePipeline {
+        if let Some(pipeline) = self.0.pipelines.borrow().get(&kernel.index) {
+            return pipeline.clone();
+        }
+        let device = &self.0.device;
+        let source = wgpu::ShaderSource::Wgsl(kernel.source.into());
+        let module =
+            device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
+        let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+            count: None,
+        };
+        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
+        for (index, access) in kernel.bindings.iter().enumerate() {
+            let read_only = *access == Access::Read;
+            entries.push(entry(index as u32 + 1, wgpu::BufferBindingType::Storage { read_only }, false));
+        }
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(kernel.name),
+            entries: &entries,
+        });
+        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some("main"),
+            // Every kernel writes its workgroup memory before it reads it.
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        self.0.pipelines.borrow_mut().insert(kernel.index, pipeline.clone());
+        pipeline
+    }
+}

@@ -1,0 +1,31 @@
+//! The kernel table that `build.rs` makes from `shaders/`.
+
+/// How a kernel uses a storage binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    ReadWrite,
+}
+
+/// One WGSL kernel: binding 0 is its `Params` uniform, bindings 1.. are storage buffers.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Position in [`kernels::ALL`].
+    pub index: usize,
+    /// Folder, file and variant, joined by underscores.
+    pub name: &'static str,
+    /// Invocations of a workgroup.
+    pub workgroup: [u32; 3],
+    /// Access of the storage bindings, from binding 1.
+    pub bindings: &'static [Access],
+    /// The expanded WGSL.
+    pub source: &'static str,
+}
+
+/// Generated from `shaders/`: a [`Kernel`] constant a variant, a module with `Params` a file.
+pub mod kernels {
+    use super::{Access, Kernel};
+    include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+}

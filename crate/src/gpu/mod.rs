@@ -1,0 +1,14 @@
+//! The only place that names wgpu: the device, its limits, the kernels, and plans of dispatches.
+
+mod context;
+mod kernel;
+mod plan;
+mod readback;
+mod recorder;
+
+pub use context::{Context, DeviceInfo};
+pub use kernel::{Access, Kernel, kernels};
+pub use plan::{Plan, PlanStats};
+pub use readback::Readback;
+pub use recorder::{Binding, BufferId, Recorder, spread};
+pub use wgpu::Buffer;

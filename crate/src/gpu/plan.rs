@@ -1,0 +1,199 @@
+//! A recorded list made runnable: arena slots chosen by liveness, bind groups cached, replayed every step.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::recorder::{Binding, Command, Recorder, Storage, Work};
+use super::{Context, Kernel};
+use crate::Result;
+
+/// What one run of a plan costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanStats {
+    /// Dispatches encoded.
+    pub dispatches: usize,
+    /// Command buffers submitted.
+    pub submits: usize,
+    /// Bytes of the arena that the plan's buffers share.
+    pub arena_bytes: u64,
+}
+
+enum Step {
+    Dispatch { pipeline: wgpu::ComputePipeline, group: wgpu::BindGroup, uniform: u32, groups: [u32; 3] },
+    Clear { buffer: wgpu::Buffer },
+}
+
+/// A static list of dispatches with everything they need.
+pub struct Plan {
+    context: Context,
+    steps: Vec<(Step, Option<u32>)>,
+    arena_bytes: u64,
+}
+
+/// Dispatches a submit: short submits keep a slow adapter's watchdog quiet and let a browser draw in between.
+const DISPATCHES_PER_SUBMIT: usize = 128;
+
+/// First and last command that touches each planned buffer.
+fn lifetimes(recorder: &Recorder) -> Vec<Option<(usize, usize)>> {
+    let mut lives: Vec<Option<(usize, usize)>> = vec![None; recorder.buffers.len()];
+    for (index, command) in recorder.commands.iter().enumerate() {
+        for_each_buffer(command, |buffer| {
+            let life = lives[buffer].get_or_insert((index, index));
+            life.1 = index;
+        });
+    }
+    lives
+}
+
+fn for_each_buffer(command: &Command, mut visit: impl FnMut(usize)) {
+    match &command.work {
+        Work::Dispatch { bindings, .. } => bindings.iter().for_each(|binding| visit(binding.buffer.0 as usize)),
+        Work::Clear(buffer) => visit(buffer.0 as usize),
+    }
+}
+
+/// Chooses an arena slot for each planned buffer; returns the choice and the slots' sizes. Two buffers share a slot
+/// only when no command lies in both lifetimes, so one dispatch never sees a slot twice.
+fn assign_slots(recorder: &Recorder) -> (Vec<Option<usize>>, Vec<u64>) {
+    let lives = lifetimes(recorder);
+    let mut slots: Vec<u64> = Vec::new();
+    let mut free: Vec<usize> = Vec::new();
+    let mut choice: Vec<Option<usize>> = vec![None; recorder.buffers.len()];
+    for (index, command) in recorder.commands.iter().enumerate() {
+        for_each_buffer(command, |buffer| {
+            let Storage::Planned { bytes } = recorder.buffers[buffer] else { return };
+            if choice[buffer].is_some() {
+                return;
+            }
+            // The smallest free slot that is large enough; else the largest one, grown; else a new one.
+            let fitting = free.iter().copied().filter(|&slot| slots[slot] >= bytes).min_by_key(|&slot| slots[slot]);
+            let slot = fitting.or_else(|| free.iter().copied().max_by_key(|&slot| slots[slot])).unwrap_or_else(|| {
+                slots.push(0);
+                slots.len() - 1
+            });
+            free.retain(|&other| other != slot);
+            slots[slot] = slots[slot].max(bytes);
+            choice[buffer] = Some(slot);
+        });
+        for_each_buffer(command, |buffer| {
+            if lives[buffer].is_some_and(|(_, last)| last == index)
+                && let Some(slot) = choice[buffer]
+                && !free.contains(&slot)
+            {
+                free.push(slot);
+            }
+        });
+    }
+    (choice, slots)
+}
+
+impl Plan {
+    /// Allocates the arena and prepares every dispatch.
+    ///
+    /// # Errors
+    /// [`crate::Error::Limit`] when a buffer is larger than one binding may be, [`crate::Error::Gpu`] when the device
+    /// refused something.
+    pub fn new(context: &Context, recorder: Recorder) -> Result<Self> {
+        let (choice, sizes) = assign_slots(&recorder);
+        let arena = sizes.iter().map(|&bytes| context.buffer("activations", bytes)).collect::<Result<Vec<_>>>()?;
+        let uniforms = context.uniform(if recorder.uniforms.is_empty() { &[0; 16] } else { &recorder.uniforms });
+        let resolve = |binding: &Binding| -> (wgpu::Buffer, u64) {
+            match &recorder.buffers[binding.buffer.0 as usize] {
+                Storage::Planned { bytes } => (
+                    arena[choice[binding.buffer.0 as usize].expect("every bound buffer has a slot")].clone(),
+                    binding.bytes.unwrap_or(*bytes),
+                ),
+                Storage::Fixed(buffer) => {
+                    (buffer.clone(), binding.bytes.unwrap_or_else(|| buffer.size() - binding.offset))
+                }
+            }
+        };
+        let mut groups: HashMap<(usize, Vec<Binding>), wgpu::BindGroup> = HashMap::new();
+        let mut steps = Vec::with_capacity(recorder.commands.len());
+        for command in &recorder.commands {
+            let step = match &command.work {
+                Work::Dispatch { kernel, bindings, uniform, groups: grid } => {
+                    let pipeline = context.pipeline(kernel);
+                    let group = match groups.entry((kernel.index, bindings.clone())) {
+                        Entry::Occupied(entry) => entry.get().clone(),
+                        Entry::Vacant(entry) => {
+                            let group = bind(context, kernel, &pipeline, &uniforms, bindings, &resolve);
+                            entry.insert(group).clone()
+                        }
+                    };
+                    Step::Dispatch { pipeline, group, uniform: *uniform, groups: *grid }
+                }
+                Work::Clear(buffer) => Step::Clear { buffer: resolve(&(*buffer).into()).0 },
+            };
+            steps.push((step, command.gate));
+        }
+        context.check()?;
+        Ok(Self { context: context.clone(), steps, arena_bytes: arena.iter().map(wgpu::Buffer::size).sum() })
+    }
+
+    /// Encodes and submits the whole list, with the commands of gates `0..open`.
+    pub fn run(&self, open: usize) -> PlanStats {
+        let mut stats = PlanStats { arena_bytes: self.arena_bytes, ..Default::default() };
+        let mut steps = self.steps.iter().filter(|(_, gate)| gate.is_none_or(|gate| (gate as usize) < open)).peekable();
+        while steps.peek().is_some() {
+            let mut encoder = self.context.device().create_command_encoder(&Default::default());
+            let mut left = DISPATCHES_PER_SUBMIT;
+            while left > 0 && steps.peek().is_some() {
+                if let Some((Step::Clear { buffer }, _)) = steps.peek() {
+                    encoder.clear_buffer(buffer, 0, None);
+                    steps.next();
+                    continue;
+                }
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                while left > 0
+                    && let Some((Step::Dispatch { pipeline, group, uniform, groups }, _)) = steps.peek()
+                {
+                    pass.set_pipeline(pipeline);
+                    pass.set_bind_group(0, group, &[*uniform]);
+                    pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+                    stats.dispatches += 1;
+                    left -= 1;
+                    steps.next();
+                }
+            }
+            self.context.queue().submit([encoder.finish()]);
+            stats.submits += 1;
+        }
+        stats
+    }
+}
+
+fn bind(
+    context: &Context,
+    kernel: &Kernel,
+    pipeline: &wgpu::ComputePipeline,
+    uniforms: &wgpu::Buffer,
+    bindings: &[Binding],
+    resolve: &impl Fn(&Binding) -> (wgpu::Buffer, u64),
+) -> wgpu::BindGroup {
+    let resolved: Vec<_> = bindings.iter().map(|binding| (resolve(binding), binding.offset)).collect();
+    let mut entries = vec![wgpu::BindGroupEntry {
+        binding: 0,
+        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: uniforms,
+            offset: 0,
+            // A window of one parameter struct, moved by the dynamic offset; none is larger than its alignment.
+            size: std::num::NonZeroU64::new(uniforms.size().min(256)),
+        }),
+    }];
+    for (index, ((buffer, bytes), offset)) in resolved.iter().enumerate() {
+        entries.push(wgpu::BindGroupEntry {
+            binding: index as u32 + 1,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset: *offset,
+                size: std::num::NonZeroU64::new(*bytes),
+            }),
+        });
+    }
+    context.device().create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(kernel.name),
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &entries,
+    })
+}

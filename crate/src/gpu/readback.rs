@@ -1,0 +1,83 @@
+//! Copies from the GPU that arrive later, without a stall in between.
+
+use futures_channel::oneshot;
+
+use super::Context;
+use crate::{Error, Result};
+
+/// A copy of a piece of a buffer, on its way to the processor.
+pub struct Readback {
+    context: Context,
+    staging: wgpu::Buffer,
+    bytes: u64,
+    arrived: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
+    #[cfg(not(target_arch = "wasm32"))]
+    submission: wgpu::SubmissionIndex,
+}
+
+impl Context {
+    /// Starts copying `count` values from byte `offset` (a multiple of 4) of `buffer`, as they stand after everything
+    /// submitted so far.
+    pub fn read_later<T: bytemuck::Pod>(&self, buffer: &wgpu::Buffer, offset: u64, count: usize) -> Readback {
+        let bytes = (count * size_of::<T>()) as u64;
+        let staging = self.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size: bytes.next_multiple_of(4).max(4),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.device().create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes.next_multiple_of(4));
+        let submission = self.queue().submit([encoder.finish()]);
+        #[cfg(target_arch = "wasm32")]
+        let _ = submission;
+        let (sender, arrived) = oneshot::channel();
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+            let _ = sender.send(result);
+        });
+        Readback {
+            context: self.clone(),
+            staging,
+            bytes,
+            arrived,
+            #[cfg(not(target_arch = "wasm32"))]
+            submission,
+        }
+    }
+
+    /// Copies `count` values and waits for them.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device failed.
+    pub async fn read<T: bytemuck::Pod>(&self, buffer: &wgpu::Buffer, offset: u64, count: usize) -> Result<Vec<T>> {
+        self.read_later::<T>(buffer, offset, count).wait().await
+    }
+}
+
+impl Readback {
+    /// Waits for the copy.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device failed.
+    pub async fn wait<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
+        #[cfg(not(target_arch = "wasm32"))]
+        self.context.poll(Some(self.submission))?;
+        let arrived = self.arrived.await;
+        self.context.check()?;
+        if !matches!(arrived, Ok(Ok(()))) {
+            return Err(Error::Gpu {
+                what: "a result could not be read back".into(),
+                help: "the device was lost: load the model again and continue".into(),
+            });
+        }
+        let failed = |error: wgpu::MapRangeError| Error::Gpu {
+            what: error.to_string(),
+            help: "the device was lost: load the model again and continue".into(),
+        };
+        let view = self.staging.slice(..self.bytes).get_mapped_range().map_err(failed)?;
+        let values = bytemuck::pod_collect_to_vec(&view);
+        drop(view);
+        self.staging.unmap();
+        Ok(values)
+    }
+}

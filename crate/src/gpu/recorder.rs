@@ -1,0 +1,113 @@
+//! A linear list of dispatches over buffers that do not exist yet.
+
+use super::kernel::Kernel;
+
+/// A buffer of one recorder: an existing one, or a place in the arena that the plan will choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub(super) u32);
+
+/// A buffer, or a piece of it, as one binding sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Binding {
+    pub(super) buffer: BufferId,
+    pub(super) offset: u64,
+    pub(super) bytes: Option<u64>,
+}
+
+impl From<BufferId> for Binding {
+    fn from(buffer: BufferId) -> Self {
+        Binding { buffer, offset: 0, bytes: None }
+    }
+}
+
+impl BufferId {
+    /// The piece from byte `offset` (a multiple of 256) of `bytes` bytes.
+    pub fn slice(self, offset: u64, bytes: u64) -> Binding {
+        Binding { buffer: self, offset, bytes: Some(bytes) }
+    }
+}
+
+pub(super) enum Storage {
+    /// Lives in the arena from its first use to its last.
+    Planned { bytes: u64 },
+    Fixed(wgpu::Buffer),
+}
+
+pub(super) enum Work {
+    Dispatch { kernel: &'static Kernel, bindings: Vec<Binding>, uniform: u32, groups: [u32; 3] },
+    Clear(BufferId),
+}
+
+pub(super) struct Command {
+    pub(super) work: Work,
+    /// Runs only when the plan is run with more than this many gates open.
+    pub(super) gate: Option<u32>,
+}
+
+/// Records dispatches in order. Which arena slot a buffer gets follows from the list itself.
+#[derive(Default)]
+pub struct Recorder {
+    pub(super) buffers: Vec<Storage>,
+    pub(super) commands: Vec<Command>,
+    pub(super) uniforms: Vec<u8>,
+    gate: Option<u32>,
+}
+
+/// Dynamic uniform offsets are multiples of this (WebGPU's default `minUniformBufferOffsetAlignment`).
+const UNIFORM_ALIGNMENT: usize = 256;
+
+impl Recorder {
+    /// A buffer for `count` values of four bytes that exists only while the list needs it.
+    pub fn planned(&mut self, count: usize) -> BufferId {
+        self.push(Storage::Planned { bytes: (count as u64 * 4).max(16).next_multiple_of(16) })
+    }
+
+    /// A buffer that outlives the plan: weights, inputs, outputs.
+    pub fn fixed(&mut self, buffer: &wgpu::Buffer) -> BufferId {
+        let known = self.buffers.iter().position(|storage| matches!(storage, Storage::Fixed(other) if other == buffer));
+        known.map_or_else(|| self.push(Storage::Fixed(buffer.clone())), |index| BufferId(index as u32))
+    }
+
+    fn push(&mut self, storage: Storage) -> BufferId {
+        self.buffers.push(storage);
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// Records one dispatch: `bindings` from binding 1, `params` as binding 0.
+    pub fn dispatch<P: bytemuck::Pod>(
+        &mut self,
+        kernel: &'static Kernel,
+        bindings: &[Binding],
+        params: &P,
+        groups: [u32; 3],
+    ) {
+        assert_eq!(bindings.len(), kernel.bindings.len(), "{}: bindings", kernel.name);
+        if groups.contains(&0) {
+            return;
+        }
+        let uniform = self.uniforms.len() as u32;
+        self.uniforms.extend_from_slice(bytemuck::bytes_of(params));
+        self.uniforms.resize(self.uniforms.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
+        let work = Work::Dispatch { kernel, bindings: bindings.to_vec(), uniform, groups };
+        self.commands.push(Command { work, gate: self.gate });
+    }
+
+    /// Fills a buffer with zeros.
+    pub fn clear(&mut self, buffer: BufferId) {
+        self.commands.push(Command { work: Work::Clear(buffer), gate: self.gate });
+    }
+
+    /// What `record` records runs only when the plan is run with more than `gate` gates open.
+    pub fn gated(&mut self, gate: usize, record: impl FnOnce(&mut Self)) {
+        self.gate = Some(gate as u32);
+        record(self);
+        self.gate = None;
+    }
+}
+
+/// Workgroups for `count` elements at 64 a workgroup, in two dimensions where one would pass WebGPU's limit of 65535.
+pub fn spread(count: usize) -> [u32; 3] {
+    let groups = count.div_ceil(64) as u32;
+    let y = groups.div_ceil(65535).max(1);
+    [groups.div_ceil(y), y, 1]
+}

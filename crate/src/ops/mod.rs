@@ -1,0 +1,20 @@
+//! The ops of the tape, one file each, under the same stem as their shaders.
+
+mod add;
+mod attention;
+mod cache;
+mod dropout;
+mod embed;
+mod loss;
+mod matmul;
+mod optimizer;
+mod rms_norm;
+mod rope;
+mod swiglu;
+
+pub use attention::{HEAD_DIMS, Heads, Masks};
+pub use cache::CacheLayer;
+pub use embed::Prompt;
+pub use loss::{LOSS_ROWS, Targets};
+pub use optimizer::{Hyper, PIECE, record_step};
+pub use rope::RopeTable;

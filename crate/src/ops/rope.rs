@@ -1,0 +1,86 @@
+//! Rotary position embedding over interleaved pairs.
+
+use crate::Result;
+use crate::gpu::{Buffer, BufferId, Context, kernels, spread};
+use crate::tape::{Op, Tape, Var};
+
+/// `(cos, sin)` of every position and frequency: `[positions, D/2]`, computed once in f64, because the trigonometric
+/// functions of GPUs differ from each other and lose digits at large angles.
+#[derive(Clone)]
+pub struct RopeTable {
+    buffer: Buffer,
+    half_dim: usize,
+}
+
+impl RopeTable {
+    /// The table for `positions` positions of heads of dimension `head_dim`, with frequencies `base^(-2i/D)`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Limit`] when the table is larger than one binding.
+    pub fn new(context: &Context, positions: usize, head_dim: usize, base: f64) -> Result<Self> {
+        let half_dim = head_dim / 2;
+        let mut values = Vec::with_capacity(positions * head_dim);
+        for position in 0..positions {
+            for i in 0..half_dim {
+                // The frequency is rounded to f32 first, as the models were trained with.
+                let frequency = f64::from(base.powf(-2.0 * i as f64 / head_dim as f64) as f32);
+                let angle = f64::from((position as f64 * frequency) as f32);
+                values.extend([angle.cos() as f32, angle.sin() as f32]);
+            }
+        }
+        Ok(Self { buffer: context.buffer_with("rotary table", &values)?, half_dim })
+    }
+}
+
+struct Rope {
+    x: Var,
+    positions: BufferId,
+    table: BufferId,
+    half_dim: usize,
+    y: Var,
+}
+
+impl Tape {
+    /// Rotates each head of `x` `[T, heads * D]` by its row's position.
+    pub fn rope(&mut self, x: Var, positions: &Buffer, table: &RopeTable) -> Var {
+        let needs_grad = self.needs_grad(x);
+        let y = self.var(self.rows(x), self.cols(x), needs_grad);
+        let positions = self.list.fixed(positions);
+        let half_dim = table.half_dim;
+        let table = self.list.fixed(&table.buffer);
+        self.push(Rope { x, positions, table, half_dim, y }, needs_grad);
+        y
+    }
+}
+
+impl Rope {
+    fn rotate(&self, t: &mut Tape, input: BufferId, output: BufferId, accumulate: u32, sign: f32) {
+        let pairs = t.count(self.x) / 2;
+        let params = kernels::rope_rotate::Params {
+            pairs: pairs as u32,
+            row_pairs: (t.cols(self.x) / 2) as u32,
+            half_dim: self.half_dim as u32,
+            accumulate,
+            sign,
+        };
+        let bindings = [input.into(), self.positions.into(), self.table.into(), output.into()];
+        t.list.dispatch(&kernels::ROPE_ROTATE, &bindings, &params, spread(pairs));
+    }
+}
+
+impl Op for Rope {
+    fn forward(&self, t: &mut Tape) {
+        self.rotate(t, t.value(self.x), t.value(self.y), 0, 1.0);
+    }
+
+    fn backward(&self, t: &mut Tape) {
+        let dy = t.grad(self.y);
+        if let Some((dx, accumulate)) = t.grad_target(self.x) {
+            self.rotate(t, dy, dx, accumulate, -1.0);
+        }
+    }
+
+    fn output(&self) -> Option<Var> {
+        Some(self.y)
+    }
+}

@@ -1,0 +1,139 @@
+//! A small static tape over fused ops: a forward list, a reverse walk, nothing symbolic.
+//!
+//! Shape legend, everywhere: T tokens, C channels, H heads, K key-value heads, D head dimension, F feed-forward,
+//! V vocabulary, R rank. A `d` prefix is a gradient. Every value is row-major f32 `[rows, cols]`.
+//!
+//! Accumulation rule: the first writer of an activation's gradient assigns, later ones add; parameter gradients always
+//! add, and are cleared once a step.
+
+use crate::Result;
+use crate::gpu::{Buffer, BufferId, Context, Plan, Recorder};
+
+/// A value on a tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Var(usize);
+
+struct Value {
+    rows: usize,
+    cols: usize,
+    buffer: BufferId,
+    needs_grad: bool,
+    grad: Option<BufferId>,
+}
+
+/// A fused operation. Both directions are required, so nothing can be silently non-differentiable.
+pub trait Op {
+    /// Records the forward dispatches.
+    fn forward(&self, t: &mut Tape);
+    /// Records the dispatches that turn the output's gradient into the inputs' gradients. Called only when
+    /// some input needs one and the output has one.
+    fn backward(&self, t: &mut Tape);
+    /// The value whose gradient [`Op::backward`] reads; `None` for an op that ends in a loss.
+    fn output(&self) -> Option<Var>;
+}
+
+/// Records a forward pass as its ops are pushed, and the backward pass in one reverse walk.
+#[derive(Default)]
+pub struct Tape {
+    /// The dispatches so far; ops record into it.
+    pub list: Recorder,
+    values: Vec<Value>,
+    ops: Vec<Box<dyn Op>>,
+}
+
+impl Tape {
+    /// An empty tape.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A new value `[rows, cols]`. `needs_grad` flows up: set it when any input of the op that makes it needs one.
+    pub fn var(&mut self, rows: usize, cols: usize, needs_grad: bool) -> Var {
+        let buffer = self.list.planned(rows * cols);
+        self.values.push(Value { rows, cols, buffer, needs_grad, grad: None });
+        Var(self.values.len() - 1)
+    }
+
+    /// A leaf `[rows, cols]` that lives in `buffer`, outside the plan: an input, or an output to read back.
+    pub fn leaf(&mut self, rows: usize, cols: usize, buffer: &Buffer, grad: Option<&Buffer>) -> Var {
+        let buffer = self.list.fixed(buffer);
+        let grad = grad.map(|grad| self.list.fixed(grad));
+        self.values.push(Value { rows, cols, buffer, needs_grad: grad.is_some(), grad });
+        Var(self.values.len() - 1)
+    }
+
+    /// Records `op` forward and remembers it for the reverse walk when `needs_grad`.
+    pub fn push(&mut self, op: impl Op + 'static, needs_grad: bool) {
+        op.forward(self);
+        if needs_grad {
+            self.ops.push(Box::new(op));
+        }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self, var: Var) -> usize {
+        self.values[var.0].rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self, var: Var) -> usize {
+        self.values[var.0].cols
+    }
+
+    /// Number of elements.
+    pub fn count(&self, var: Var) -> usize {
+        self.rows(var) * self.cols(var)
+    }
+
+    /// The buffer of the value.
+    pub fn value(&self, var: Var) -> BufferId {
+        self.values[var.0].buffer
+    }
+
+    /// Whether any trainable leaf lies below this value.
+    pub fn needs_grad(&self, var: Var) -> bool {
+        self.values[var.0].needs_grad
+    }
+
+    /// The gradient of an op's output, complete when its backward runs.
+    ///
+    /// # Panics
+    /// When nothing wrote it: [`Tape::backward`] does not call an op in that state.
+    pub fn grad(&self, var: Var) -> BufferId {
+        self.values[var.0].grad.expect("the walk visits an op only when its output has a gradient")
+    }
+
+    /// Where an op's backward writes an input's gradient, and whether it adds (1) or assigns (0); `None` when the
+    /// input needs none.
+    pub fn grad_target(&mut self, var: Var) -> Option<(BufferId, u32)> {
+        let &Value { rows, cols, needs_grad, grad, .. } = &self.values[var.0];
+        if !needs_grad {
+            return None;
+        }
+        Some(match grad {
+            Some(buffer) => (buffer, 1),
+            None => {
+                let buffer = self.list.planned(rows * cols);
+                self.values[var.0].grad = Some(buffer);
+                (buffer, 0)
+            }
+        })
+    }
+
+    /// Records the backward pass: every remembered op, last first, that a gradient has reached.
+    pub fn backward(&mut self) {
+        while let Some(op) = self.ops.pop() {
+            if op.output().is_none_or(|output| self.values[output.0].grad.is_some()) {
+                op.backward(self);
+            }
+        }
+    }
+
+    /// Makes the recorded list runnable.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn finish(self, context: &Context) -> Result<Plan> {
+        Plan::new(context, self.list)
+    }
+}

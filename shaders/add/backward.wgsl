@@ -1,0 +1,24 @@
+// dx (+)= dy, elementwise.
+
+struct Params {
+    count: u32,
+    accumulate: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+
+// One invocation copies or adds one element.
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = id.y * groups.x * 64u + id.x;
+    if i >= params.count {
+        return;
+    }
+    if params.accumulate != 0u {
+        dx[i] += dy[i];
+    } else {
+        dx[i] = dy[i];
+    }
+}

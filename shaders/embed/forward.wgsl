@@ -1,0 +1,63 @@
+// y[t] = table[ids[t]], or prompt[ids[t] - vocab] for the virtual tokens that prompt methods put before a segment.
+// table: [V, C] in any encoding; prompt: [n, C]; y: [T, C].
+// variant q4: Q4
+// variant q8: Q8
+// variant f16: F16
+// variant f32: F32
+
+struct Params {
+    channels: u32,
+    vocab: u32,
+    count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> ids: array<u32>;
+@group(0) @binding(2) var<storage, read> prompt: array<f32>;
+@group(0) @binding(3) var<storage, read> codes: array<u32>;
+#ifdef Q4
+@group(0) @binding(4) var<storage, read> scales: array<vec2<f32>>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+#endif
+#ifdef Q8
+@group(0) @binding(4) var<storage, read> scales: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+#endif
+#ifdef F16
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+#endif
+#ifdef F32
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+#endif
+
+fn weight(at: u32) -> f32 {
+#ifdef Q4
+    let s = scales[at / 32u];
+    return fma(f32((codes[at / 8u] >> (4u * (at % 8u))) & 15u), s.x, s.y);
+#endif
+#ifdef Q8
+    return f32(bitcast<i32>(codes[at / 4u] << (24u - 8u * (at % 4u))) >> 24u) * scales[at / 32u];
+#endif
+#ifdef F16
+    return unpack2x16float(codes[at / 2u])[at % 2u];
+#endif
+#ifdef F32
+    return bitcast<f32>(codes[at]);
+#endif
+}
+
+// One invocation copies one element.
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = id.y * groups.x * 64u + id.x;
+    if i >= params.count {
+        return;
+    }
+    let token = ids[i / params.channels];
+    let c = i % params.channels;
+    if token < params.vocab {
+        y[i] = weight(token * params.channels + c);
+    } else {
+        y[i] = prompt[(token - params.vocab) * params.channels + c];
+    }
+}

@@ -1,0 +1,94 @@
+"""Writes every fixture of this folder: see README.md.
+
+    python tests/golden/make.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only hash text nano cut full generation]
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from safetensors.numpy import load_file
+
+import generation
+import hashing
+import models
+import numerics
+import peft_make
+import text as text_module
+
+HERE = Path(__file__).parent
+PARTS = ["hash", "text", "nano", "cut", "full", "generation"]
+
+
+def nano_inputs() -> dict:
+    """Sequences of hashed ids; the targets are the last two thirds of an example."""
+
+    def example(name: str, n: int) -> dict:
+        ids = hashing.ids(name, n, 512)
+        return {"input_ids": ids, "labels": [-100 if i < n // 3 else x for i, x in enumerate(ids)]}
+
+    return {
+        "logits": [{"input_ids": hashing.ids("nano.logits", 37, 512)}],
+        "step": example("nano.step", 29),
+        "curve": [example(f"nano.curve.{i}", n) for i, n in enumerate([17, 24, 31, 12])],
+    }
+
+
+def make_nano(out: Path) -> None:
+    inputs = nano_inputs()
+    numerics.write_json(out / "inputs.json", inputs)
+    model = models.nano()
+    numerics.write_tensors(out / "weights.safetensors", hashing.summarise(dict(model.named_parameters())))
+    numerics.write_json(out / "weights.json", {"names": [n for n, _ in model.named_parameters()]})
+    numerics.everything(model, inputs, out, long=True, whole=("lora", "prompt"), r=4, lr=2e-3)
+    with torch.no_grad():
+        rows = models.logits(model, inputs["logits"][0]["input_ids"])
+    numerics.write_tensors(
+        out / "logits.safetensors", load_file(out / "logits.safetensors") | {"0.logits": rows.numpy()}
+    )
+    peft_make.write(model, inputs["curve"], out / "peft", "nano", r=4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="the default model's GGUF")
+    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+    def timed(part: str, work) -> None:
+        if part in args.only:
+            print(part, flush=True)
+            start = time.time()
+            work()
+            print(f"  {time.time() - start:.1f} s", flush=True)
+
+    text = text_module.Text(args.model)
+    inputs = text_module.inputs(text)
+    timed("hash", lambda: numerics.write_json(args.out / "hash.json", hashing.samples()))
+
+    def make_text() -> None:
+        numerics.write_json(args.out / "text.json", [text.conversation(m) for m in text_module.CONVERSATIONS])
+        numerics.write_json(args.out / "inputs.json", inputs)
+
+    timed("text", make_text)
+    timed("nano", lambda: make_nano(args.out / "nano"))
+    if not {"cut", "full", "generation"} & set(args.only):
+        return
+    full = models.load_full(args.model)
+    print(f"{models.check_dequantized(full, args.model)} tensors equal gguf.quants bit for bit")
+    timed(
+        "generation",
+        lambda: numerics.write_json(
+            args.out / "full" / "generation.json", generation.greedy(full, text, text_module.PROMPTS)
+        ),
+    )
+    timed("cut", lambda: numerics.everything(models.cut(full), inputs, args.out / "cut", long=True, whole=("prompt",)))
+    timed("full", lambda: numerics.everything(full, inputs, args.out / "full"))
+
+
+if __name__ == "__main__":
+    main()

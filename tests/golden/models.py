@@ -1,0 +1,162 @@
+"""The three models (full, cut, nano), the two adapters on them, and the check of the dequantized weights."""
+
+import copy
+import math
+import os
+
+import gguf
+import numpy as np
+import torch
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from peft.utils import get_peft_model_state_dict
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+import hashing
+
+LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+VIRTUAL_TOKENS = 20
+LORA_B = 0.01
+PROMPT = 0.02
+
+
+def load_full(path: str) -> LlamaForCausalLM:
+    """The GGUF's model in f32, eager attention, dropout off."""
+    model = AutoModelForCausalLM.from_pretrained(
+        os.path.dirname(os.path.abspath(path)),
+        gguf_file=os.path.basename(path),
+        dtype=torch.float32,
+        attn_implementation="eager",
+    )
+    model.config.quantization_config = None
+    return model.eval()
+
+
+def unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
+    """GGUF's interleaved pairs -> HF's half-split: HF row h*D + p*D/2 + j is GGUF row h*D + 2j + p."""
+    out, rest = rows.shape[0], rows.shape[1:]
+    half = out // heads // 2
+    return rows.reshape(heads, half, 2, *rest).swapaxes(1, 2).reshape(out, *rest)
+
+
+def check_dequantized(model: LlamaForCausalLM, path: str) -> int:
+    """Every tensor of the GGUF, dequantized by `gguf.quants`, against the loaded model, bit for bit."""
+    state = model.state_dict()
+    names = {
+        "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+        "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+        "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+    }  # fmt: skip
+    heads = {"attn_q": model.config.num_attention_heads, "attn_k": model.config.num_key_value_heads}
+    count = 0
+    for tensor in gguf.GGUFReader(path).tensors:
+        want = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        if tensor.name == "token_embd.weight":
+            name = "model.embed_tokens.weight"
+        elif tensor.name == "output_norm.weight":
+            name = "model.norm.weight"
+        else:
+            _, layer, part, _ = tensor.name.split(".")
+            name = f"model.layers.{layer}.{names[part]}.weight"
+            if part in heads:
+                want = unpermute(want, heads[part])
+        got = state[name].numpy()
+        if got.shape != want.shape or not np.array_equal(got.view(np.uint32), want.view(np.uint32)):
+            raise SystemExit(f"FAIL: {name} of the loaded model differs from gguf.quants' {tensor.name}")
+        count += 1
+    if not torch.equal(state["lm_head.weight"], state["model.embed_tokens.weight"]):
+        raise SystemExit("FAIL: the head is not tied to the embedding")
+    return count
+
+
+def cut(full: LlamaForCausalLM, layers: int = 2) -> LlamaForCausalLM:
+    """The first layers, the final norm and the head of the full model: the same weights."""
+    config = copy.deepcopy(full.config)
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+    model = LlamaForCausalLM(config).float()
+    keys = set(model.state_dict())
+    model.load_state_dict({k: v for k, v in full.state_dict().items() if k in keys}, strict=True)
+    model.tie_weights()
+    model.set_attn_implementation("eager")
+    return model.eval()
+
+
+def nano() -> LlamaForCausalLM:
+    """A llama of 2 layers whose every weight comes from the hash of its name."""
+    config = LlamaConfig(
+        vocab_size=512, hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=3,
+        num_key_value_heads=1, head_dim=16, rms_norm_eps=1e-5, max_position_embeddings=256,
+        tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=2,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        attn_implementation="eager",
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).float()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "norm" in name:
+                p.copy_(1.0 + hashing.uniform(name, p.shape, 0.1))
+            elif "embed_tokens" in name:
+                p.copy_(hashing.uniform(name, p.shape, 0.35))
+            else:
+                p.copy_(hashing.uniform(name, p.shape, math.sqrt(3.0 / p.shape[1])))
+    return model.eval()
+
+
+def lora(model, r: int = 16, alpha: int = 32, b: float = LORA_B):
+    """PEFT LoRA on the seven linears; A and B from the hash of their names (b = 0 is PEFT's own start)."""
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=LINEARS, task_type="CAUSAL_LM")
+    peft = get_peft_model(model, config)
+    with torch.no_grad():
+        for name, p in trainable(peft).items():
+            p.copy_(hashing.uniform(name, p.shape, 1.0 / math.sqrt(p.shape[1]) if ".lora_A." in name else b))
+    return peft.train()
+
+
+def prompt(model):
+    """PEFT prompt tuning, 20 virtual tokens from the hash of their name."""
+    config = PromptTuningConfig(num_virtual_tokens=VIRTUAL_TOKENS, prompt_tuning_init="RANDOM", task_type="CAUSAL_LM")
+    peft = get_peft_model(model, config)
+    with torch.no_grad():
+        for name, p in trainable(peft).items():
+            p.copy_(hashing.uniform(name, p.shape, PROMPT))
+    return peft.train()
+
+
+def trainable(peft) -> dict[str, torch.nn.Parameter]:
+    """The trained parameters by the names PEFT gives them in adapter_model.safetensors, in module order."""
+    found = {}
+    for name, p in peft.named_parameters():
+        if p.requires_grad:
+            name = name.replace(".default", "")
+            found["prompt_embeddings" if "prompt_encoder" in name else name] = p
+    saved = get_peft_model_state_dict(peft)
+    if set(saved) != set(found) or any(saved[k].shape != found[k].shape for k in saved):
+        raise SystemExit("FAIL: PEFT saves other tensors than it trains")
+    return found
+
+
+def logits(model, ids: list[int]) -> torch.Tensor:
+    """[T, V] of one sequence; a prompt's virtual rows are cut off."""
+    x = torch.tensor([ids])
+    return model(input_ids=x, attention_mask=torch.ones_like(x), use_cache=False).logits[0, -len(ids) :].float()
+
+
+def nll(model, example: dict) -> tuple[torch.Tensor, int]:
+    """Sum of the negative log-likelihoods of the targets, and how many there are."""
+    labels = torch.tensor(example["labels"])[1:]
+    rows = logits(model, example["input_ids"])[:-1]
+    total = torch.nn.functional.cross_entropy(rows, labels, ignore_index=-100, reduction="sum")
+    return total, int((labels != -100).sum())
+
+
+def open_base(base: str, layers: int | None = None):
+    """`nano`, or the model of a GGUF, checked, whole or cut."""
+    if base == "nano":
+        return nano()
+    model = load_full(base)
+    check_dequantized(model, base)
+    return cut(model, layers) if layers else model

@@ -1,0 +1,54 @@
+// A headless browser on the served page, and a watch over everything a person would notice going wrong.
+
+import { chromium } from 'playwright-core';
+
+/** Chromium computes WebGPU in software here, the same on every machine. */
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+];
+const WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-unsafe-swiftshader'];
+
+/** Starts the browser; `webgpu: false` gives one whose WebGPU finds no adapter. */
+export function launch({ webgpu = true } = {}) {
+  return chromium.launch({
+    executablePath: process.env.TUNESMITH_BROWSER ?? '/usr/bin/chromium',
+    args: webgpu ? [...FLAGS, ...WEBGPU] : FLAGS,
+  });
+}
+
+/** Opens the page with empty storage, of the size of a laptop's window unless told otherwise. */
+export async function open(browser, url, { viewport = { width: 1280, height: 900 } } = {}) {
+  const context = await browser.newContext({ viewport, acceptDownloads: true });
+  const problems = watch(context, new URL(url).origin);
+  const page = await context.newPage();
+  await page.goto(url);
+  return { context, page, problems };
+}
+
+/** Fills a list, as they come, with errors on the console, uncaught errors and requests gone wrong or abroad. */
+function watch(context, origin) {
+  const problems = [];
+  context.on('console', (message) => {
+    if (message.type() === 'error') problems.push(`console: ${message.text()}`);
+  });
+  context.on('weberror', (error) => problems.push(`uncaught: ${error.error().stack ?? error.error()}`));
+  context.on('page', (page) => page.on('crash', () => problems.push('the page crashed')));
+  context.on('request', (request) => {
+    const url = new URL(request.url());
+    const local = url.origin === origin || ['blob:', 'data:'].includes(url.protocol);
+    if (!local) problems.push(`request to another host: ${request.url()}`);
+  });
+  context.on('requestfailed', (request) => {
+    const reason = request.failure()?.errorText;
+    // The browser's own word for a download that it took over, or a page that was left.
+    if (reason !== 'net::ERR_ABORTED') problems.push(`request failed: ${request.url()} (${reason})`);
+  });
+  context.on('response', (response) => {
+    if (response.status() >= 400) problems.push(`status ${response.status()}: ${response.url()}`);
+  });
+  return problems;
+}

@@ -1,0 +1,113 @@
+// What a person does on the page, step by step. Every wait has a limit and says what it waited for.
+
+import { readFile } from 'node:fs/promises';
+
+const MINUTE = 60_000;
+/** A step in software may take a minute on a busy machine. */
+const STEP_LIMIT = 4 * MINUTE;
+
+const by = (page, id) => page.getByTestId(id);
+
+/** Waits until `look` gives something that counts, fails at once when the page shows an error. */
+async function until(page, what, limit, look) {
+  const end = Date.now() + limit;
+  for (;;) {
+    const seen = await look();
+    if (seen) return seen;
+    const banner = by(page, 'error-banner');
+    if (await banner.isVisible()) throw new Error(`${what}: the page says "${(await banner.innerText()).trim()}"`);
+    if (Date.now() > end) throw new Error(`${what}: not within ${limit / 1000} s`);
+    await page.waitForTimeout(250);
+  }
+}
+
+const text = async (locator) => ((await locator.count()) ? (await locator.first().innerText()).trim() : '');
+
+/** Every event of the given kind that the worker has sent so far. */
+export const events = (page, kind) =>
+  page.evaluate((kind) => (window.tunesmithEvents ?? []).filter(({ event }) => event === kind), kind);
+
+/** Loads the default model; resolves to what its card says. */
+export async function loadDefaultModel(page) {
+  await by(page, 'load-default').click();
+  return until(page, 'loading the model', 5 * MINUTE, () => text(by(page, 'model-card')));
+}
+
+/** Takes the first starter set, once a model is loaded; resolves to how many tokens the preview marks as targets. */
+export async function takeStarter(page) {
+  await by(page, 'starter-sets').locator('[data-testid^="starter-"]').first().click();
+  return until(page, 'the preview', MINUTE, () => by(page, 'preview').locator('[data-target]').count());
+}
+
+/** Chooses a method and sets fields, unfolding what they are folded into. */
+export async function choose(page, method, fields) {
+  const select = by(page, 'method-select');
+  await unfold(select);
+  await select.selectOption(method);
+  for (const [name, value] of Object.entries(fields)) {
+    const field = by(page, `field-${name}`);
+    await unfold(field);
+    await field.fill(String(value));
+    await field.blur();
+  }
+}
+
+const unfold = (locator) =>
+  locator.evaluate((element) => {
+    for (let at = element.closest('details'); at; at = at.parentElement?.closest('details')) at.open = true;
+  });
+
+/** Trains to the end; resolves to the losses. `onStep` hears of each step as it comes. */
+export async function train(page, onStep = () => {}) {
+  const before = (await events(page, 'step')).length;
+  const runs = (await events(page, 'done')).length;
+  await by(page, 'train').click();
+  const steps = [];
+  for (;;) {
+    const news = await until(page, `step ${steps.length + 1}`, STEP_LIMIT, async () => {
+      const all = (await events(page, 'step')).slice(before);
+      const done = (await events(page, 'done')).length > runs;
+      return all.length > steps.length || done ? { all, done } : null;
+    });
+    for (const step of news.all.slice(steps.length)) {
+      steps.push(step);
+      onStep(step);
+    }
+    if (news.done) return steps.map(({ loss }) => loss);
+  }
+}
+
+/** Starts a run, pauses it after a step, sees it stand still, goes on and stops it; resolves to the `done` event. */
+export async function trainUntilStopped(page) {
+  const count = async (kind) => (await events(page, kind)).length;
+  const [steps, runs] = [await count('step'), await count('done')];
+  await by(page, 'train').click();
+  await until(page, 'a step', STEP_LIMIT, async () => (await count('step')) > steps);
+  await by(page, 'pause').click();
+  await until(page, 'the pause', STEP_LIMIT, () => by(page, 'resume').isVisible());
+  const paused = await count('step');
+  await page.waitForTimeout(3000);
+  const still = await count('step');
+  if (still !== paused) throw new Error(`${still - paused} steps came during the pause`);
+  await by(page, 'resume').click();
+  await until(page, 'a step after the pause', STEP_LIMIT, async () => (await count('step')) > paused);
+  await by(page, 'stop').click();
+  await until(page, 'the end', STEP_LIMIT, async () => (await count('done')) > runs);
+  return (await events(page, 'done')).at(-1);
+}
+
+/** Asks the base and the tuned model; resolves to both answers once they are whole. */
+export async function ask(page, question) {
+  await by(page, 'ask-input').fill(question);
+  await by(page, 'ask-send').click();
+  const done = (side) => page.locator(`[data-testid="answer-${side}"][data-state="done"]`);
+  await until(page, 'the answers', 10 * MINUTE, async () => (await done('base').count()) && (await done('tuned').count()));
+  return { base: await text(by(page, 'answer-base-text')), tuned: await text(by(page, 'answer-tuned-text')) };
+}
+
+/** Downloads the adapter to `path`; resolves to its bytes. */
+export async function downloadAdapter(page, path) {
+  const [download] = await Promise.all([page.waitForEvent('download', { timeout: MINUTE }), by(page, 'export-peft').click()]);
+  await download.saveAs(path);
+  return readFile(path);
+}

@@ -1,0 +1,183 @@
+// The served page in a real browser. TUNESMITH_URL says where it is; `cargo xtask test` sets it.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { checkLora, readAdapter } from './adapter.mjs';
+import { launch, open } from './browser.mjs';
+import { ask, choose, downloadAdapter, events, loadDefaultModel, takeStarter, train, trainUntilStopped } from './flow.mjs';
+
+const url = process.env.TUNESMITH_URL;
+const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
+
+let folder;
+before(async () => {
+  assert.ok(url, 'TUNESMITH_URL is not set: run `cargo xtask test`');
+  folder = await mkdtemp(join(tmpdir(), 'tunesmith-e2e-'));
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+/** A page for one test, closed after it; the test fails when the page had problems. */
+async function onPage(browser, options, work) {
+  const { context, page, problems } = await open(browser, url, options);
+  try {
+    await work(page);
+    assert.deepEqual(problems, []);
+  } finally {
+    await context.close();
+  }
+}
+
+describe('the page as it opens', () => {
+  let browser;
+  before(async () => {
+    browser = await launch();
+  });
+  after(() => browser.close());
+
+  for (const width of [390, 1280]) {
+    it(`fits ${width} pixels and asks nobody else`, () =>
+      onPage(browser, { viewport: { width, height: 800 } }, async (page) => {
+        await page.getByTestId('load-default').waitFor();
+        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+        assert.ok(overflow <= 0, `${overflow} pixels stick out`);
+      }));
+  }
+
+  it('works with a keyboard and a screen reader, in light and in dark', async () => {
+    for (const colorScheme of ['light', 'dark']) {
+      await onPage(browser, {}, async (page) => {
+        await page.emulateMedia({ colorScheme });
+        await page.getByTestId('load-default').waitFor();
+        await page.getByTestId('starter-sets').locator('[data-testid^="starter-"]').first().click();
+        // The page's policy forbids added scripts, so the checker comes in as a debugger's words do.
+        const session = await page.context().newCDPSession(page);
+        await session.send('Runtime.evaluate', { expression: await readFile(axe, 'utf8') });
+        const { violations } = await page.evaluate(() => window.axe.run());
+        const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
+        assert.deepEqual(found, [], colorScheme);
+      });
+    }
+  });
+
+  it('says that it computes in software', () =>
+    onPage(browser, {}, async (page) => {
+      const banner = page.getByTestId('device-banner');
+      await banner.waitFor();
+      assert.match(await banner.innerText(), /software/i);
+    }));
+
+  it('refuses a file that is no model, and stays usable', () =>
+    onPage(browser, {}, async (page) => {
+      await page.getByTestId('load-default').waitFor();
+      const path = join(folder, 'notes.gguf');
+      await writeFile(path, 'this is not a model');
+      await page.getByTestId('model-file').setInputFiles(path);
+      const banner = page.getByTestId('error-banner');
+      await banner.waitFor({ timeout: 30_000 });
+      assert.match(await banner.innerText(), /GGUF/);
+      assert.ok(await page.getByTestId('load-default').isEnabled());
+    }));
+
+  it('names the lines of pasted text that are no examples, and takes the others', () =>
+    onPage(browser, {}, async (page) => {
+      await page.getByTestId('paste-jsonl').fill('{"prompt":"Hello","completion":"Arr!"}\nnot json\n{"nothing":1}\n');
+      await page.getByTestId('paste-jsonl-add').click();
+      const errors = page.getByTestId('import-errors');
+      await errors.waitFor();
+      const lines = await errors.locator('li strong').allInnerTexts();
+      assert.deepEqual(lines.map((line) => line.trim()), ['Line 2:', 'Line 3:']);
+      assert.equal(await page.getByTestId('examples-table').locator('[data-row]').count(), 1);
+    }));
+
+  it('shows text from a file as text, never as a part of the page', () =>
+    onPage(browser, {}, async (page) => {
+      const answer = '<img src=x onerror="window.broken = true"><b>bold</b>';
+      await page.getByTestId('import-file').setInputFiles({
+        name: 'examples.jsonl',
+        mimeType: 'application/json',
+        buffer: Buffer.from(JSON.stringify({ prompt: 'Hello', completion: answer })),
+      });
+      const table = page.getByTestId('examples-table');
+      await table.locator('[data-row]').waitFor();
+      assert.equal(await table.locator('img, b').count(), 0);
+      assert.equal(await page.evaluate(() => window.broken), undefined);
+    }));
+});
+
+describe('without a GPU', () => {
+  it('tells that WebGPU found no adapter, and what to do', async () => {
+    const browser = await launch({ webgpu: false });
+    try {
+      await onPage(browser, {}, async (page) => {
+        const banner = page.getByTestId('device-banner');
+        await banner.waitFor();
+        assert.match(await banner.innerText(), /no GPU/i);
+        assert.ok(await page.getByTestId('train').isDisabled());
+      });
+    } finally {
+      await browser.close();
+    }
+  });
+});
+
+describe('a run from end to end', () => {
+  let browser;
+  let opened;
+  before(async () => {
+    browser = await launch();
+    opened = await open(browser, url);
+  });
+  after(() => browser.close());
+
+  it('loads the default model and keeps it', async () => {
+    const { page } = opened;
+    assert.match(await loadDefaultModel(page), /SmolLM2/);
+    await page.reload();
+    assert.match(await loadDefaultModel(page), /SmolLM2/);
+  });
+
+  it('trains LoRA until the loss is lower, and stays responsive', async () => {
+    const { page } = opened;
+    assert.ok((await takeStarter(page)) > 0, 'the preview marks no target');
+    await choose(page, 'lora', { max_steps: 4, learning_rate: 0.002, r: 4 });
+    const waits = [];
+    const losses = await train(page, () => {
+      const asked = Date.now();
+      waits.push(page.evaluate(() => 1).then(() => Date.now() - asked));
+    });
+    assert.equal(losses.length, 4);
+    assert.ok(losses.at(-1) < losses[0], `losses: ${losses}`);
+    assert.match(await page.getByTestId('stat-step').innerText(), /4\s*\/\s*4/);
+    assert.equal((await events(page, 'error')).length, 0);
+    for (const wait of await Promise.all(waits)) assert.ok(wait < 2000, `the page did not answer for ${wait} ms`);
+  });
+
+  it('answers from the base and from the tuned model', async () => {
+    const { base, tuned } = await ask(opened.page, 'What is the capital of Italy?');
+    assert.notEqual(base, tuned);
+  });
+
+  it('gives an adapter that PEFT can read', async () => {
+    const bytes = await downloadAdapter(opened.page, join(folder, 'adapter.zip'));
+    const { config, pairs, readme } = checkLora(bytes);
+    assert.equal(config.r, 4);
+    assert.ok(pairs > 0);
+    assert.match(readme, /peft/i);
+  });
+
+  it('pauses, goes on and stops a run of prompt tuning, and keeps what it learned', async () => {
+    const { page } = opened;
+    await choose(page, 'prompt', { max_steps: 200, learning_rate: 0.01, num_virtual_tokens: 4 });
+    const { steps } = await trainUntilStopped(page);
+    assert.ok(steps < 200, 'the run was not stopped');
+    const { config, tensors } = readAdapter(await downloadAdapter(page, join(folder, 'prompt.zip')));
+    assert.equal(config.peft_type, 'PROMPT_TUNING');
+    assert.deepEqual(Object.values(tensors).map(({ shape }) => shape), [[4, 576]]);
+  });
+
+  it('had no problem on the way', () => assert.deepEqual(opened.problems, []));
+});

@@ -1,0 +1,53 @@
+import { batch } from '@preact/signals';
+import { announcement, adapter, answers, dataset, model, noAnswer, offer, problem, run } from '../store';
+import type { Loaded } from '../protocol';
+import { noRun } from '../run';
+import { askForOffer, attempt, engine } from './session';
+
+async function load(name: string, ask: () => Promise<Loaded>): Promise<void> {
+  const before = model.value;
+  model.value = { state: 'loading', name, phase: 'load', done: 0, total: 0 };
+  try {
+    const loaded = await ask();
+    batch(() => {
+      const manifest = offer.value && 'manifest' in offer.value ? offer.value.manifest : null;
+      model.value = { state: 'ready', sha256: loaded.where === 'file' ? null : (manifest?.sha256 ?? null), ...loaded };
+      // What was trained belongs to the model that was loaded before.
+      run.value = noRun;
+      dataset.value = null;
+      adapter.value = null;
+      answers.value = { base: noAnswer, tuned: noAnswer };
+      announcement.value = `${loaded.info.name} is loaded.`;
+      if (loaded.note) problem.value = loaded.note;
+    });
+  } catch (thrown) {
+    // A file that cannot be read leaves the model that was there before.
+    model.value = before.state === 'ready' ? before : { state: 'none' };
+    throw thrown;
+  }
+}
+
+export const loadDefault = () =>
+  attempt(async () => {
+    const current = offer.value;
+    if (!current || !('manifest' in current)) return;
+    const { manifest } = current;
+    try {
+      await load(manifest.name, () => engine().ask('loadDefault', { manifest }));
+    } finally {
+      await askForOffer();
+    }
+  });
+
+export const loadFile = (file: File) => attempt(() => load(file.name, () => engine().ask('loadFile', { file })));
+
+export const cancelLoad = () => attempt(() => engine().ask('cancelLoad', {}));
+
+export const deleteModel = (file: string) =>
+  attempt(async () => {
+    await engine().ask('deleteModel', { file });
+    await askForOffer();
+    const current = model.value;
+    if (current.state === 'ready' && current.where === 'kept') model.value = { ...current, where: 'memory' };
+    announcement.value = 'The model was deleted from this browser.';
+  });

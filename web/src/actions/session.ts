@@ -1,0 +1,158 @@
+// Starts and restarts the engine's worker, and folds what it says into the store.
+
+import { batch } from '@preact/signals';
+import { Client } from '../client';
+import type { Event, Problem } from '../engine';
+import { toProblem, type Notice, type RequestRecord } from '../protocol';
+import { reduce, tokensPerSecond } from '../run';
+import { banner, stateOf } from '../states';
+import { announcement, defaults, device, model, offer, problem, run, settings, speeds, traffic } from '../store';
+import { noRun } from '../run';
+
+declare global {
+  interface Window {
+    /** Every event of every run since the page was opened. */
+    tunesmithEvents: Event[];
+  }
+}
+
+let client: Client | null = null;
+
+/** The worker. Started on first use. */
+export function engine(): Client {
+  client ??= new Client(hear, fail);
+  return client;
+}
+
+/** Text of an answer as it comes in, by request. */
+export const listeners = new Map<number, (piece: string) => void>();
+
+/** Starts the engine, or says why it cannot run here. */
+export async function open(): Promise<void> {
+  device.value = { state: 'starting' };
+  try {
+    if (!isSecureContext) throw { code: 'insecure', message: 'not a secure context', help: '' } satisfies Problem;
+    const opened = await engine().ask('open', {});
+    batch(() => {
+      defaults.value = opened.defaults;
+      device.value = { state: 'ready', device: opened.device };
+      const known = opened.defaults.methods.some(({ id }) => id === settings.value.method);
+      if (!known) settings.value = { ...settings.value, method: opened.defaults.methods[0]?.id ?? 'lora' };
+    });
+  } catch (thrown) {
+    fail(toProblem(thrown));
+  }
+  await askForOffer();
+}
+
+/** Asks what the server offers, and how much of it is kept here. */
+export async function askForOffer(): Promise<void> {
+  if (!isSecureContext) return;
+  try {
+    offer.value = await engine().ask('manifest', {});
+  } catch (thrown) {
+    offer.value = { problem: toProblem(thrown) };
+  }
+}
+
+/** A new worker with a new device. What was loaded and trained in the old one is gone. */
+export async function restart(): Promise<void> {
+  client?.close();
+  client = null;
+  batch(() => {
+    model.value = { state: 'none' };
+    run.value = noRun;
+    problem.value = null;
+  });
+  await open();
+}
+
+/** Shows a failure where it belongs: those that stop the engine at the top, the others beside it. */
+export function fail(failure: Problem): void {
+  if (failure.code === 'cancelled' || failure.code === 'closed') return;
+  const words = banner(failure);
+  const stops = words !== null && stateOf(failure) !== 'limit';
+  if (stops) device.value = { state: 'blocked', problem: failure };
+  else problem.value = failure;
+}
+
+/** Runs an action and shows its failure. */
+export async function attempt(action: () => Promise<void>): Promise<void> {
+  problem.value = null;
+  try {
+    await action();
+  } catch (thrown) {
+    fail(toProblem(thrown));
+  }
+}
+
+function hear(notice: Notice): void {
+  switch (notice.notice) {
+    case 'progress': {
+      const current = model.value;
+      if (current.state === 'loading') model.value = { ...current, phase: notice.phase, done: notice.done, total: notice.total };
+      return;
+    }
+    case 'events':
+      (window.tunesmithEvents ??= []).push(...notice.events);
+      pending.push({ events: notice.events, active: notice.active });
+      return schedule();
+    case 'run':
+      flush();
+      return onRunState(notice);
+    case 'text':
+      return listeners.get(notice.request)?.(notice.piece);
+    case 'traffic':
+      return addTraffic('worker', notice.requests, notice.sent);
+  }
+}
+
+// Events are shown at most four times a second: the page must not compete with the GPU.
+const EVERY = 250;
+let pending: { events: Event[]; active: number }[] = [];
+let timer: ReturnType<typeof setTimeout> | null = null;
+
+function schedule(): void {
+  timer ??= setTimeout(flush, EVERY);
+}
+
+function flush(): void {
+  if (timer) clearTimeout(timer);
+  timer = null;
+  const batches = pending;
+  pending = [];
+  if (batches.length) run.value = batches.reduce((current, { events, active }) => reduce(current, events, active), run.value);
+}
+
+const said: Partial<Record<string, string>> = {
+  running: 'Training.',
+  paused: 'Training is paused.',
+  done: 'Training is done. You can compare answers and download the adapter.',
+  failed: 'Training failed.',
+};
+
+function onRunState({ state, problem: failure }: Extract<Notice, { notice: 'run' }>): void {
+  batch(() => {
+    run.value = { ...run.value, state, problem: failure };
+    announcement.value = said[state] ?? announcement.value;
+    if (failure) fail(failure);
+    const measured = tokensPerSecond(run.value);
+    if (device.value.state === 'ready' && measured !== null && state !== 'starting') {
+      speeds.value = { ...speeds.value, [device.value.device.name]: measured };
+    }
+  });
+}
+
+const sentBy = new Map<string, number>();
+
+/** Adds what one scope (the page, the worker) said over the network. */
+export function addTraffic(scope: string, requests: RequestRecord[], sent: number): void {
+  sentBy.set(scope, sent);
+  const hosts = { ...traffic.value.hosts };
+  for (const { url, bytes } of requests) {
+    const { host } = new URL(url);
+    const before = hosts[host] ?? { requests: 0, bytes: 0 };
+    hosts[host] = { requests: before.requests + 1, bytes: before.bytes + bytes };
+  }
+  traffic.value = { ...traffic.value, hosts, sent: [...sentBy.values()].reduce((a, b) => a + b, 0) };
+}

@@ -1,0 +1,185 @@
+// The surface of the wasm crate, as wasm-bindgen makes it at src/pkg/tunesmith.js. The bundler
+// resolves "tunesmith-engine" to that file; the types live here so that the page can be checked
+// before the crate is built, and so that nothing is `any`.
+
+/** What every function below throws: a stable code, what is wrong, and what to do. */
+export interface Problem {
+  code: string;
+  message: string;
+  help: string;
+}
+
+export type FieldType = 'int' | 'float' | 'bool' | 'choice' | 'text' | 'list';
+export type FieldValue = number | boolean | string | string[] | null;
+
+/** One field of the run config, from the table in the crate: the form is made from it. */
+export interface Field {
+  name: string;
+  label: string;
+  type: FieldType;
+  default: FieldValue;
+  min?: number;
+  max?: number;
+  choices?: string[];
+  help: string;
+  group: string;
+  /** The methods that know this field; absent: all. */
+  methods?: string[];
+  /** Defaults that differ by method. */
+  defaults?: Record<string, FieldValue>;
+}
+
+export interface Method {
+  id: string;
+  name: string;
+  help: string;
+}
+
+/** A run, exactly as run.json holds it. */
+export type RunConfig = { method?: string } & Record<string, FieldValue | undefined>;
+
+export interface Defaults {
+  fields: Field[];
+  methods: Method[];
+  config: RunConfig;
+}
+
+export interface Message {
+  role: string;
+  content: string;
+}
+
+/** One training example, in the shape of its JSONL row. */
+export type Example =
+  | { messages: Message[] }
+  | { prompt: string; completion: string }
+  | { text: string }
+  | { input_ids: number[]; labels?: number[] };
+
+export interface Device {
+  name: string;
+  backend: string;
+  software: boolean;
+  limits: Record<string, number>;
+  features: string[];
+}
+
+export interface ModelInfo {
+  name: string;
+  architecture: string;
+  layers: number;
+  hidden: number;
+  heads: number;
+  kv_heads: number;
+  ffn: number;
+  vocab: number;
+  context_length: number;
+  parameters: number;
+  quantization: string;
+  file_bytes: number;
+  gpu_bytes: number;
+  chat_template: string | null;
+}
+
+export interface ImportError {
+  line: number | null;
+  message: string;
+  help: string;
+}
+
+export interface Imported {
+  examples: Example[];
+  errors: ImportError[];
+}
+
+export interface PreviewToken {
+  text: string;
+  target: boolean;
+  special: boolean;
+}
+
+export interface Preview {
+  tokens: PreviewToken[];
+  total: number;
+  targets: number;
+  truncated: boolean;
+}
+
+/** The event stream, the same as the command line's `--json`. */
+export type Event =
+  | {
+      event: 'start';
+      model: Record<string, unknown>;
+      method: Record<string, unknown>;
+      device: Record<string, unknown>;
+      trainable: number;
+      config: RunConfig;
+    }
+  | {
+      event: 'step';
+      step: number;
+      loss: number;
+      learning_rate: number;
+      grad_norm: number;
+      tokens: number;
+      target_tokens: number;
+      ms: number;
+    }
+  | { event: 'eval'; step: number; loss: number; tokens: number }
+  | { event: 'sample'; step: number; prompt: string; text: string }
+  | { event: 'checkpoint'; step: number; path?: string }
+  | { event: 'warning'; code: string; message: string }
+  | { event: 'done'; steps: number; path?: string; loss: number }
+  | { event: 'error'; code: string; message: string; hint: string };
+
+export interface GenerateOptions {
+  adapter: boolean;
+  max_new_tokens: number;
+  temperature: number;
+  top_p: number;
+  seed: number;
+}
+
+export interface Generated {
+  text: string;
+  tokens: number;
+  stop: 'end' | 'length' | 'cancelled';
+  tokens_per_second: number;
+}
+
+export interface NamedFile {
+  name: string;
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** Loads and starts the wasm module. */
+export default function init(input?: { module_or_path: URL | string }): Promise<unknown>;
+
+export function defaults(): Defaults;
+
+export class Sha256 {
+  constructor();
+  update(bytes: Uint8Array): void;
+  hex(): string;
+  free(): void;
+}
+
+export class Session {
+  private constructor();
+  /** Asks for an adapter and a device. */
+  static create(): Promise<Session>;
+  device(): Device;
+  load(name: string, file: Blob, onProgress: (done: number, total: number) => void): Promise<ModelInfo>;
+  /** JSONL to examples, with every bad line named. */
+  import(name: string, text: string): Imported;
+  /** An example as the model will see it. */
+  preview(example: Example, config: RunConfig): Preview;
+  startTraining(config: RunConfig, examples: Example[], evalExamples: Example[]): Promise<Event>;
+  /** One optimizer step; the last one's events end with `done`. */
+  step(): Promise<Event[]>;
+  /** Stops here and keeps what was trained. */
+  finish(): Promise<Event[]>;
+  /** `onText` returns false to stop. */
+  generate(messages: Message[], options: GenerateOptions, onText: (piece: string) => boolean): Promise<Generated>;
+  exportPeft(): NamedFile[];
+}

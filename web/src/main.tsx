@@ -1,0 +1,70 @@
+import './styles/base.css';
+import './styles/parts.css';
+import './styles/steps.css';
+import './styles/train.css';
+import 'uplot/dist/uPlot.min.css';
+import { effect } from '@preact/signals';
+import { render } from 'preact';
+import { followSelection } from './actions/data';
+import { addTraffic, open } from './actions/session';
+import { measureAdapter } from './actions/train';
+import { row } from './examples';
+import { load, save } from './persist';
+import { toProblem } from './protocol';
+import { problem, rows, run, selected, settings, speeds, traffic } from './store';
+import { restoreTheme } from './theme';
+import { watchTraffic } from './traffic';
+import { App } from './ui/App';
+
+window.tunesmithEvents = [];
+restoreTheme();
+watchTraffic((requests, sent) => addTraffic('page', requests, sent));
+document.addEventListener('securitypolicyviolation', () => {
+  traffic.value = { ...traffic.value, blocked: traffic.value.blocked + 1 };
+});
+
+/** Brings back what the last visit left, then keeps every change. */
+async function restore(): Promise<void> {
+  const saved = await load();
+  if (saved) {
+    rows.value = saved.examples.map(row);
+    settings.value = saved.settings;
+    speeds.value = saved.speeds;
+    selected.value = rows.value[0]?.id ?? null;
+  }
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let first = true;
+  effect(() => {
+    const record = { examples: rows.value.map(({ example }) => example), settings: settings.value, speeds: speeds.value };
+    if (first) {
+      first = false;
+      return;
+    }
+    clearTimeout(timer);
+    timer = setTimeout(() => save(record).catch(notKept), 400);
+  });
+}
+
+function notKept(thrown: unknown): void {
+  problem.value = {
+    code: 'storage-full',
+    message: `Your examples and settings could not be kept for the next visit (${toProblem(thrown).message}).`,
+    help: 'They are safe in this tab. Download them before you close it.',
+  };
+}
+
+effect(() => {
+  if (run.value.state === 'done' && run.value.points.length) void measureAdapter();
+});
+
+// A run in progress is worth a question before the tab closes.
+window.addEventListener('beforeunload', (event) => {
+  if (['running', 'paused', 'finishing'].includes(run.value.state)) event.preventDefault();
+});
+
+await restore().catch(notKept);
+render(<App />, document.getElementById('app')!);
+followSelection();
+void open();
+
+if (import.meta.env.PROD && isSecureContext) void navigator.serviceWorker?.register('./sw.js').catch(() => undefined);

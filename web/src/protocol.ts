@@ -1,0 +1,112 @@
+// What the page and its worker say to each other. The worker owns the wasm module and the GPU; the
+// page only ever sends requests, and gets one answer to each plus a stream of notices.
+
+import type {
+  Defaults,
+  Device,
+  Event,
+  Example,
+  Generated,
+  GenerateOptions,
+  Imported,
+  Message,
+  ModelInfo,
+  NamedFile,
+  Preview,
+  Problem,
+  RunConfig,
+} from './engine';
+
+/** The default model, as the server describes it at `models/default.json`. */
+export interface Manifest {
+  name: string;
+  file: string;
+  bytes: number;
+  sha256: string;
+}
+
+/** A model the browser keeps for this page. */
+export interface KeptModel {
+  file: string;
+  bytes: number;
+  complete: boolean;
+}
+
+export interface Loaded {
+  info: ModelInfo;
+  /** Where the file is now: kept by the browser, in memory until the tab closes, or the person's own file. */
+  where: 'kept' | 'memory' | 'file';
+  /** Why the file could not be kept, when it could not. */
+  note: Problem | null;
+}
+
+/** What the check before a run says of one example. */
+export interface RowReport {
+  tokens: number;
+  targets: number;
+  truncated: boolean;
+  problem: Problem | null;
+}
+
+export interface Requests {
+  open: { args: Record<never, never>; result: { defaults: Defaults; device: Device } };
+  manifest: { args: Record<never, never>; result: { manifest: Manifest; kept: KeptModel | null } };
+  loadDefault: { args: { manifest: Manifest }; result: Loaded };
+  loadFile: { args: { file: File }; result: Loaded };
+  cancelLoad: { args: Record<never, never>; result: void };
+  deleteModel: { args: { file: string }; result: void };
+  import: { args: { name: string; text: string }; result: Imported };
+  preview: { args: { example: Example; config: RunConfig }; result: Preview };
+  check: { args: { examples: Example[]; config: RunConfig }; result: RowReport[] };
+  start: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[] }; result: void };
+  pause: { args: Record<never, never>; result: void };
+  resume: { args: Record<never, never>; result: void };
+  stop: { args: Record<never, never>; result: void };
+  generate: { args: { messages: Message[]; options: GenerateOptions }; result: Generated };
+  cancelGenerate: { args: Record<never, never>; result: void };
+  exportPeft: { args: Record<never, never>; result: NamedFile[] };
+  forget: { args: Record<never, never>; result: void };
+}
+
+export type RequestName = keyof Requests;
+
+/** The states of a run. `starting` builds the plan; `finishing` waits for the step in flight. */
+export type RunState = 'idle' | 'starting' | 'running' | 'paused' | 'finishing' | 'done' | 'failed';
+
+export type LoadPhase = 'check' | 'download' | 'load';
+
+/** What the worker says unasked. */
+export type Notice =
+  | { notice: 'progress'; phase: LoadPhase; done: number; total: number }
+  /** `active`: milliseconds spent in steps since the run began, pauses left out. */
+  | { notice: 'events'; events: Event[]; active: number }
+  | { notice: 'run'; state: RunState; problem: Problem | null }
+  | { notice: 'text'; request: number; piece: string }
+  | { notice: 'traffic'; requests: RequestRecord[]; sent: number };
+
+/** One network request, as the browser's own resource timing reports it. */
+export interface RequestRecord {
+  url: string;
+  bytes: number;
+}
+
+export type ToWorker = { [N in RequestName]: { id: number; name: N; args: Requests[N]['args'] } }[RequestName];
+
+export type FromWorker = Notice | { id: number; result: unknown } | { id: number; problem: Problem };
+
+/** Any thrown thing as a problem in words; what has no code of its own broke the worker. */
+export function toProblem(thrown: unknown): Problem {
+  if (typeof thrown === 'object' && thrown !== null && 'code' in thrown && 'message' in thrown) {
+    const { code, message } = thrown;
+    // A DOMException's `code` is a number; the crate's is a word.
+    if (typeof code === 'string') {
+      return { code, message: String(message), help: 'help' in thrown ? String(thrown.help) : '' };
+    }
+  }
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return {
+    code: 'crashed',
+    message: `Something unexpected happened: ${message}`,
+    help: 'Start the engine again. Your examples and settings are kept.',
+  };
+}

@@ -1,0 +1,109 @@
+// A run as the page sees it: the event stream folded into what the screen shows. Pure.
+
+import type { Event, Problem, RunConfig } from './engine';
+import type { RunState } from './protocol';
+
+export interface Point {
+  step: number;
+  loss: number;
+  /** The loss as an exponential moving average, without the bias of its start. */
+  smooth: number;
+  learningRate: number;
+  gradNorm: number;
+  tokens: number;
+  ms: number;
+}
+
+export interface Run {
+  state: RunState;
+  problem: Problem | null;
+  /** As the engine resolved it: what run.json holds. */
+  config: RunConfig | null;
+  trainable: number;
+  /** Steps planned, or null when the run goes by epochs. */
+  total: number | null;
+  points: Point[];
+  evals: { step: number; loss: number; tokens: number }[];
+  samples: { step: number; prompt: string; text: string }[];
+  warnings: { code: string; message: string }[];
+  /** Milliseconds spent in steps, pauses left out, at the end of the latest batches of events. */
+  clock: { step: number; active: number }[];
+}
+
+export const noRun: Run = {
+  state: 'idle',
+  problem: null,
+  config: null,
+  trainable: 0,
+  total: null,
+  points: [],
+  evals: [],
+  samples: [],
+  warnings: [],
+  clock: [],
+};
+
+/** Little enough to follow a run of twenty steps. */
+const SMOOTHING = 0.7;
+const CLOCK = 24;
+
+/** The run after some more events. `active`: milliseconds spent in steps so far. */
+export function reduce(run: Run, events: readonly Event[], active: number): Run {
+  let next = run;
+  for (const event of events) next = apply(next, event);
+  const step = next.points.at(-1)?.step ?? 0;
+  if (next.clock.at(-1)?.step === step) return next;
+  return { ...next, clock: [...next.clock, { step, active }].slice(-CLOCK) };
+}
+
+function apply(run: Run, event: Event): Run {
+  switch (event.event) {
+    case 'start': {
+      const steps = Number(event.config.max_steps);
+      return { ...noRun, state: run.state, config: event.config, trainable: event.trainable, total: steps > 0 ? steps : null };
+    }
+    case 'step': {
+      const { step, loss, learning_rate: learningRate, grad_norm: gradNorm, tokens, ms } = event;
+      const point = { step, loss, smooth: smoothed(run.points, loss), learningRate, gradNorm, tokens, ms };
+      return { ...run, points: [...run.points, point] };
+    }
+    case 'eval':
+      return { ...run, evals: [...run.evals, { step: event.step, loss: event.loss, tokens: event.tokens }] };
+    case 'sample':
+      return { ...run, samples: [...run.samples, { step: event.step, prompt: event.prompt, text: event.text }] };
+    case 'warning':
+      return { ...run, warnings: [...run.warnings, { code: event.code, message: event.message }] };
+    case 'done':
+      return { ...run, total: run.total ?? event.steps };
+    case 'error':
+      return { ...run, problem: { code: event.code, message: event.message, help: event.hint } };
+    case 'checkpoint':
+      return run;
+  }
+}
+
+/** The next value of the debiased moving average: after the first loss, that loss itself. */
+export function smoothed(points: readonly Point[], loss: number): number {
+  const n = points.length;
+  const before = (points.at(-1)?.smooth ?? 0) * (1 - SMOOTHING ** n);
+  return (before * SMOOTHING + loss * (1 - SMOOTHING)) / (1 - SMOOTHING ** (n + 1));
+}
+
+/** Seconds left at the pace of the latest steps, pauses left out; null while that is not known. */
+export function secondsLeft(run: Run): number | null {
+  const first = run.clock.at(0);
+  const last = run.clock.at(-1);
+  if (run.total === null || !first || !last || last.step === first.step) return null;
+  const perStep = (last.active - first.active) / (last.step - first.step);
+  return Math.max(0, ((run.total - last.step) * perStep) / 1000);
+}
+
+/** Tokens a second over the latest steps, or null before the first. */
+export function tokensPerSecond(run: Run, window = 10): number | null {
+  const latest = run.points.slice(-window);
+  const ms = latest.reduce((sum, point) => sum + point.ms, 0);
+  if (ms <= 0) return null;
+  return (latest.reduce((sum, point) => sum + point.tokens, 0) * 1000) / ms;
+}
+
+export const isBusy = (state: RunState) => state === 'starting' || state === 'running' || state === 'paused' || state === 'finishing';

@@ -1,0 +1,164 @@
+import { cancelLoad, deleteModel, loadDefault, loadFile } from '../actions/model';
+import { bytes, count, short } from '../format';
+import type { LoadPhase } from '../protocol';
+import { busy, device, model, offer } from '../store';
+import { Button, Drop, FileButton, Step } from './bits';
+
+export function Model() {
+  const current = model.value;
+  return (
+    <Step number={1} id="model" title="Model" lead="The model you start from. It is loaded into your GPU and stays on this machine.">
+      <Drop onFile={(file) => void (busy.value || loadFile(file))}>
+        {current.state === 'loading' ? <Loading /> : current.state === 'ready' ? <Card /> : <Choose />}
+      </Drop>
+    </Step>
+  );
+}
+
+const blocked = () => device.value.state !== 'ready';
+
+/** The default model, or a file of one's own. */
+function Choose() {
+  const current = offer.value;
+  const kept = current && 'kept' in current ? current.kept : null;
+  return (
+    <div class="choose">
+      {current && 'manifest' in current && (
+        <div class="offer">
+          <div>
+            <h3>{current.manifest.name}</h3>
+            <p>
+              {bytes(current.manifest.bytes)}
+              {kept?.complete
+                ? ' · kept in this browser'
+                : kept
+                  ? ` · ${Math.floor((100 * kept.bytes) / current.manifest.bytes)} % downloaded, goes on from there`
+                  : ' · downloaded once, then kept in this browser'}
+            </p>
+          </div>
+          <div class="row">
+            <Button look="main" data-testid="load-default" disabled={blocked()} onClick={() => void loadDefault()}>
+              {kept?.complete ? 'Load' : kept ? 'Go on downloading' : 'Download and load'}
+            </Button>
+            {kept && (
+              <Button look="quiet" icon="trash" data-testid="delete-model" onClick={() => void deleteModel(kept.file)}>
+                Delete
+              </Button>
+            )}
+          </div>
+        </div>
+      )}
+      {current && 'problem' in current && (
+        <div class="offer">
+          <div>
+            <h3>{current.problem.message}</h3>
+            <p>{current.problem.help}</p>
+          </div>
+        </div>
+      )}
+      <div class="own">
+        <p>
+          <strong>Or your own GGUF.</strong> Drop it here or choose it. It is read where it lies and never uploaded.
+        </p>
+        <FileButton label="Choose a file" accept=".gguf" testid="model-file" disabled={blocked()} onFile={(file) => void loadFile(file)} />
+      </div>
+    </div>
+  );
+}
+
+const phases: Record<LoadPhase, string> = {
+  check: 'Checking what is kept',
+  download: 'Downloading',
+  load: 'Loading into the GPU',
+};
+
+function Loading() {
+  const current = model.value;
+  if (current.state !== 'loading') return null;
+  const { phase, name, done, total } = current;
+  return (
+    <div class="loading">
+      <label for="model-progress">
+        <strong>{name}</strong>
+        <span>
+          {phases[phase]}
+          {total > 0 && ` · ${bytes(done)} of ${bytes(total)}`}
+        </span>
+      </label>
+      <progress id="model-progress" data-testid="model-progress" data-phase={phase} {...(total > 0 && { value: done, max: total })} />
+      {phase === 'load' ? null : (
+        <Button look="quiet" onClick={() => void cancelLoad()}>
+          Stop here, keep what is downloaded
+        </Button>
+      )}
+    </div>
+  );
+}
+
+const whereWords = {
+  kept: 'kept in this browser, checked by its SHA-256',
+  memory: 'in memory until this tab closes',
+  file: 'your file, read where it lies',
+};
+
+function Card() {
+  const current = model.value;
+  if (current.state !== 'ready') return null;
+  const { info, where } = current;
+  const kept = offer.value && 'kept' in offer.value ? offer.value.kept : null;
+  const facts: [string, string][] = [
+    ['Parameters', short(info.parameters)],
+    ['Architecture', info.architecture],
+    ['Quantization', info.quantization],
+    ['Layers', count(info.layers)],
+    ['Hidden size', count(info.hidden)],
+    ['Attention heads', `${info.heads}, ${info.kv_heads} for keys`],
+    ['Feed-forward', count(info.ffn)],
+    ['Vocabulary', count(info.vocab)],
+    ['Context', `${count(info.context_length)} tokens`],
+    ['GPU memory', bytes(info.gpu_bytes)],
+  ];
+  return (
+    <div class="model-card" data-testid="model-card">
+      <div class="model-title">
+        <div>
+          <h3>{info.name}</h3>
+          <p>
+            {bytes(info.file_bytes)}, {whereWords[where]}
+          </p>
+        </div>
+        <div class="row">
+          {where === 'file' && offer.value && 'manifest' in offer.value && (
+            <Button disabled={busy.value} data-testid="load-default" onClick={() => void loadDefault()}>
+              Use {offer.value.manifest.name}
+            </Button>
+          )}
+          <FileButton label="Use another" accept=".gguf" testid="model-file" disabled={busy.value} onFile={(file) => void loadFile(file)} />
+          {where === 'kept' && kept && (
+            <Button look="quiet" icon="trash" data-testid="delete-model" disabled={busy.value} onClick={() => void deleteModel(kept.file)}>
+              Delete from browser
+            </Button>
+          )}
+        </div>
+      </div>
+      <dl class="grid-facts">
+        {facts.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      {info.chat_template ? (
+        <details>
+          <summary>Chat template</summary>
+          <pre tabIndex={0} aria-label="Chat template">
+            {info.chat_template}
+          </pre>
+        </details>
+      ) : (
+        <p class="hint">This model has no chat template: examples are joined as plain text.</p>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,197 @@
+// The dedicated worker: owns the wasm module and the GPU, answers the page's requests.
+
+import init, { Session, Sha256, defaults } from 'tunesmith-engine';
+import { toProblem, type FromWorker, type Loaded, type Manifest, type RequestName, type Requests, type RowReport, type ToWorker } from '../protocol';
+import type { Example, Problem, RunConfig } from '../engine';
+import { watchTraffic } from '../traffic';
+import { cancelled, fetchModel, forgetModel, keptModel } from './models';
+import { Mutex } from './mutex';
+import { clearOpfs, opfs } from './opfs';
+import { Training, type TrainingLock } from './training';
+
+const post = (message: FromWorker, transfer: Transferable[] = []) => self.postMessage(message, { transfer });
+watchTraffic((requests, sent) => post({ notice: 'traffic', requests, sent }));
+
+const engine = new Mutex();
+const store = opfs();
+let session: Session | null = null;
+let training: Training | null = null;
+let loading = new AbortController();
+let answering = { stop: false };
+
+/** The models' addresses, from the page's own: the worker's script lies a folder deeper. */
+const base = new URL(import.meta.env.DEV ? '/' : '../', self.location.href);
+
+const lock: TrainingLock = () =>
+  new Promise((got, failed) => {
+    navigator.locks
+      .request('tunesmith-training', { ifAvailable: true }, (held) => {
+        if (!held) return got(null);
+        return new Promise<void>((release) => got(release));
+      })
+      .catch(failed);
+  });
+
+let opening: Promise<unknown> = Promise.resolve();
+
+/** The session, once it has been started, or the reason why there is none. */
+async function need(): Promise<Session> {
+  await opening.catch(() => undefined);
+  if (session) return session;
+  throw { code: 'no-session', message: 'The engine has not started.', help: 'See the note at the top of the page.' } satisfies Problem;
+}
+
+/** Runs a job on the session when nothing else does. */
+async function withSession<T>(job: (session: Session) => T | Promise<T>): Promise<T> {
+  const session = await need();
+  return engine.run(() => job(session));
+}
+
+/** At most four a second, and the last one always. */
+function fourPerSecond(say: (done: number, total: number) => void): (done: number, total: number) => void {
+  let last = -Infinity;
+  return (done, total) => {
+    const now = performance.now();
+    if (done < total && now - last < 250) return;
+    last = now;
+    say(done, total);
+  };
+}
+
+function progress(phase: 'check' | 'download' | 'load') {
+  return fourPerSecond((done, total) => post({ notice: 'progress', phase, done, total }));
+}
+
+async function load(name: string, blob: Blob, where: Loaded['where'], note: Problem | null): Promise<Loaded> {
+  const info = await withSession((session) => session.load(name, blob, progress('load')));
+  return { info, where, note };
+}
+
+const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) => Requests[N]['result'] | Promise<Requests[N]['result']> } = {
+  open() {
+    const started = start();
+    opening = started;
+    return started;
+  },
+
+  async manifest() {
+    const manifest = await readManifest();
+    const files = await store;
+    const kept = files && (await keptModel(files, manifest.file));
+    return {
+      manifest,
+      kept: kept && { file: manifest.file, bytes: kept.bytes, complete: kept.sha256 === manifest.sha256 },
+    };
+  },
+
+  async loadDefault({ manifest }) {
+    await need();
+    loading = new AbortController();
+    const phases = { check: progress('check'), download: progress('download'), load: progress('load') };
+    const { blob, kept, note } = await fetchModel({
+      manifest,
+      url: new URL(`models/${manifest.file}`, base).href,
+      store: await store,
+      hasher: () => new Sha256(),
+      fetch: (url, options) => fetch(url, options),
+      progress: (phase, done, total) => phases[phase](done, total),
+      signal: loading.signal,
+    });
+    if (loading.signal.aborted) throw cancelled;
+    return load(manifest.name, blob, kept ? 'kept' : 'memory', note);
+  },
+
+  loadFile: ({ file }) => load(file.name, file, 'file', null),
+
+  cancelLoad: () => loading.abort(),
+
+  async deleteModel({ file }) {
+    const files = await store;
+    if (files) await forgetModel(files, file);
+  },
+
+  import: ({ name, text }) => withSession((session) => session.import(name, text)),
+
+  preview: ({ example, config }) => withSession((session) => session.preview(example, config)),
+
+  check: ({ examples, config }) => withSession((session) => examples.map((example) => report(session, example, config))),
+
+  async start({ config, examples, evalExamples }) {
+    await need();
+    await training?.start(config, examples, evalExamples);
+  },
+  pause: () => training?.pause(),
+  resume: () => training?.resume(),
+  stop: () => training?.stop(),
+
+  generate({ messages, options }, id) {
+    const mine = (answering = { stop: false });
+    return withSession((session) =>
+      session.generate(messages, options, (piece) => {
+        post({ notice: 'text', request: id, piece });
+        return !mine.stop;
+      }),
+    );
+  },
+  cancelGenerate: () => {
+    answering.stop = true;
+  },
+
+  exportPeft: () => withSession((session) => session.exportPeft()),
+
+  async forget() {
+    training?.stop();
+    await training?.finished;
+    await clearOpfs();
+  },
+};
+
+/** Starts the engine, and tells apart why it cannot be. */
+async function start(): Promise<Requests['open']['result']> {
+  // A browser without WebGPU and a browser that finds no adapter need different advice.
+  if (!('gpu' in navigator)) throw { code: 'no-webgpu', message: 'navigator.gpu does not exist.', help: '' };
+  const gpu = navigator.gpu as { requestAdapter(): Promise<object | null> };
+  if (!(await gpu.requestAdapter())) throw { code: 'no-adapter', message: 'requestAdapter() found nothing.', help: '' };
+  await init();
+  session = await Session.create();
+  training = new Training(session, engine, lock, post);
+  return { defaults: defaults(), device: session.device() };
+}
+
+function report(session: Session, example: Example, config: RunConfig): RowReport {
+  try {
+    const { total, targets, truncated } = session.preview(example, config);
+    return { tokens: total, targets, truncated, problem: null };
+  } catch (thrown) {
+    const problem = toProblem(thrown);
+    // A broken engine is no fault of the row.
+    if (problem.code === 'crashed') throw thrown;
+    return { tokens: 0, targets: 0, truncated: false, problem };
+  }
+}
+
+async function readManifest(): Promise<Manifest> {
+  const url = new URL('models/default.json', base);
+  const response = await fetch(url).catch(() => null);
+  const manifest = response?.ok ? ((await response.json().catch(() => null)) as Partial<Manifest> | null) : null;
+  const { name, file, bytes, sha256 } = manifest ?? {};
+  if (!name || !file || !bytes || !sha256 || !/^[\w.-]+$/.test(file)) {
+    throw {
+      code: 'no-default-model',
+      message: 'This server offers no default model.',
+      help: 'Choose a GGUF file of your own instead, or start the page with `cargo xtask start`.',
+    } satisfies Problem;
+  }
+  return { name, file, bytes, sha256 };
+}
+
+self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
+  const { id, name, args } = data;
+  try {
+    const handler = handlers[name] as (args: unknown, id: number) => unknown;
+    const result = await handler(args, id);
+    post({ id, result });
+  } catch (thrown) {
+    post({ id, problem: toProblem(thrown) });
+  }
+};

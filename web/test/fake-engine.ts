@@ -1,0 +1,195 @@
+// A made-up engine with the interface of the wasm one: for unit tests, and for work on the screens.
+// Its numbers look like a run's, and mean nothing. It is never part of a real build.
+
+import type * as Engine from '../src/engine';
+import type { Event, Example, Field, Message, Problem, RunConfig } from '../src/engine';
+
+export default async function init(): Promise<void> {}
+
+const field = (f: Partial<Field> & Pick<Field, 'name' | 'label' | 'type' | 'default' | 'group'>): Field => ({ help: '', ...f });
+
+const modules = 'q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj';
+
+export function defaults(): Engine.Defaults {
+  return {
+    methods: [
+      { id: 'lora', name: 'LoRA', help: 'Trains small matrices beside the model’s own. The usual choice.' },
+      { id: 'prompt', name: 'Prompt tuning', help: 'Trains a few made-up tokens put before every prompt. Tiny, and learns less.' },
+    ],
+    config: { method: 'lora' },
+    fields: [
+      field({ name: 'max_steps', label: 'Steps', type: 'int', default: 40, min: 1, group: 'Training', help: 'How many times the weights are updated.' }),
+      field({ name: 'learning_rate', label: 'Learning rate', type: 'float', default: 2e-4, min: 0, group: 'Training', help: 'How far each step goes.', defaults: { lora: 2e-4, prompt: 3e-2 } }),
+      field({ name: 'r', label: 'Rank', type: 'int', default: 16, min: 1, max: 256, group: 'Method', help: 'The width of the added matrices.', methods: ['lora'] }),
+      field({ name: 'num_virtual_tokens', label: 'Virtual tokens', type: 'int', default: 16, min: 1, group: 'Method', help: 'How many tokens are learned.', methods: ['prompt'] }),
+      field({ name: 'lora_alpha', label: 'Alpha', type: 'float', default: 16, group: 'Method', help: 'The adapter is scaled by alpha / rank.', methods: ['lora'] }),
+      field({ name: 'lora_dropout', label: 'Dropout', type: 'float', default: 0, min: 0, max: 0.9, group: 'Method', help: 'Share of inputs left out at random.', methods: ['lora'] }),
+      field({ name: 'target_modules', label: 'Layers', type: 'list', default: 'all-linear', group: 'Method', help: `"all-linear", or some of ${modules}.`, methods: ['lora'] }),
+      field({ name: 'lr_scheduler_type', label: 'Schedule', type: 'choice', default: 'cosine', choices: ['constant', 'linear', 'cosine'], group: 'Training', help: 'How the learning rate goes down.' }),
+      field({ name: 'warmup_steps', label: 'Warm-up', type: 'float', default: 0.05, min: 0, group: 'Training', help: 'Steps, or a share of all steps below 1.' }),
+      field({ name: 'per_device_train_batch_size', label: 'Batch size', type: 'int', default: 1, min: 1, group: 'Data', help: 'Examples in one pass.' }),
+      field({ name: 'gradient_accumulation_steps', label: 'Accumulate', type: 'int', default: 1, min: 1, group: 'Data', help: 'Passes before an update.' }),
+      field({ name: 'max_length', label: 'Longest example', type: 'int', default: 256, min: 8, group: 'Data', help: 'In tokens; what is longer is cut off.' }),
+      field({ name: 'packing', label: 'Pack short examples', type: 'bool', default: true, group: 'Data', help: 'Puts several into one row.' }),
+      field({ name: 'weight_decay', label: 'Weight decay', type: 'float', default: 0, min: 0, group: 'Optimizer', help: 'Pulls weights to zero.' }),
+      field({ name: 'max_grad_norm', label: 'Clip gradients at', type: 'float', default: 1, min: 0, group: 'Optimizer', help: 'The longest step the gradient may ask for.' }),
+      field({ name: 'eval_steps', label: 'Evaluate every', type: 'int', default: 10, min: 1, group: 'Evaluation', help: 'Steps between evaluations.' }),
+      field({ name: 'seed', label: 'Seed', type: 'int', default: 0, min: 0, group: 'Data', help: 'The same seed gives the same run.' }),
+    ],
+  };
+}
+
+/** Not a hash: it says how many bytes it was given. */
+export class Sha256 {
+  #bytes = 0;
+  update(bytes: Uint8Array): void {
+    this.#bytes += bytes.length;
+  }
+  hex(): string {
+    return `fake-${this.#bytes}`;
+  }
+  free(): void {}
+}
+
+const sleep = (ms: number) => new Promise((done) => setTimeout(done, ms));
+const problem = (code: string, message: string, help: string): Problem => ({ code, message, help });
+
+/** How long the pretended work takes; tests set it to 0. */
+export const pace = { step: 320, token: 45, load: 120 };
+
+const isExample = (row: unknown): row is Example =>
+  typeof row === 'object' && row !== null && ['messages', 'prompt', 'text', 'input_ids'].some((key) => key in row);
+
+const conversation = (example: Example): Message[] => {
+  if ('messages' in example) return example.messages;
+  if ('prompt' in example) return [{ role: 'user', content: example.prompt }, { role: 'assistant', content: example.completion }];
+  return [{ role: 'assistant', content: 'text' in example ? example.text : example.input_ids.join(' ') }];
+};
+
+const wordsOf = (text: string) => text.match(/\s*[\p{L}\d]{1,6}|\s*[^\p{L}\d\s]|\s+/gu) ?? [];
+
+export class Session {
+  #examples: Example[] = [];
+  #config: RunConfig = {};
+  #step = 0;
+  #trained = false;
+
+  static async create(): Promise<Session> {
+    await sleep(pace.load);
+    return new Session();
+  }
+
+  device(): Engine.Device {
+    return {
+      name: 'Fake adapter',
+      backend: 'webgpu',
+      software: import.meta.env?.VITE_SOFTWARE === 'yes',
+      limits: { maxBufferSize: 268435456, maxStorageBufferBindingSize: 134217728 },
+      features: [],
+    };
+  }
+
+  async load(name: string, file: Blob, onProgress: (done: number, total: number) => void): Promise<Engine.ModelInfo> {
+    const head = await file.slice(0, 4).text();
+    if (name.endsWith('.gguf') && head !== 'GGUF') {
+      throw problem('format', `${name}: starts with "${head}", and a GGUF file starts with "GGUF"`, 'Choose a file that ends in .gguf, from a model page that offers GGUF.');
+    }
+    for (let i = 1; i <= 8; i++) {
+      await sleep(pace.load);
+      onProgress((file.size * i) / 8, file.size);
+    }
+    return {
+      name, architecture: 'llama', layers: 30, hidden: 576, heads: 9, kv_heads: 3, ffn: 1536, vocab: 49152, context_length: 8192,
+      parameters: 134515008, quantization: 'Q4_1', file_bytes: 98362432, gpu_bytes: 112984064,
+      chat_template: "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}",
+    };
+  }
+
+  import(_name: string, text: string): Engine.Imported {
+    const imported: Engine.Imported = { examples: [], errors: [] };
+    for (const [index, line] of text.split(/\r?\n/).entries()) {
+      if (!line.trim()) continue;
+      try {
+        const row: unknown = JSON.parse(line);
+        if (isExample(row)) imported.examples.push(row);
+        else imported.errors.push({ line: index + 1, message: 'no field that is known', help: 'Give "messages", "prompt" and "completion", "text", or "input_ids".' });
+      } catch {
+        imported.errors.push({ line: index + 1, message: 'not JSON', help: 'Every line is one JSON object.' });
+      }
+    }
+    return imported;
+  }
+
+  preview(example: Example, config: RunConfig): Engine.Preview {
+    const tokens: Engine.PreviewToken[] = [];
+    for (const { role, content } of conversation(example)) {
+      const target = role === 'assistant';
+      if (target && !content) throw problem('data', 'the reply is empty, so there is nothing to train on', 'Write the answer you want.');
+      tokens.push({ text: '<|im_start|>', target: false, special: true });
+      tokens.push({ text: role, target: false, special: false }, { text: '\n', target: false, special: false });
+      for (const text of wordsOf(content)) tokens.push({ text, target, special: false });
+      tokens.push({ text: '<|im_end|>', target, special: true }, { text: '\n', target: false, special: false });
+    }
+    const longest = Number(config.max_length ?? 256);
+    const kept = tokens.slice(0, longest);
+    return { tokens: kept, total: kept.length, targets: kept.filter((token) => token.target).length, truncated: kept.length < tokens.length };
+  }
+
+  async startTraining(config: RunConfig, examples: Example[], _evalExamples: Example[]): Promise<Event> {
+    if (!examples.length) throw problem('data', 'there are no examples', 'Add some.');
+    this.#config = config;
+    this.#examples = examples;
+    this.#step = 0;
+    await sleep(pace.load);
+    return { event: 'start', model: { name: 'SmolLM2-135M-Instruct' }, method: { name: config.method }, device: {}, trainable: 4884480, config };
+  }
+
+  async step(): Promise<Event[]> {
+    await sleep(pace.step);
+    const step = ++this.#step;
+    const total = Number(this.#config.max_steps);
+    const noise = Math.sin(step * 12.9898) * 0.5 + Math.sin(step * 4.1) * 0.3;
+    const loss = 0.25 + 3.1 * Math.exp(-step / (total / 4)) * (1 + 0.16 * noise);
+    const events: Event[] = [
+      {
+        event: 'step', step, loss, learning_rate: Number(this.#config.learning_rate) * 0.5 * (1 + Math.cos((Math.PI * step) / total)),
+        grad_norm: 0.4 + loss * 0.7, tokens: 118 + Math.round(20 * noise), target_tokens: 61, ms: pace.step || 1,
+      },
+    ];
+    if (step % Number(this.#config.eval_steps ?? 10) === 0) {
+      events.push({ event: 'eval', step, loss: loss * 1.08 + 0.12, tokens: 96 });
+      events.push({ event: 'sample', step, prompt: 'Where is my parcel?', text: 'Arr, yer parcel be sailin’ with the tide, matey.' });
+    }
+    if (step === total) events.push(...(await this.finish()));
+    return events;
+  }
+
+  async finish(): Promise<Event[]> {
+    this.#trained = true;
+    return [{ event: 'done', steps: this.#step, loss: 0.3 }];
+  }
+
+  async generate(messages: Message[], options: Engine.GenerateOptions, onText: (piece: string) => boolean): Promise<Engine.Generated> {
+    const asked = messages.at(-1)?.content ?? '';
+    const taught = this.#examples.map(conversation).find((turns) => turns.at(-2)?.content === asked)?.at(-1)?.content;
+    const tuned = taught ?? 'Arr, that be a fine question, matey! Set yer course by the stars and ye’ll not go wrong.';
+    const base = 'That is a great question! There are several factors to consider. First, it depends on what exactly you mean, and on the context in which you are asking.';
+    const pieces = wordsOf(options.adapter && this.#trained ? tuned : base);
+    let text = '';
+    for (const piece of pieces.slice(0, options.max_new_tokens)) {
+      await sleep(pace.token);
+      text += piece;
+      if (!onText(piece)) return { text, tokens: 1, stop: 'cancelled', tokens_per_second: 21.4 };
+    }
+    return { text, tokens: pieces.length, stop: pieces.length > options.max_new_tokens ? 'length' : 'end', tokens_per_second: 21.4 };
+  }
+
+  exportPeft(): Engine.NamedFile[] {
+    const bytes = (text: string) => new TextEncoder().encode(text);
+    return [
+      { name: 'adapter_config.json', bytes: bytes(JSON.stringify({ peft_type: 'LORA', r: this.#config.r })) },
+      { name: 'adapter_model.safetensors', bytes: new Uint8Array(4884480 * 4) },
+      { name: 'README.md', bytes: bytes('# An adapter\n') },
+    ];
+  }
+}
