@@ -139,7 +139,7 @@ impl Renderer<'_> {
     /// A text as it is, learnt from byte `start` on, with the end-of-text token after it (and the
     /// begin-of-text token before it, for a model that wants one).
     fn plain(&self, text: String, start: usize) -> Result<Rendered> {
-        let learnt = vec![start..text.len()];
+        let learnt = std::iter::once(start..text.len()).collect();
         let mut rendered = self.tokenize(Spans { text, learnt })?;
         let bos = self.tokenizer.bos().filter(|_| self.tokenizer.add_bos());
         if let Some(bos) = bos.filter(|bos| rendered.ids.first() != Some(bos)) {
@@ -169,8 +169,8 @@ impl Renderer<'_> {
         })?;
         let whole = template.render_marked(messages, false)?;
         let Some(from) = learnt else {
-            let all = 0..whole.text.len();
-            return Ok(Spans { text: whole.text, learnt: vec![all] });
+            let all = std::iter::once(0..whole.text.len()).collect();
+            return Ok(Spans { text: whole.text, learnt: all });
         };
         let mut learnt = Vec::new();
         if template.marks_generation() {

@@ -1,0 +1,330 @@
+//! The settings of a run. One table holds every field: `run.json`, the command line's flags and the
+//! page's form are read from it. Names are TRL's and PEFT's.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::field::{Field, FieldValue, Input, choice};
+use super::target_modules::TargetModules;
+use crate::{Error, Result};
+
+/// A tuning method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Low-rank matrices beside the linear layers.
+    Lora,
+    /// Learnt embeddings before the text.
+    Prompt,
+}
+
+impl Method {
+    /// Every method there is.
+    pub const ALL: [Method; 2] = [Method::Lora, Method::Prompt];
+
+    /// The name in `run.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Lora => "lora",
+            Method::Prompt => "prompt",
+        }
+    }
+
+    /// What it is, in one line.
+    pub fn help(self) -> &'static str {
+        match self {
+            Method::Lora => "Learns small low-rank matrices beside the model's linear layers: the usual choice.",
+            Method::Prompt => "Learns a few virtual tokens before the text: the smallest adapter.",
+        }
+    }
+}
+
+choice! {
+    /// How the learning rate goes, after warm-up.
+    LrScheduler, "constant, linear or cosine" {
+        /// Stays.
+        Constant = "constant",
+        /// Falls to 0 in a line.
+        Linear = "linear",
+        /// Falls to 0 along half a cosine.
+        Cosine = "cosine",
+    }
+}
+
+choice! {
+    /// What virtual tokens start as.
+    PromptTuningInit, "RANDOM or TEXT" {
+        /// Random numbers.
+        Random = "RANDOM",
+        /// The embeddings of a text.
+        Text = "TEXT",
+    }
+}
+
+macro_rules! run_config {
+    (|$method:ident| $($group:literal { $($name:ident $(($($alias:literal),*))?: $type:ty = $default:expr,
+        $(in $min:literal..=$max:literal,)? $(of [$($of:ident),*],)? $help:literal;)* })*) => {
+        /// The settings of a run. A new one holds the defaults of its method.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct RunConfig {
+            /// The tuning method.
+            pub method: Method,
+            $($(#[doc = $help] pub $name: $type,)*)*
+            /// Fields that were set, as opposed to those that hold a default.
+            set: BTreeSet<&'static str>,
+        }
+
+        impl RunConfig {
+            /// The defaults of a method.
+            pub fn new($method: Method) -> Self {
+                RunConfig { method: $method, $($($name: $default,)*)* set: BTreeSet::new() }
+            }
+
+            /// Every field, with the defaults of a method.
+            pub fn fields(method: Method) -> Vec<Field> {
+                let defaults = Self::new(method);
+                vec![$($(Field {
+                    name: stringify!($name),
+                    flag: format!("--{}", stringify!($name).replace('_', "-")),
+                    aliases: &[$($($alias),*)?],
+                    kind: <$type>::KIND,
+                    default: defaults.$name.json(),
+                    min: bounds!($($min)?),
+                    max: bounds!($($max)?),
+                    choices: <$type>::CHOICES,
+                    help: $help,
+                    group: $group,
+                    methods: vec![$($(Method::$of.name()),*)?],
+                },)*)*]
+            }
+
+            /// Takes the defaults of another method for every field that was not set.
+            fn set_method(&mut self, method: Method) {
+                let defaults = Self::new(method);
+                self.method = method;
+                $($(if !self.set.contains(stringify!($name)) { self.$name = defaults.$name; })*)*
+            }
+
+            /// Reads one field, by its own name; false where there is none of that name.
+            fn read(&mut self, name: &str, input: Input) -> Result<bool> {
+                match name {
+                    $($(stringify!($name) => {
+                        let range: (Option<f64>, Option<f64>) = (bounds!($($min)?), bounds!($($max)?));
+                        self.$name = read(stringify!($name), range, input)?;
+                        self.set.insert(stringify!($name));
+                    })*)*
+                    _ => return Ok(false),
+                }
+                Ok(true)
+            }
+
+            /// A field as it stands in `run.json`.
+            fn value(&self, name: &str) -> Value {
+                match name {
+                    $($(stringify!($name) => self.$name.json(),)*)*
+                    _ => Value::Null,
+                }
+            }
+        }
+    };
+}
+
+macro_rules! bounds {
+    () => {
+        None
+    };
+    ($value:literal) => {
+        Some(f64::from($value))
+    };
+}
+
+run_config! { |method|
+    "Training" {
+        num_train_epochs: f64 = 3.0, in 0.001..=100000, "Passes over the examples.";
+        max_steps: i32 = -1, in -1..=1000000000, "Steps to stop after, whatever the epochs; -1 for no such limit.";
+        per_device_train_batch_size: u32 = 1, in 1..=4096, "Examples worked on at once. More need more memory.";
+        gradient_accumulation_steps: u32 = 4, in 1..=65536, "Batches that make one step.";
+        learning_rate: f64 = match method { Method::Lora => 2e-4, Method::Prompt => 1e-2 }, in 0..=10,
+            "How far a step goes. Too high and the loss jumps, too low and nothing is learnt.";
+        lr_scheduler_type: LrScheduler = LrScheduler::Linear, "How the learning rate falls over the run.";
+        warmup_steps("warmup_ratio"): f64 = 0.0, in 0..=1000000000,
+            "Steps over which the learning rate rises from 0; below 1, their share of the run.";
+        weight_decay: f64 = 0.0, in 0..=10, "Pull of the learnt weights towards 0, apart from the gradient.";
+        adam_beta1: f64 = 0.9, in 0..=0.999999, "How long AdamW remembers the gradient.";
+        adam_beta2: f64 = 0.999, in 0..=0.999999, "How long AdamW remembers the gradient's size.";
+        adam_epsilon: f64 = 1e-8, in 1e-20..=1, "Keeps AdamW from dividing by 0.";
+        max_grad_norm: f64 = 1.0, in 0..=1000000000, "Longest gradient: longer ones are scaled down; 0 for no limit.";
+        seed: u32 = 42, in 0..=4294967295u32, "Decides every random number: the same seed gives the same run.";
+        shuffle: bool = true, "Take the examples in another order in each epoch.";
+    }
+    "Data" {
+        max_length("max_seq_length", "cutoff_len"): u32 = 1024, in 2..=131072, "Tokens after which an example is cut.";
+        packing: bool = false, "Fill each batch with as many examples as fit.";
+        completion_only_loss: bool = true, "Of a prompt and its completion, learn only the completion.";
+        assistant_only_loss: bool = true, "Of a conversation, learn only the assistant's turns.";
+    }
+    "Reports" {
+        logging_steps: u32 = 1, in 1..=1000000000, "Steps between reports.";
+        eval_steps: u32 = 0, in 0..=1000000000, "Steps between evaluations; 0 for one at the end.";
+        save_steps: u32 = 0, in 0..=1000000000, "Steps between checkpoints; 0 for one at the end.";
+    }
+    "Method" {
+        r: u32 = 16, in 1..=1024, of [Lora], "Rank of the matrices: how much can be learnt.";
+        lora_alpha: f64 = 32.0, in 0.000001..=1000000, of [Lora], "Weight of what is learnt: it is scaled by this over r.";
+        lora_dropout: f64 = 0.0, in 0..=0.95, of [Lora], "Share of the input left out at random in training.";
+        target_modules: TargetModules = TargetModules::AllLinear, of [Lora],
+            "Layers to tune: all-linear, names such as q_proj,v_proj, or a regular expression for the whole path.";
+        use_rslora: bool = false, of [Lora], "Scale by lora_alpha over the square root of r instead.";
+        num_virtual_tokens: u32 = 16, in 1..=4096, of [Prompt], "Virtual tokens before the text: how much can be learnt.";
+        prompt_tuning_init: PromptTuningInit = PromptTuningInit::Text, of [Prompt], "What the virtual tokens start as.";
+        prompt_tuning_init_text: String = "Answer in the way of the examples.".into(), of [Prompt],
+            "The text whose embeddings the virtual tokens start as, repeated or cut to their number.";
+    }
+}
+
+/// Methods of the command line's contract that are not here yet.
+const PLANNED: [&str; 12] = [
+    "full",
+    "bitfit",
+    "prefix",
+    "p-tuning",
+    "p-tuning-v2",
+    "houlsby",
+    "qlora",
+    "adalora",
+    "ia3",
+    "unipelt",
+    "dora",
+    "ln-tuning",
+];
+
+impl RunConfig {
+    /// Reads `run.json`: an object of fields. A field that is null counts as not given.
+    ///
+    /// Each value is checked on its own; [`RunConfig::validate`] checks them together, once every
+    /// other setting (such as flags) has been made.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let object: Map<String, Value> = serde_json::from_str(text).map_err(|e| Error::Format {
+            file: "run config".into(),
+            what: format!("this is not a JSON object: {e}"),
+            help: "write an object of fields, such as {\"method\": \"lora\", \"r\": 16}".into(),
+        })?;
+        let mut config = Self::new(Method::Lora);
+        let mut given: BTreeSet<&str> = BTreeSet::new();
+        for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
+            if !given.insert(canonical(key)) {
+                let what = format!("it is given twice, once as {key}");
+                return Err(invalid(canonical(key), what, format!("leave out \"{key}\" or its other name")));
+            }
+            config.apply(key, Input::Json(value))?;
+        }
+        Ok(config)
+    }
+
+    /// Sets a field from text, as on the command line. The key may be in kebab case.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        self.apply(&key.replace('-', "_"), Input::Text(value))
+    }
+
+    fn apply(&mut self, key: &str, input: Input) -> Result<()> {
+        if key == "method" {
+            return self.apply_method(input);
+        }
+        let name = canonical(key);
+        if key == "warmup_ratio" && f64::read(input).is_some_and(|ratio| ratio >= 1.0) {
+            return Err(invalid(
+                key,
+                "a share below 1 was expected".into(),
+                "for a number of steps use warmup_steps".into(),
+            ));
+        }
+        if self.read(name, input)? {
+            return Ok(());
+        }
+        let fields = Self::fields(self.method);
+        let known = fields.iter().flat_map(|field| field.aliases.iter().copied().chain([field.name]));
+        Err(Error::unknown_key("config key", key, known.chain(["method"])))
+    }
+
+    fn apply_method(&mut self, input: Input) -> Result<()> {
+        let name = String::read(input).ok_or_else(|| wrong_type::<String>("method", input))?;
+        let names = Method::ALL.map(Method::name);
+        if let Some(method) = Method::ALL.into_iter().find(|method| method.name() == name) {
+            self.set_method(method);
+        } else if name == "rslora" {
+            self.set_method(Method::Lora);
+            self.read("use_rslora", Input::Text("true"))?;
+        } else if PLANNED.contains(&name.as_str()) {
+            let help = format!("use one of: {}, rslora", names.join(", "));
+            return Err(invalid("method", format!("\"{name}\" is not in this version"), help));
+        } else {
+            return Err(Error::unknown_key("method", &name, names.into_iter().chain(["rslora"])));
+        }
+        Ok(())
+    }
+
+    /// Checks what no field can know alone.
+    pub fn validate(&self) -> Result<()> {
+        for field in Self::fields(self.method) {
+            if self.set.contains(field.name) && !belongs(&field, self.method) {
+                let methods = field.methods.join(", ");
+                let what = format!("it belongs to the method {methods}, and this run's is {}", self.method.name());
+                return Err(invalid(field.name, what, format!("leave it out, or set method to {methods}")));
+            }
+        }
+        if self.max_steps == 0 {
+            let help = "give at least 1 step, or -1 to go by num_train_epochs";
+            return Err(invalid("max_steps", "a run of no steps learns nothing".into(), help.into()));
+        }
+        if self.warmup_steps >= 1.0 && self.warmup_steps.fract() != 0.0 {
+            let what = format!("{} is neither a share below 1 nor a whole number of steps", self.warmup_steps);
+            return Err(invalid("warmup_steps", what, "give 0.1 for a tenth of the run, or 10 for ten steps".into()));
+        }
+        let needs_text = self.method == Method::Prompt && self.prompt_tuning_init == PromptTuningInit::Text;
+        if needs_text && self.prompt_tuning_init_text.trim().is_empty() {
+            let help = "write what the model is to do, or set prompt_tuning_init to RANDOM";
+            return Err(invalid("prompt_tuning_init_text", "the text is empty".into(), help.into()));
+        }
+        Ok(())
+    }
+
+    /// The whole of `run.json`: the method and every field that belongs to it.
+    pub fn to_json(&self) -> Value {
+        let fields = Self::fields(self.method).into_iter().filter(|field| belongs(field, self.method));
+        let fields = fields.map(|field| (field.name.to_owned(), self.value(field.name)));
+        Value::Object([("method".to_owned(), self.method.name().into())].into_iter().chain(fields).collect())
+    }
+}
+
+fn belongs(field: &Field, method: Method) -> bool {
+    field.methods.is_empty() || field.methods.contains(&method.name())
+}
+
+/// The field that an alias stands for; a key that is none stays.
+fn canonical(key: &str) -> &str {
+    let field = RunConfig::fields(Method::Lora).into_iter().find(|field| field.aliases.contains(&key));
+    field.map_or(key, |field| field.name)
+}
+
+fn read<T: FieldValue>(name: &str, (min, max): (Option<f64>, Option<f64>), input: Input) -> Result<T> {
+    let value = T::read(input).ok_or_else(|| wrong_type::<T>(name, input))?;
+    match (value.number(), min, max) {
+        (Some(number), Some(min), Some(max)) if !(min..=max).contains(&number) => {
+            Err(invalid(name, format!("{number} is out of range"), format!("give a number from {min} to {max}")))
+        }
+        _ => Ok(value),
+    }
+}
+
+fn wrong_type<T: FieldValue>(name: &str, input: Input) -> Error {
+    let found = match input {
+        Input::Json(value) => value.to_string(),
+        Input::Text(text) => format!("\"{text}\""),
+    };
+    let found: String = found.chars().take(60).collect();
+    invalid(name, format!("{} was expected, and {found} was given", T::EXPECTED), format!("give {}", T::EXPECTED))
+}
+
+fn invalid(field: &str, what: String, help: String) -> Error {
+    Error::Config { field: field.into(), what, help }
+}
