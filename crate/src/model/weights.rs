@@ -9,6 +9,7 @@ use crate::format::gguf::Gguf;
 use crate::format::quant::{Encoding, pack};
 use crate::gpu::Context;
 use crate::ops::RopeTable;
+use crate::tape::Tape;
 use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -160,8 +161,7 @@ impl Model {
         let template = if has_template { Some(ChatTemplate::from_gguf(gguf, &tokenizer)?) } else { None };
         let total = gguf.tensors().iter().map(|tensor| tensor.bytes).sum();
         let mut loader = Loader { context, gguf, done: 0, total, progress: &mut progress };
-        let (c, q) = (config.hidden, config.heads * config.head_dim);
-        debug_assert!(q > 0);
+        let c = config.hidden;
         let embedding = loader.weight("token_embd.weight", config.vocab, c).await?;
         let mut layers = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
@@ -288,6 +288,23 @@ impl Loader<'_> {
 }
 
 impl Model {
+    /// The embeddings of some tokens, row after row, as f32.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device failed.
+    pub async fn embeddings(&self, ids: &[u32]) -> Result<Vec<f32>> {
+        let count = ids.len() * self.config.hidden;
+        let ids = self.context.buffer_with("token ids", ids)?;
+        let out = self.context.buffer("embeddings", count as u64 * 4)?;
+        let mut t = Tape::new();
+        let rows = count / self.config.hidden;
+        let y = t.embed(rows, &ids, &self.embedding, None);
+        let copy = t.leaf(rows, self.config.hidden, &out, None);
+        t.copy(y, copy);
+        t.finish(&self.context)?.run(0);
+        self.context.read(&out, 0, count).await
+    }
+
     /// An error that names this model's file.
     pub(crate) fn invalid(&self, what: String, help: &str) -> Error {
         Error::Format { file: self.file.clone(), what, help: help.into() }

@@ -19,6 +19,16 @@ impl Tape {
     }
 }
 
+impl Tape {
+    /// Copies `x` into the leaf `out` of the same shape: a result to read back. Nothing flows back through it.
+    pub fn copy(&mut self, x: Var, out: Var) {
+        let count = self.count(x);
+        let bindings = [self.value(x).into(), self.value(out).into()];
+        let params = kernels::add_backward::Params { count: count as u32, accumulate: 0 };
+        self.list.dispatch(&kernels::ADD_BACKWARD, &bindings, &params, spread(count));
+    }
+}
+
 impl Op for Add {
     fn forward(&self, t: &mut Tape) {
         let count = t.count(self.y);

@@ -44,7 +44,7 @@ impl Prompt {
                     (0..256_u32).map(|i| (i as u64 * model.config.vocab as u64 / 256) as u32).collect();
                 let rows = model.embeddings(&sample).await?;
                 let square = rows.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / rows.len() as f64;
-                let bound = (3.0 * square).sqrt() as f32;
+                let bound = f64::sqrt(3.0 * square) as f32;
                 random(config.seed, NAME).map(|x| x * bound).take(n * channels).collect()
             }
         };
