@@ -304,9 +304,4 @@ impl Model {
         t.finish(&self.context)?.run(0);
         self.context.read(&out, 0, count).await
     }
-
-    /// An error that names this model's file.
-    pub(crate) fn invalid(&self, what: String, help: &str) -> Error {
-        Error::Format { file: self.file.clone(), what, help: help.into() }
-    }
 }

@@ -125,6 +125,12 @@ impl Tape {
         })
     }
 
+    /// Gives a value its gradient from outside, `[rows, cols]` in `buffer`: where the reverse walk begins when no loss
+    /// op does.
+    pub fn seed_grad(&mut self, var: Var, buffer: &Buffer) {
+        self.values[var.0].grad = Some(self.list.fixed(buffer));
+    }
+
     /// Records the backward pass: every remembered op, last first, that a gradient has reached.
     pub fn backward(&mut self) {
         while let Some(op) = self.ops.pop() {
