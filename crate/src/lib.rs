@@ -11,6 +11,7 @@ pub mod error;
 pub mod format;
 pub mod gpu;
 pub mod model;
+pub mod objective;
 pub mod ops;
 pub mod peft;
 pub mod tape;

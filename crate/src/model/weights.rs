@@ -12,7 +12,7 @@ use crate::ops::RopeTable;
 use crate::tape::Tape;
 use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
-use crate::{Error, Result};
+use crate::Result;
 
 /// Most bytes of the file in memory at a time.
 const CHUNK: usize = 8 << 20;

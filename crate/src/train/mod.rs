@@ -1,5 +1,18 @@
-//! Training: the run's settings.
+//! Training: the run's settings, its steps and what it reports.
 
+mod clock;
 pub mod config;
+mod event;
 pub mod field;
+mod optimizer;
+mod pass;
+mod schedule;
 pub mod target_modules;
+mod trainer;
+
+pub use clock::now_ms;
+pub use event::{Event, ExampleLoss};
+pub use optimizer::Optimizer;
+pub use pass::Pass;
+pub use schedule::Schedule;
+pub use trainer::{Trainer, evaluate, prepare};

@@ -1,0 +1,101 @@
+//! What a run reports: one enum, serialised as it is to the command line's JSON lines and to the page.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Error;
+
+/// One line of the event stream.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum Event {
+    /// The run begins.
+    Start {
+        /// Name, architecture and sizes.
+        model: Value,
+        /// The tuning method: the adapter's own config.
+        method: Value,
+        /// The device.
+        device: Value,
+        /// Number of trainable parameters.
+        trainable: usize,
+        /// The resolved run config; `max_steps` is the number of steps there will be.
+        config: Value,
+    },
+    /// An optimizer step is done.
+    Step {
+        /// From 1.
+        step: usize,
+        /// Nats per target token, before the update.
+        loss: f64,
+        /// The step's learning rate.
+        learning_rate: f64,
+        /// Global norm of the gradient before clipping; null when it was not finite.
+        grad_norm: Option<f64>,
+        /// Tokens worked on, padding not counted.
+        tokens: usize,
+        /// Tokens learnt.
+        target_tokens: usize,
+        /// Wall-clock milliseconds.
+        ms: f64,
+    },
+    /// The held-out examples were evaluated.
+    Eval {
+        /// Steps done.
+        step: usize,
+        /// Nats per target token.
+        loss: f64,
+        /// Target tokens.
+        tokens: usize,
+        /// Each example's own loss, in file order.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        examples: Vec<ExampleLoss>,
+    },
+    /// A checkpoint was written.
+    Checkpoint {
+        /// Steps done.
+        step: usize,
+        /// The folder.
+        path: String,
+    },
+    /// Something the person should know; the run goes on.
+    Warning {
+        /// Stable name.
+        code: &'static str,
+        /// In plain words.
+        message: String,
+    },
+    /// The run ended well.
+    Done {
+        /// Steps done.
+        steps: usize,
+        /// Where the adapter is; empty in the page.
+        path: String,
+        /// The last step's loss.
+        loss: f64,
+    },
+    /// The run failed.
+    Error {
+        /// Stable name.
+        code: &'static str,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+/// The loss of one example.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ExampleLoss {
+    /// Nats per target token.
+    pub loss: f64,
+    /// Target tokens.
+    pub tokens: usize,
+}
+
+impl From<&Error> for Event {
+    fn from(error: &Error) -> Self {
+        Event::Error { code: error.code(), message: error.to_string(), hint: error.help() }
+    }
+}

@@ -1,0 +1,135 @@
+//! AdamW with global-norm clipping, on the device.
+
+use super::config::RunConfig;
+use crate::Result;
+use crate::gpu::{Buffer, Context, Plan, PlanStats, Readback, Recorder};
+use crate::ops::{Hyper, PIECE, record_step};
+use crate::peft::Parameters;
+
+/// The optimizer's state and its plan.
+pub struct Optimizer {
+    context: Context,
+    plan: Plan,
+    m: Buffer,
+    v: Buffer,
+    hyper: Buffer,
+    state: Buffer,
+    sums: Buffer,
+    /// Index of the tensor that each piece belongs to.
+    owners: Vec<usize>,
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+    weight_decay: f64,
+    max_grad_norm: f64,
+    /// Updates made so far; skipped steps do not count towards the bias correction.
+    pub updates: u32,
+}
+
+/// What an optimizer step reports, on its way.
+pub struct StepReport {
+    state: Readback,
+    sums: Readback,
+}
+
+/// What an optimizer step did.
+pub struct StepOutcome {
+    /// Global norm of the gradient before clipping.
+    pub grad_norm: f32,
+    /// The tensor whose gradient was not finite, if any: then nothing moved.
+    pub skipped: Option<usize>,
+}
+
+impl Optimizer {
+    /// Zero moments for these parameters.
+    ///
+    /// # Errors
+    /// As [`Context::buffer`].
+    pub fn new(context: &Context, params: &Parameters, config: &RunConfig) -> Result<Self> {
+        let mut pieces: Vec<[u32; 2]> = Vec::new();
+        let mut owners = Vec::new();
+        for (index, (offset, len)) in params.ranges().enumerate() {
+            for start in (0..len).step_by(PIECE) {
+                pieces.push([(offset + start) as u32, (len - start).min(PIECE) as u32]);
+                owners.push(index);
+            }
+        }
+        let bytes = params.len as u64 * 4;
+        let m = context.buffer("first moments", bytes)?;
+        let v = context.buffer("second moments", bytes)?;
+        let table = context.buffer_with("gradient pieces", &pieces)?;
+        let sums = context.buffer("gradient norms", pieces.len() as u64 * 4)?;
+        let hyper = context.buffer("hyperparameters", 32)?;
+        let state = context.buffer("optimizer state", 8)?;
+        let mut list = Recorder::default();
+        let buffers = Hyper {
+            values: &params.values,
+            grads: &params.grads,
+            m: &m,
+            v: &v,
+            pieces: &table,
+            sums: &sums,
+            hyper: &hyper,
+            state: &state,
+        };
+        record_step(&mut list, &buffers, params.len, pieces.len());
+        Ok(Self {
+            context: context.clone(),
+            plan: Plan::new(context, list)?,
+            m,
+            v,
+            hyper,
+            state,
+            sums,
+            owners,
+            beta1: config.adam_beta1,
+            beta2: config.adam_beta2,
+            eps: config.adam_epsilon,
+            weight_decay: config.weight_decay,
+            max_grad_norm: config.max_grad_norm,
+            updates: 0,
+        })
+    }
+
+    /// Runs one step on the gradients as they stand.
+    pub fn step(&mut self, learning_rate: f64) -> (PlanStats, StepReport) {
+        self.updates += 1;
+        let t = f64::from(self.updates);
+        let hyper = [
+            self.max_grad_norm,
+            learning_rate,
+            self.beta1,
+            self.beta2,
+            self.eps,
+            self.weight_decay,
+            1.0 - self.beta1.powf(t),
+            (1.0 - self.beta2.powf(t)).sqrt(),
+        ];
+        self.context.write(&self.hyper, 0, &hyper.map(|value| value as f32));
+        let stats = self.plan.run(0);
+        let state = self.context.read_later::<f32>(&self.state, 0, 2);
+        let sums = self.context.read_later::<f32>(&self.sums, 0, self.owners.len());
+        (stats, StepReport { state, sums })
+    }
+
+    /// Waits for a step's report.
+    ///
+    /// # Errors
+    /// [`crate::Error::Gpu`] when the device failed.
+    pub async fn outcome(&self, report: StepReport) -> Result<StepOutcome> {
+        let state: Vec<f32> = report.state.wait().await?;
+        let sums: Vec<f32> = report.sums.wait().await?;
+        let skipped = (state[1] == 0.0).then(|| {
+            let piece = sums.iter().position(|sum| !sum.is_finite());
+            // Finite pieces whose total overflows: the largest is to blame.
+            let largest = || (0..sums.len()).max_by(|&a, &b| sums[a].total_cmp(&sums[b])).unwrap_or(0);
+            self.owners[piece.unwrap_or_else(largest)]
+        });
+        Ok(StepOutcome { grad_norm: state[0], skipped })
+    }
+
+    /// First and second moments, flat.
+    pub fn moments(&self) -> (&Buffer, &Buffer) {
+        (&self.m, &self.v)
+    }
+}

@@ -1,0 +1,389 @@
+//! The training loop, a step at a time: whoever drives it may pause or stop between any two.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use serde_json::json;
+
+use super::clock::now_ms;
+use super::config::RunConfig;
+use super::event::{Event, ExampleLoss};
+use super::optimizer::{Optimizer, StepReport};
+use super::pass::Pass;
+use super::schedule::Schedule;
+use crate::data::batch::{Batch, Dataset, Layout, order};
+use crate::data::example::Example;
+use crate::data::render::{Rendered, Renderer};
+use crate::gpu::{PlanStats, Readback};
+use crate::model::Model;
+use crate::objective::sft;
+use crate::peft::Peft;
+use crate::{Error, Result};
+
+/// Steps on their way at a time: the device works on the next while the last one's loss travels.
+const IN_FLIGHT: usize = 2;
+
+/// Plans kept, one for each T that the batches have.
+const PLANS: usize = 4;
+
+/// Skipped steps in a row after which a run gives up.
+const SKIPS: usize = 3;
+
+/// Renders examples as the run config says; each comes with its line.
+///
+/// # Errors
+/// The first example that cannot be used.
+pub fn prepare(model: &Model, config: &RunConfig, file: &str, examples: &[(usize, Example)]) -> Result<Vec<Rendered>> {
+    if examples.is_empty() {
+        return Err(Error::Data {
+            file: file.into(),
+            line: None,
+            what: "there are no examples".into(),
+            help: "give at least one: a line of JSON with messages, prompt and completion, text, or input_ids".into(),
+        });
+    }
+    let renderer = Renderer {
+        tokenizer: &model.tokenizer,
+        template: model.template.as_ref(),
+        max_length: (config.max_length as usize).min(model.config.context_length),
+        completion_only_loss: config.completion_only_loss,
+        assistant_only_loss: config.assistant_only_loss,
+    };
+    examples.iter().map(|(line, example)| renderer.render(file, *line, example)).collect()
+}
+
+/// A running training.
+pub struct Trainer {
+    model: Rc<Model>,
+    peft: Rc<dyn Peft>,
+    config: RunConfig,
+    dataset: Dataset,
+    held_out: Vec<Rendered>,
+    schedule: Schedule,
+    optimizer: Optimizer,
+    passes: VecDeque<(usize, Pass)>,
+    /// Micro-batches of the current epoch that are still to come.
+    queue: VecDeque<Vec<usize>>,
+    epoch: u64,
+    /// Steps started, and steps there will be.
+    step: usize,
+    steps: usize,
+    micro_step: u32,
+    pending: VecDeque<Pending>,
+    last_arrival: f64,
+    last_loss: f64,
+    skips: usize,
+    stats: PlanStats,
+}
+
+struct Pending {
+    step: usize,
+    learning_rate: f64,
+    tokens: usize,
+    target_tokens: usize,
+    started: f64,
+    losses: Vec<Readback>,
+    report: StepReport,
+}
+
+impl Trainer {
+    /// Prepares a run of `peft` on `examples`; `held_out` is evaluated and never learnt.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that do not fit together, [`Error::Limit`] for what the device cannot hold.
+    pub fn new(
+        model: Rc<Model>,
+        peft: Rc<dyn Peft>,
+        config: &RunConfig,
+        examples: Vec<Rendered>,
+        held_out: Vec<Rendered>,
+    ) -> Result<Self> {
+        config.validate()?;
+        let mut config = config.clone();
+        let virtual_tokens = peft.prompt().map_or(0, |prompt| prompt.rows);
+        let layout = Layout {
+            packing: config.packing,
+            per_device_train_batch_size: config.per_device_train_batch_size as usize,
+            max_length: (config.max_length as usize).min(model.config.context_length),
+            virtual_tokens,
+            vocab_size: model.config.vocab,
+        };
+        let longest = examples.iter().chain(&held_out).map(|example| example.ids.len()).max().unwrap_or(0);
+        if longest + virtual_tokens > model.config.context_length {
+            return Err(Error::Config {
+                field: "num_virtual_tokens".into(),
+                what: format!(
+                    "{virtual_tokens} virtual tokens and an example of {longest} pass the model's {} positions",
+                    model.config.context_length
+                ),
+                help: "use fewer virtual tokens or a shorter max_length".into(),
+            });
+        }
+        let dataset = Dataset::new(examples, layout);
+        let count = dataset.examples().len();
+        let batches = dataset.plan(&order(count, u64::from(config.seed), 0, config.shuffle)).len();
+        let an_epoch = batches.div_ceil(config.gradient_accumulation_steps as usize);
+        let steps = match usize::try_from(config.max_steps) {
+            Ok(steps) => steps,
+            Err(_) => ((config.num_train_epochs * an_epoch as f64).ceil() as usize).max(1),
+        };
+        config.max_steps = i32::try_from(steps).unwrap_or(i32::MAX);
+        let optimizer = Optimizer::new(&model.context, peft.params(), &config)?;
+        Ok(Self {
+            schedule: Schedule::new(&config, steps),
+            optimizer,
+            passes: VecDeque::new(),
+            queue: VecDeque::new(),
+            epoch: 0,
+            step: 0,
+            steps,
+            micro_step: 0,
+            pending: VecDeque::new(),
+            last_arrival: 0.0,
+            last_loss: f64::NAN,
+            skips: 0,
+            stats: PlanStats::default(),
+            model,
+            peft,
+            config,
+            dataset,
+            held_out,
+        })
+    }
+
+    /// The adapter that is being trained.
+    pub fn peft(&self) -> &Rc<dyn Peft> {
+        &self.peft
+    }
+
+    /// The resolved run config.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// Steps started so far.
+    pub fn steps_done(&self) -> usize {
+        self.step
+    }
+
+    /// Whether every step has been started.
+    pub fn is_done(&self) -> bool {
+        self.step >= self.steps
+    }
+
+    /// What the last step cost.
+    pub fn stats(&self) -> PlanStats {
+        self.stats
+    }
+
+    /// The run's first event.
+    pub fn start_event(&self) -> Event {
+        let model = &self.model;
+        Event::Start {
+            model: json!({
+                "name": model.config.name,
+                "file": model.file,
+                "quantization": model.quantization,
+                "parameters": model.parameters,
+                "config": model.config,
+            }),
+            method: self.peft.config().into(),
+            device: json!(model.context.info()),
+            trainable: self.peft.params().count(),
+            config: self.config.to_json(),
+        }
+    }
+
+    /// The next micro-batches of one step; an epoch's last step may have fewer.
+    fn next_batches(&mut self) -> Vec<Batch> {
+        if self.queue.is_empty() {
+            let count = self.dataset.examples().len();
+            let order = order(count, u64::from(self.config.seed), self.epoch, self.config.shuffle);
+            self.queue = self.dataset.plan(&order).into();
+            self.epoch += 1;
+        }
+        let take = (self.config.gradient_accumulation_steps as usize).min(self.queue.len());
+        self.queue.drain(..take).map(|members| self.dataset.batch(&members)).collect()
+    }
+
+    /// Makes the pass for T = `rows` the last of `passes`.
+    fn select_pass(&mut self, rows: usize) -> Result<()> {
+        if let Some(index) = self.passes.iter().position(|(t, _)| *t == rows) {
+            let pass = self.passes.remove(index).expect("the index was just found");
+            self.passes.push_back(pass);
+            return Ok(());
+        }
+        if self.passes.len() == PLANS {
+            self.passes.pop_front();
+        }
+        let pass = Pass::new(&self.model, Some(self.peft.as_ref()), rows, true)?;
+        self.passes.push_back((rows, pass));
+        Ok(())
+    }
+
+    /// Runs one optimizer step. The events are those that have arrived: a step's own comes with a later call, or with
+    /// [`Trainer::flush`].
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] after several skipped steps in a row; [`Error::Gpu`] when the device failed.
+    pub async fn step(&mut self) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        if self.step == 0 {
+            events.extend(self.evaluate_held_out().await?);
+        }
+        let context = self.model.context.clone();
+        let batches = self.next_batches();
+        let started = now_ms();
+        let target_tokens: usize = batches.iter().map(|batch| batch.target_tokens).sum();
+        context.clear(&self.peft.params().grads);
+        let mut stats = PlanStats::default();
+        let mut losses = Vec::with_capacity(batches.len());
+        for batch in &batches {
+            self.select_pass(batch.t)?;
+            let (_, pass) = self.passes.back().expect("just selected");
+            context.clear(&pass.targets.total);
+            let counter = [self.config.seed, self.micro_step];
+            let run = pass.run(batch, &sft::targets(batch, target_tokens), counter);
+            self.micro_step = self.micro_step.wrapping_add(1);
+            stats.dispatches += run.dispatches;
+            stats.submits += run.submits;
+            stats.arena_bytes = stats.arena_bytes.max(run.arena_bytes);
+            losses.push(context.read_later::<f32>(&pass.targets.total, 0, 1));
+        }
+        let learning_rate = self.schedule.rate(self.step);
+        let (run, report) = self.optimizer.step(learning_rate);
+        stats.dispatches += run.dispatches;
+        stats.submits += run.submits;
+        self.stats = stats;
+        self.step += 1;
+        let tokens = batches.iter().map(|batch| batch.tokens).sum();
+        let step = self.step;
+        self.pending.push_back(Pending { step, learning_rate, tokens, target_tokens, started, losses, report });
+        while self.pending.len() >= IN_FLIGHT {
+            self.arrive(&mut events).await?;
+        }
+        let every = self.config.eval_steps as usize;
+        if self.is_done() || (every > 0 && self.step.is_multiple_of(every)) {
+            events.extend(self.flush().await?);
+            events.extend(self.evaluate_held_out().await?);
+        }
+        Ok(events)
+    }
+
+    /// Waits for the steps on their way.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub async fn flush(&mut self) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        while !self.pending.is_empty() {
+            self.arrive(&mut events).await?;
+        }
+        Ok(events)
+    }
+
+    async fn arrive(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        let Some(pending) = self.pending.pop_front() else { return Ok(()) };
+        let mut loss = 0.0;
+        for part in pending.losses {
+            loss += f64::from(part.wait::<f32>().await?[0]);
+        }
+        let outcome = self.optimizer.outcome(pending.report).await?;
+        let now = now_ms();
+        let ms = now - pending.started.max(self.last_arrival);
+        self.last_arrival = now;
+        if let Some(index) = outcome.skipped {
+            let tensor = self.peft.params().tensors[index].name.clone();
+            self.skips += 1;
+            if self.skips == SKIPS {
+                return Err(Error::NonFinite {
+                    step: pending.step,
+                    tensor,
+                    help: "lower learning_rate, or set max_grad_norm to 1; the adapter is as it was before these steps"
+                        .into(),
+                });
+            }
+            events.push(Event::Warning {
+                code: "non-finite",
+                message: format!("step {}: the gradient of {tensor} is not finite; the step was skipped", pending.step),
+            });
+        } else {
+            self.skips = 0;
+        }
+        self.last_loss = loss;
+        if pending.step.is_multiple_of(self.config.logging_steps as usize) || pending.step == self.steps {
+            events.push(Event::Step {
+                step: pending.step,
+                loss,
+                learning_rate: pending.learning_rate,
+                grad_norm: outcome.skipped.is_none().then_some(f64::from(outcome.grad_norm)),
+                tokens: pending.tokens,
+                target_tokens: pending.target_tokens,
+                ms,
+            });
+        }
+        Ok(())
+    }
+
+    async fn evaluate_held_out(&mut self) -> Result<Option<Event>> {
+        if self.held_out.is_empty() {
+            return Ok(None);
+        }
+        let losses = evaluate(&self.model, Some(self.peft.as_ref()), &self.held_out).await?;
+        self.last_arrival = now_ms();
+        Ok(Some(eval_event(self.step, losses, false)))
+    }
+
+    /// The run's last event; `path` is where the adapter went.
+    pub fn done_event(&self, path: &str) -> Event {
+        Event::Done { steps: self.step, path: path.into(), loss: self.last_loss }
+    }
+}
+
+/// The losses of examples as one event.
+fn eval_event(step: usize, losses: Vec<ExampleLoss>, each: bool) -> Event {
+    let tokens = losses.iter().map(|example| example.tokens).sum();
+    let total: f64 = losses.iter().map(|example| example.loss * example.tokens as f64).sum();
+    Event::Eval { step, loss: total / tokens as f64, tokens, examples: if each { losses } else { Vec::new() } }
+}
+
+impl Event {
+    /// The `eval` event of a whole file, with each example's own loss.
+    pub fn eval(losses: Vec<ExampleLoss>) -> Self {
+        eval_event(0, losses, true)
+    }
+}
+
+/// The loss of each example, in order; `peft` is `None` for the base model.
+///
+/// # Errors
+/// [`Error::Gpu`] when the device failed.
+pub async fn evaluate(model: &Model, peft: Option<&dyn Peft>, examples: &[Rendered]) -> Result<Vec<ExampleLoss>> {
+    let virtual_tokens = peft.and_then(Peft::prompt).map_or(0, |prompt| prompt.rows);
+    let layout = Layout {
+        packing: false,
+        per_device_train_batch_size: 1,
+        max_length: examples.iter().map(|example| example.ids.len()).max().unwrap_or(1),
+        virtual_tokens,
+        vocab_size: model.config.vocab,
+    };
+    let dataset = Dataset::new(examples.to_vec(), layout);
+    let mut passes: VecDeque<(usize, Pass)> = VecDeque::new();
+    let mut losses = Vec::with_capacity(examples.len());
+    for index in 0..examples.len() {
+        let batch = dataset.batch(&[index]);
+        if !passes.iter().any(|(t, _)| *t == batch.t) {
+            if passes.len() == PLANS {
+                passes.pop_front();
+            }
+            passes.push_back((batch.t, Pass::new(model, peft, batch.t, false)?));
+        }
+        let (_, pass) = passes.iter().find(|(t, _)| *t == batch.t).expect("just made");
+        let targets = sft::targets(&batch, batch.target_tokens);
+        pass.run(&batch, &targets, [0, 0]);
+        let nll: Vec<f32> = model.context.read(&pass.targets.nll, 0, targets.len()).await?;
+        let sum: f64 = nll.iter().map(|&nll| f64::from(nll)).sum();
+        losses.push(ExampleLoss { loss: sum / targets.len() as f64, tokens: targets.len() });
+    }
+    Ok(losses)
+}
