@@ -9,6 +9,7 @@
 pub mod data;
 pub mod error;
 pub mod format;
+pub mod generate;
 pub mod gpu;
 pub mod model;
 pub mod objective;

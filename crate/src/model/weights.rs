@@ -185,7 +185,9 @@ impl Model {
             Some(_) => Some(loader.weight("output.weight", config.vocab, c).await?),
             None => None,
         };
-        let rope = RopeTable::new(context, config.context_length, config.head_dim, config.rope_base)?;
+        // Generation fills its last pass up with rows behind the context.
+        let positions = config.context_length + crate::generate::PREFILL;
+        let rope = RopeTable::new(context, positions, config.head_dim, config.rope_base)?;
         context.wait().await?;
         Ok(Self {
             context: context.clone(),

@@ -109,6 +109,23 @@ impl Tape {
     }
 }
 
+impl Tape {
+    /// The logits `[V]` of the row of `x` that `row` (one u32) names, into `out`: the head of generation.
+    pub fn row_logits(&mut self, x: Var, w: &Weight, row: &Buffer, out: &Buffer) {
+        let (row, out) = (self.list.fixed(row), self.list.fixed(out));
+        let gathered = self.list.planned(w.cols);
+        let params = kernels::loss_gather::Params {
+            channels: w.cols as u32,
+            rows: self.rows(x) as u32,
+            first: 0,
+            count: w.cols as u32,
+        };
+        let bindings = [self.value(x).into(), row.into(), gathered.into()];
+        self.list.dispatch(&kernels::LOSS_GATHER, &bindings, &params, spread(w.cols));
+        self.product_nt(1, gathered.into(), w, out.into());
+    }
+}
+
 impl Op for Head {
     // The forward is recorded by `Tape::cross_entropy`, which makes losses and gradients chunk by chunk.
     fn forward(&self, _: &mut Tape) {}
