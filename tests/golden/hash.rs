@@ -5,7 +5,7 @@ pub const PROJECTIONS: usize = 16;
 /// The amplitude of the hash-made `lora_B` where it is not zero.
 pub const LORA_B: f32 = 0.01;
 /// The amplitude of the hash-made prompt embeddings.
-pub const PROMPT: f32 = 0.02;
+pub const PROMPT: f32 = 0.235;
 /// The number of virtual tokens of every prompt fixture.
 pub const VIRTUAL_TOKENS: usize = 20;
 

@@ -76,9 +76,10 @@ def samples() -> dict:
     names = ["", "prompt_embeddings", "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"]
     xs = [0, 1, 2, 1 << 32, (15 << 32) | 49151, MASK]
     ramp = torch.arange(1000, dtype=torch.float32) / 1000 - 0.5
+    mix = lambda x: int(splitmix64(np.array([x], dtype=np.uint64))[0])  # noqa: E731
     return {
         "fnv1a64": [{"name": n, "hex": f"{fnv1a64(n):016x}"} for n in names],
-        "splitmix64": [{"x": f"{x:016x}", "hex": f"{int(splitmix64(np.array([x], dtype=np.uint64))[0]):016x}"} for x in xs],
+        "splitmix64": [{"x": f"{x:016x}", "hex": f"{mix(x):016x}"} for x in xs],
         "uniform": [{"name": n, "amplitude": 0.01, "values": uniform(n, (8,), 0.01).tolist()} for n in names],
         "ids": {"name": "ids", "vocab": 512, "values": ids("ids", 8, 512)},
         "projections_of_ramp_1000": project(ramp).tolist(),

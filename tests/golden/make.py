@@ -1,6 +1,8 @@
 """Writes every fixture of this folder: see README.md.
 
     python tests/golden/make.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only hash text nano cut full generation]
+
+With --float32 --out DIR, nano, cut and full are computed in f32: floor.py compares them with the fixtures.
 """
 
 import argparse
@@ -35,25 +37,26 @@ def nano_inputs() -> dict:
     }
 
 
-def make_nano(out: Path) -> None:
+def make_nano(out: Path, precision) -> None:
     inputs = nano_inputs()
     numerics.write_json(out / "inputs.json", inputs)
-    model = models.nano()
+    model = precision(models.nano())
     numerics.write_tensors(out / "weights.safetensors", hashing.summarise(dict(model.named_parameters())))
     numerics.write_json(out / "weights.json", {"names": [n for n, _ in model.named_parameters()]})
     numerics.everything(model, inputs, out, long=True, whole=("lora", "prompt"), r=4, lr=2e-3)
     with torch.no_grad():
         rows = models.logits(model, inputs["logits"][0]["input_ids"])
     numerics.write_tensors(
-        out / "logits.safetensors", load_file(out / "logits.safetensors") | {"0.logits": rows.numpy()}
+        out / "logits.safetensors", load_file(out / "logits.safetensors") | {"0.logits": rows.float().numpy()}
     )
-    peft_make.write(model, inputs["curve"], out / "peft", "nano", r=4)
+    peft_make.write(models.nano(), inputs["curve"], out / "peft", "nano", r=4)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="the default model's GGUF")
     parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--float32", action="store_true")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -66,6 +69,7 @@ def main() -> None:
             work()
             print(f"  {time.time() - start:.1f} s", flush=True)
 
+    precision = (lambda model: model) if args.float32 else models.reference
     text = text_module.Text(args.model)
     inputs = text_module.inputs(text)
     timed("hash", lambda: numerics.write_json(args.out / "hash.json", hashing.samples()))
@@ -75,7 +79,7 @@ def main() -> None:
         numerics.write_json(args.out / "inputs.json", inputs)
 
     timed("text", make_text)
-    timed("nano", lambda: make_nano(args.out / "nano"))
+    timed("nano", lambda: make_nano(args.out / "nano", precision))
     if not {"cut", "full", "generation"} & set(args.only):
         return
     full = models.load_full(args.model)
@@ -86,8 +90,13 @@ def main() -> None:
             args.out / "full" / "generation.json", generation.greedy(full, text, text_module.PROMPTS)
         ),
     )
-    timed("cut", lambda: numerics.everything(models.cut(full), inputs, args.out / "cut", long=True, whole=("prompt",)))
-    timed("full", lambda: numerics.everything(full, inputs, args.out / "full"))
+
+    def make_cut() -> None:
+        model = precision(models.cut(full))
+        numerics.everything(model, inputs, args.out / "cut", long=True, whole=("prompt",))
+
+    timed("cut", make_cut)
+    timed("full", lambda: numerics.everything(precision(full), inputs, args.out / "full"))
 
 
 if __name__ == "__main__":

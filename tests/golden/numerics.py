@@ -11,7 +11,6 @@ from safetensors.numpy import save_file
 import hashing
 import models
 
-PROMPT_LR = 1e-2
 
 
 def write_json(path: Path, value) -> None:
@@ -37,8 +36,8 @@ def logits(model, sequences: list[dict], out: Path) -> None:
             f"{s}.norm": rows.double().norm(dim=1).float().numpy(),
             f"{s}.logsumexp": rows.double().logsumexp(1).float().numpy(),
             f"{s}.argmax": rows.argmax(1).int().numpy(),
-            f"{s}.margin": (top[:, 0] - top[:, 1]).numpy(),
-            f"{s}.sample": rows[:, chosen].numpy(),
+            f"{s}.margin": (top[:, 0] - top[:, 1]).float().numpy(),
+            f"{s}.sample": rows[:, chosen].float().numpy(),
             f"{s}.projections": hashing.project(rows),
         }
     write_tensors(out / "logits.safetensors", tensors)
@@ -111,7 +110,7 @@ def write_gradients(out: Path, name: str, result, whole: bool) -> None:
     write_json(out / f"{name}.json", facts)
     tensors = hashing.summarise(grads)
     if whole:
-        tensors |= {k: g.numpy() for k, g in grads.items()}
+        tensors |= {k: g.float().numpy() for k, g in grads.items()}
     write_tensors(out / f"{name}.safetensors", tensors)
     print(f"  {out.name}/{name}: loss {facts['loss']:.6f} grad norm {facts['grad_norm']:.6f}", flush=True)
 
@@ -136,4 +135,4 @@ def everything(model, inputs: dict, out: Path, long: bool = False, whole: tuple[
         run = lambda p: curve(p, examples, 100, lr, 0.0, cosine, 2)  # noqa: E731
         write_curve(out, "lora_cosine_curve", with_lora(0.0, run))
     write_gradients(out, "prompt_gradients", gradients(models.prompt(model), inputs["step"]), "prompt" in whole)
-    write_curve(out, "prompt_curve", curve(models.prompt(model), examples, 20, PROMPT_LR))
+    write_curve(out, "prompt_curve", curve(models.prompt(model), examples, 20, 5 * lr))
