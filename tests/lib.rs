@@ -2,3 +2,5 @@
 
 pub mod golden;
 pub mod model_file;
+pub mod reference;
+pub mod models;
