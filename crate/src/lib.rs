@@ -18,5 +18,7 @@ pub mod peft;
 pub mod tape;
 pub mod text;
 pub mod train;
+#[cfg(target_arch = "wasm32")]
+pub mod web;
 
 pub use error::{Error, Result};

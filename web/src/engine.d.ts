@@ -120,7 +120,8 @@ export type Event =
       step: number;
       loss: number;
       learning_rate: number;
-      grad_norm: number;
+      /** Null when the gradient was not finite and the step was skipped. */
+      grad_norm: number | null;
       tokens: number;
       target_tokens: number;
       ms: number;
@@ -181,5 +182,5 @@ export class Session {
   finish(): Promise<Event[]>;
   /** `onText` returns false to stop. */
   generate(messages: Message[], options: GenerateOptions, onText: (piece: string) => boolean): Promise<Generated>;
-  exportPeft(): NamedFile[];
+  exportPeft(): Promise<NamedFile[]>;
 }

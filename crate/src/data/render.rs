@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::example::{Example, Message, Prompt};
 use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
+use crate::train::config::RunConfig;
 use crate::{Error, Result};
 
 /// An example as the model sees it.
@@ -69,7 +70,23 @@ struct Spans {
     learnt: Vec<Range<usize>>,
 }
 
-impl Renderer<'_> {
+impl<'a> Renderer<'a> {
+    /// A renderer for a model of so many positions, as the run config says.
+    pub fn new(
+        tokenizer: &'a Tokenizer,
+        template: Option<&'a ChatTemplate>,
+        context_length: usize,
+        config: &RunConfig,
+    ) -> Self {
+        Renderer {
+            tokenizer,
+            template,
+            max_length: (config.max_length as usize).min(context_length),
+            completion_only_loss: config.completion_only_loss,
+            assistant_only_loss: config.assistant_only_loss,
+        }
+    }
+
     /// Renders one example; `file` and `line` are where it came from, for errors.
     ///
     /// An error if the template refuses it, if nothing of it is learnt, or if truncation cuts off all

@@ -68,6 +68,11 @@ impl Recorder {
         known.map_or_else(|| self.push(Storage::Fixed(buffer.clone())), |index| BufferId(index as u32))
     }
 
+    /// Gives a planned buffer a place outside the plan.
+    pub fn keep(&mut self, id: BufferId, buffer: &wgpu::Buffer) {
+        self.buffers[id.0 as usize] = Storage::Fixed(buffer.clone());
+    }
+
     fn push(&mut self, storage: Storage) -> BufferId {
         self.buffers.push(storage);
         BufferId(self.buffers.len() as u32 - 1)

@@ -131,6 +131,8 @@ pub struct Model {
     pub tokenizer: Tokenizer,
     /// Its chat template; `None` for a model without one.
     pub template: Option<ChatTemplate>,
+    /// The source of the chat template in the file; `None` when the file has none.
+    pub template_source: Option<String>,
     /// Size of the file it came from.
     pub file_bytes: u64,
     /// Name of the file it came from.
@@ -157,7 +159,8 @@ impl Model {
                 config.vocab
             )));
         }
-        let has_template = gguf.get::<&str>("tokenizer.chat_template")?.is_some() || tokenizer.id("<|im_start|>").is_some();
+        let template_source = gguf.get::<&str>("tokenizer.chat_template")?.map(str::to_owned);
+        let has_template = template_source.is_some() || tokenizer.id("<|im_start|>").is_some();
         let template = if has_template { Some(ChatTemplate::from_gguf(gguf, &tokenizer)?) } else { None };
         let total = gguf.tensors().iter().map(|tensor| tensor.bytes).sum();
         let mut loader = Loader { context, gguf, done: 0, total, progress: &mut progress };
@@ -198,6 +201,7 @@ impl Model {
             rope,
             tokenizer,
             template,
+            template_source,
             file_bytes: gguf.file_len(),
             file: gguf.name().into(),
             quantization: quantization(gguf),

@@ -1,9 +1,11 @@
 //! PEFT's adapter folder: `adapter_config.json`, `adapter_model.safetensors`, `README.md`.
 
+use std::collections::BTreeSet;
+
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Map, Value, json};
 
-use super::{Peft, create};
+use super::{Parameters, Peft, create};
 use crate::model::Model;
 use crate::train::config::{Method, RunConfig};
 use crate::{Error, Result};
@@ -35,12 +37,7 @@ pub async fn save(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> Re
         let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values)).expect("the shape holds the values");
         (tensor.name.as_str(), view)
     });
-    let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| Error::Adapter {
-        file: TENSORS.into(),
-        what: error.to_string(),
-        help: "this is a fault in Tunesmith: please report it with this message".into(),
-    })?;
+    let bytes = serialize(TENSORS, views)?;
     let mut config = Map::new();
     config.insert("task_type".into(), "CAUSAL_LM".into());
     config.insert("base_model_name_or_path".into(), model.config.name.clone().into());
@@ -94,32 +91,52 @@ pub async fn load(model: &Model, folder: &str, config: &[u8], tensors: &[u8]) ->
 ///
 /// # Errors
 /// [`Error::Adapter`] for a tensor that is missing, unknown, of another shape or not of floats.
-pub fn fill(peft: &dyn Peft, folder: &str, tensors: &[u8]) -> Result<()> {
-    let file = format!("{folder}/{TENSORS}");
+pub fn fill(peft: &dyn Peft, folder: &str, bytes: &[u8]) -> Result<()> {
+    let params = peft.params();
+    let values = tensors(params, &format!("{folder}/{TENSORS}"), bytes, &[""])?;
+    params.write_to(&params.values, &values[0]);
+    Ok(())
+}
+
+/// Tensors as a safetensors file.
+pub(crate) fn serialize<'a>(name: &str, views: impl Iterator<Item = (&'a str, TensorView<'a>)>) -> Result<Vec<u8>> {
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    safetensors::serialize(views, Some(metadata)).map_err(|error| Error::Adapter {
+        file: name.into(),
+        what: error.to_string(),
+        help: "this is a fault in Tunesmith: please report it with this message".into(),
+    })
+}
+
+/// The values that a safetensors file holds for the parameters under each of these prefixes, and nothing else.
+pub(crate) fn tensors(params: &Parameters, file: &str, bytes: &[u8], prefixes: &[&str]) -> Result<Vec<Vec<Vec<f32>>>> {
     let wrong = |what: String| Error::Adapter {
-        file: file.clone(),
+        file: file.into(),
         what,
         help: "check that the adapter belongs to this model and that the file is whole".into(),
     };
-    let found = SafeTensors::deserialize(tensors).map_err(|error| wrong(error.to_string()))?;
-    let params = peft.params();
-    // Everything is checked before anything is written.
-    let mut values = Vec::with_capacity(params.tensors.len());
-    for tensor in &params.tensors {
-        let view = found.tensor(&tensor.name).map_err(|_| wrong(format!("the tensor {} is missing", tensor.name)))?;
-        let shape = [tensor.shape.0, tensor.shape.1];
-        if view.shape() != shape {
-            return Err(wrong(format!("{} has shape {:?}, expected {shape:?}", tensor.name, view.shape())));
+    let found = SafeTensors::deserialize(bytes).map_err(|error| wrong(error.to_string()))?;
+    let mut names: BTreeSet<&str> = found.names().into_iter().collect();
+    let mut all = Vec::with_capacity(prefixes.len());
+    for prefix in prefixes {
+        let mut values = Vec::with_capacity(params.tensors.len());
+        for tensor in &params.tensors {
+            let name = format!("{prefix}{}", tensor.name);
+            let view = found.tensor(&name).map_err(|_| wrong(format!("the tensor {name} is missing")))?;
+            let shape = [tensor.shape.0, tensor.shape.1];
+            if view.shape() != shape {
+                return Err(wrong(format!("{name} has shape {:?}, expected {shape:?}", view.shape())));
+            }
+            let not_floats = || wrong(format!("{name} is {:?}, expected F32, F16 or BF16", view.dtype()));
+            values.push(floats(&view).ok_or_else(not_floats)?);
+            names.remove(name.as_str());
         }
-        values.push(floats(&view).ok_or_else(|| wrong(format!("{} is {:?}, expected F32, F16 or BF16", tensor.name, view.dtype())))?);
+        all.push(values);
     }
-    if let Some(name) = found.names().into_iter().find(|name| params.tensors.iter().all(|tensor| tensor.name != **name)) {
-        return Err(wrong(format!("the tensor {name} has no place in this model")));
+    match names.first() {
+        Some(name) => Err(wrong(format!("the tensor {name} has no place in this model"))),
+        None => Ok(all),
     }
-    for (index, values) in values.iter().enumerate() {
-        params.write(index, values);
-    }
-    Ok(())
 }
 
 fn floats(view: &TensorView) -> Option<Vec<f32>> {

@@ -83,7 +83,7 @@ impl Parameters {
     /// # Errors
     /// [`crate::Error::Gpu`] when the device failed.
     pub async fn read(&self) -> Result<Vec<Vec<f32>>> {
-        self.read_flat(&self.values).await
+        self.read_from(&self.values).await
     }
 
     /// Every tensor's gradient in the file's row order.
@@ -91,10 +91,14 @@ impl Parameters {
     /// # Errors
     /// [`crate::Error::Gpu`] when the device failed.
     pub async fn read_grads(&self) -> Result<Vec<Vec<f32>>> {
-        self.read_flat(&self.grads).await
+        self.read_from(&self.grads).await
     }
 
-    async fn read_flat(&self, buffer: &Buffer) -> Result<Vec<Vec<f32>>> {
+    /// Every tensor's part of a buffer that is laid out like the values, in the file's row order.
+    ///
+    /// # Errors
+    /// [`crate::Error::Gpu`] when the device failed.
+    pub async fn read_from(&self, buffer: &Buffer) -> Result<Vec<Vec<f32>>> {
         let flat: Vec<f32> = self.context.read(buffer, 0, self.len).await?;
         let piece = |(tensor, (offset, len)): (&NamedParam, (usize, usize))| {
             let values = &flat[offset..offset + len];
@@ -106,13 +110,14 @@ impl Parameters {
         Ok(self.tensors.iter().zip(self.ranges()).map(piece).collect())
     }
 
-    /// Replaces one tensor's values, given in the file's row order.
-    pub fn write(&self, index: usize, values: &[f32]) {
-        let tensor = &self.tensors[index];
-        let offset = tensor.offset as u64 * 4;
-        match tensor.rope_dim {
-            Some(dim) => self.context.write(&self.values, offset, &interleaved(values, tensor.shape, dim)),
-            None => self.context.write(&self.values, offset, values),
+    /// Fills a buffer that is laid out like the values: every tensor's part, in the file's row order.
+    pub fn write_to(&self, buffer: &Buffer, values: &[Vec<f32>]) {
+        for (tensor, values) in self.tensors.iter().zip(values) {
+            let offset = tensor.offset as u64 * 4;
+            match tensor.rope_dim {
+                Some(dim) => self.context.write(buffer, offset, &interleaved(values, tensor.shape, dim)),
+                None => self.context.write(buffer, offset, values),
+            }
         }
     }
 }

@@ -62,6 +62,11 @@ impl Tape {
         Var(self.values.len() - 1)
     }
 
+    /// Makes a value live in `buffer`, outside the plan: a result to read back.
+    pub fn keep(&mut self, var: Var, buffer: &Buffer) {
+        self.list.keep(self.values[var.0].buffer, buffer);
+    }
+
     /// Records `op` forward and remembers it for the reverse walk when `needs_grad`.
     pub fn push(&mut self, op: impl Op + 'static, needs_grad: bool) {
         op.forward(self);

@@ -117,6 +117,11 @@ impl Tokenizer {
         })
     }
 
+    /// Whether a token is a control token, such as "<|im_end|>".
+    pub fn is_special(&self, id: u32) -> bool {
+        self.inner.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
+    }
+
     /// Token ids of `text`, with nothing put before or after them. With `parse_special`, added tokens
     /// written in the text ("<|im_end|>") become their one id; without, they are text like any other.
     pub fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>> {

@@ -1,5 +1,6 @@
 //! Training: the run's settings, its steps and what it reports.
 
+pub mod checkpoint;
 mod clock;
 pub mod config;
 mod event;

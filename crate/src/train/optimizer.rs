@@ -22,7 +22,7 @@ pub struct Optimizer {
     eps: f64,
     weight_decay: f64,
     max_grad_norm: f64,
-    /// Updates made so far; skipped steps do not count towards the bias correction.
+    /// Steps so far, for the bias correction. A skipped one counts too: the next is on its way before that is known.
     pub updates: u32,
 }
 

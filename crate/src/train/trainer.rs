@@ -42,41 +42,37 @@ pub fn prepare(model: &Model, config: &RunConfig, file: &str, examples: &[(usize
             help: "give at least one: a line of JSON with messages, prompt and completion, text, or input_ids".into(),
         });
     }
-    let renderer = Renderer {
-        tokenizer: &model.tokenizer,
-        template: model.template.as_ref(),
-        max_length: (config.max_length as usize).min(model.config.context_length),
-        completion_only_loss: config.completion_only_loss,
-        assistant_only_loss: config.assistant_only_loss,
-    };
+    let renderer = Renderer::new(&model.tokenizer, model.template.as_ref(), model.config.context_length, config);
     examples.iter().map(|(line, example)| renderer.render(file, *line, example)).collect()
 }
 
 /// A running training.
 pub struct Trainer {
-    model: Rc<Model>,
-    peft: Rc<dyn Peft>,
-    config: RunConfig,
-    dataset: Dataset,
+    pub(super) model: Rc<Model>,
+    pub(super) peft: Rc<dyn Peft>,
+    pub(super) config: RunConfig,
+    pub(super) dataset: Dataset,
     held_out: Vec<Rendered>,
     schedule: Schedule,
-    optimizer: Optimizer,
+    pub(super) optimizer: Optimizer,
     passes: VecDeque<(usize, Pass)>,
     /// Micro-batches of the current epoch that are still to come.
-    queue: VecDeque<Vec<usize>>,
-    epoch: u64,
+    pub(super) queue: VecDeque<Vec<usize>>,
+    pub(super) epoch: u64,
+    an_epoch: usize,
     /// Steps started, and steps there will be.
-    step: usize,
-    steps: usize,
-    micro_step: u32,
-    pending: VecDeque<Pending>,
+    pub(super) step: usize,
+    pub(super) steps: usize,
+    pub(super) micro_step: u32,
+    pub(super) pending: VecDeque<Pending>,
     last_arrival: f64,
-    last_loss: f64,
-    skips: usize,
+    pub(super) last_loss: f64,
+    pub(super) skips: usize,
     stats: PlanStats,
 }
 
-struct Pending {
+/// A step on its way.
+pub(super) struct Pending {
     step: usize,
     learning_rate: f64,
     tokens: usize,
@@ -135,6 +131,7 @@ impl Trainer {
             passes: VecDeque::new(),
             queue: VecDeque::new(),
             epoch: 0,
+            an_epoch,
             step: 0,
             steps,
             micro_step: 0,
@@ -169,6 +166,11 @@ impl Trainer {
     /// Whether every step has been started.
     pub fn is_done(&self) -> bool {
         self.step >= self.steps
+    }
+
+    /// Steps in an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.an_epoch
     }
 
     /// What the last step cost.

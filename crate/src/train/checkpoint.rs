@@ -1,0 +1,139 @@
+//! A run between two steps, to files and back: a resumed run goes on as if it had never stopped, to the bit.
+//!
+//! A checkpoint is the adapter's own folder with two files more: the optimizer's moments, under the parameters' names
+//! with PyTorch's `exp_avg.` and `exp_avg_sq.` before them, and the place in the run.
+
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::trainer::Trainer;
+use crate::gpu::Buffer;
+use crate::peft::io::{self, File};
+use crate::{Error, Result};
+
+/// The moments' file name.
+pub const OPTIMIZER: &str = "optimizer.safetensors";
+/// The file name of the place in the run.
+pub const PROGRESS: &str = "progress.json";
+
+const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
+
+/// The place in a run.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Progress {
+    /// Steps done.
+    step: usize,
+    /// Micro-batches done: the counter of dropout.
+    micro_step: u32,
+    /// Epochs begun.
+    epoch: u64,
+    /// The examples of each batch that is still to come in the epoch.
+    queue: Vec<Vec<usize>>,
+    /// Steps skipped in a row.
+    skips: usize,
+    /// The last step's loss.
+    loss: Option<f64>,
+    /// Hash of what the run works on: the model's shape and the examples.
+    fingerprint: String,
+}
+
+impl Trainer {
+    /// The files of a checkpoint, the adapter's among them.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device failed.
+    ///
+    /// # Panics
+    /// With steps on their way: call [`Trainer::flush`] first.
+    pub async fn checkpoint(&self) -> Result<Vec<File>> {
+        assert!(self.pending.is_empty(), "a checkpoint holds no step that is on its way");
+        let params = self.peft.params();
+        let mut moments = Vec::new();
+        for (kind, buffer) in self.moments() {
+            let values = params.read_from(buffer).await?;
+            let name = |tensor: &crate::peft::NamedParam| format!("{kind}.{}", tensor.name);
+            moments.extend(params.tensors.iter().map(|tensor| (name(tensor), tensor.shape)).zip(values));
+        }
+        let progress = Progress {
+            step: self.step,
+            micro_step: self.micro_step,
+            epoch: self.epoch,
+            queue: self.queue.iter().cloned().collect(),
+            skips: self.skips,
+            loss: self.last_loss.is_finite().then_some(self.last_loss),
+            fingerprint: self.fingerprint(),
+        };
+        let mut files = io::save(self.peft.as_ref(), &self.model, Some(&self.config)).await?;
+        let views = moments.iter().map(|((name, shape), values)| {
+            let bytes = bytemuck::cast_slice(values);
+            let view = TensorView::new(Dtype::F32, vec![shape.0, shape.1], bytes).expect("the shape holds the values");
+            (name.as_str(), view)
+        });
+        files.push(File { name: OPTIMIZER, bytes: io::serialize(OPTIMIZER, views)? });
+        files.push(File { name: PROGRESS, bytes: serde_json::to_vec_pretty(&progress).expect("plain values") });
+        Ok(files)
+    }
+
+    /// Goes on where a checkpoint of the same run stopped. `read` gives the bytes of a file of the folder, by name.
+    ///
+    /// # Errors
+    /// What `read` fails with; [`Error::Adapter`] for files that are damaged or of another run. Nothing is changed
+    /// then.
+    pub fn resume(&mut self, folder: &str, mut read: impl FnMut(&str) -> Result<Vec<u8>>) -> Result<()> {
+        let wrong = |file: &str, what: String, help: &str| Error::Adapter {
+            file: format!("{folder}/{file}"),
+            what,
+            help: help.into(),
+        };
+        let again = "remove this checkpoint: the run then goes on from the one before";
+        let progress: Progress = serde_json::from_slice(&read(PROGRESS)?)
+            .map_err(|error| wrong(PROGRESS, format!("not a place in a run: {error}"), again))?;
+        if progress.fingerprint != self.fingerprint() {
+            let what = "this checkpoint belongs to another model, other examples or other settings for them";
+            let help = "give the model and the data that the run began with, or begin a new run from its adapter";
+            return Err(wrong(PROGRESS, what.into(), help));
+        }
+        let count = self.dataset.examples().len();
+        if progress.step > self.steps || progress.queue.iter().flatten().any(|&example| example >= count) {
+            return Err(wrong(PROGRESS, "its place lies past the end of the run".into(), again));
+        }
+        let params = self.peft.params();
+        let (adapter, moments) = (read(io::TENSORS)?, read(OPTIMIZER)?);
+        let adapter = io::tensors(params, &format!("{folder}/{}", io::TENSORS), &adapter, &[""])?;
+        let prefixes = MOMENTS.map(|kind| format!("{kind}."));
+        let prefixes = prefixes.each_ref().map(String::as_str);
+        let moments = io::tensors(params, &format!("{folder}/{OPTIMIZER}"), &moments, &prefixes)?;
+        params.write_to(&params.values, &adapter[0]);
+        for ((_, buffer), values) in self.moments().into_iter().zip(&moments) {
+            params.write_to(buffer, values);
+        }
+        self.step = progress.step;
+        self.micro_step = progress.micro_step;
+        self.epoch = progress.epoch;
+        self.queue = progress.queue.into();
+        self.skips = progress.skips;
+        self.last_loss = progress.loss.unwrap_or(f64::NAN);
+        self.optimizer.updates = progress.step as u32;
+        Ok(())
+    }
+
+    fn moments(&self) -> [(&'static str, &Buffer); 2] {
+        let (m, v) = self.optimizer.moments();
+        [(MOMENTS[0], m), (MOMENTS[1], v)]
+    }
+
+    fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        let model = serde_json::to_vec(&(&self.model.config, &self.model.quantization, self.model.parameters));
+        hash.update(model.expect("plain values"));
+        for example in self.dataset.examples() {
+            hash.update((example.ids.len() as u64).to_le_bytes());
+            for (id, target) in example.ids.iter().zip(&example.targets) {
+                hash.update((id << 1 | u32::from(*target)).to_le_bytes());
+            }
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

@@ -1,0 +1,427 @@
+//! The surface of the wasm crate: plain data in, plain data out, tensors stay inside. `web/src/engine.d.ts` is its
+//! other half.
+
+use std::rc::Rc;
+
+use js_sys::{Array, Function, JSON, Object, Reflect, Uint8Array};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::Digest;
+use wasm_bindgen::prelude::*;
+
+use crate::data::example::{Example, Message};
+use crate::data::import::import_jsonl;
+use crate::data::render::Rendered;
+use crate::format::gguf::Gguf;
+use crate::format::source::ReadAt;
+use crate::generate::{Generator, Sampling};
+use crate::gpu::Context;
+use crate::model::Model;
+use crate::peft::{self, Peft};
+use crate::train::config::{Method, RunConfig};
+use crate::train::{Event, Trainer, prepare};
+use crate::{Error, Result};
+
+type JsResult<T> = std::result::Result<T, JsValue>;
+
+/// What the page calls its table of examples in errors.
+const TABLE: &str = "examples";
+
+/// An error as the page takes it: `{code, message, help}`.
+fn thrown(error: Error) -> JsValue {
+    to_js(&json!({ "code": error.code(), "message": error.to_string(), "help": error.help() }))
+}
+
+fn to_js(value: &impl Serialize) -> JsValue {
+    // Serialisation into plain objects fails for maps with keys that are no strings, and we have none.
+    value.serialize(&serde_wasm_bindgen::Serializer::json_compatible()).unwrap_or(JsValue::NULL)
+}
+
+fn json_text(value: &JsValue) -> String {
+    JSON::stringify(value).map(String::from).unwrap_or_default()
+}
+
+/// Examples of the page's table, as rows of a JSONL file with one row each.
+fn examples(rows: &Array) -> Result<Vec<(usize, Example)>> {
+    let text: Vec<String> = rows.iter().map(|row| json_text(&row)).collect();
+    let import = import_jsonl(TABLE, &text.join("\n"));
+    match import.errors.into_iter().next() {
+        Some(error) => Err(error),
+        None => Ok(import.examples),
+    }
+}
+
+/// Runs when the module is loaded: a panic, which would be a fault of ours, reaches the console with its place.
+#[wasm_bindgen(start)]
+fn start() {
+    std::panic::set_hook(Box::new(|info| web_sys::console::error_1(&info.to_string().into())));
+}
+
+/// The methods, the fields of a run with their help and defaults, and the page's first config.
+#[wasm_bindgen]
+pub fn defaults() -> JsValue {
+    let tables: Vec<_> = Method::ALL.into_iter().map(|method| (method, RunConfig::fields(method))).collect();
+    let fields: Vec<Value> = tables[0]
+        .1
+        .iter()
+        .enumerate()
+        .map(|(index, field)| {
+            let by_method = tables.iter().map(|(method, fields)| (method.name().to_owned(), fields[index].default.clone()));
+            let mut value = json!({
+                "name": field.name,
+                "label": label(field.name),
+                "type": match field.kind {
+                    "integer" => "int",
+                    "number" => "float",
+                    "boolean" => "bool",
+                    "choice" => "choice",
+                    "modules" => "list",
+                    _ => "text",
+                },
+                "default": field.default,
+                "defaults": by_method.collect::<serde_json::Map<_, _>>(),
+                "choices": field.choices,
+                "help": field.help,
+                "group": field.group,
+            });
+            for (key, bound) in [("min", field.min), ("max", field.max)] {
+                if let Some(bound) = bound {
+                    value[key] = json!(bound);
+                }
+            }
+            if !field.methods.is_empty() {
+                value["methods"] = json!(field.methods);
+            }
+            // A person at the page thinks in steps, and sees each one: no accumulation, no count of epochs.
+            for (name, first) in [("max_steps", 40), ("gradient_accumulation_steps", 1)] {
+                if field.name == name {
+                    value["default"] = json!(first);
+                    value["min"] = json!(1);
+                    value.as_object_mut().expect("an object literal").remove("defaults");
+                }
+            }
+            value
+        })
+        .collect();
+    let methods: Vec<Value> = Method::ALL
+        .into_iter()
+        .map(|method| {
+            let name = match method {
+                Method::Lora => "LoRA",
+                Method::Prompt => "Prompt tuning",
+            };
+            json!({ "id": method.name(), "name": name, "help": method.help() })
+        })
+        .collect();
+    to_js(&json!({ "fields": fields, "methods": methods, "config": { "method": Method::Lora.name() } }))
+}
+
+/// "learning_rate" to "Learning rate".
+fn label(name: &str) -> String {
+    match name {
+        "r" => "Rank".into(),
+        "max_steps" => "Steps".into(),
+        "num_train_epochs" => "Epochs".into(),
+        "lora_alpha" => "LoRA alpha".into(),
+        "lora_dropout" => "LoRA dropout".into(),
+        "use_rslora" => "Rank-stabilised scale".into(),
+        "num_virtual_tokens" => "Virtual tokens".into(),
+        "per_device_train_batch_size" => "Batch size".into(),
+        "lr_scheduler_type" => "Schedule".into(),
+        _ => {
+            let words = name.replace('_', " ");
+            words[..1].to_uppercase() + &words[1..]
+        }
+    }
+}
+
+/// SHA-256 of a stream of bytes.
+#[wasm_bindgen]
+#[derive(Default)]
+pub struct Sha256(sha2::Sha256);
+
+#[wasm_bindgen]
+impl Sha256 {
+    /// Nothing hashed yet.
+    #[wasm_bindgen(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Hashes more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of everything so far, in lower-case hexadecimal.
+    pub fn hex(&self) -> String {
+        self.0.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A file of the page, read piece by piece: it is never whole in wasm memory.
+struct BlobSource {
+    name: String,
+    blob: web_sys::Blob,
+    reader: web_sys::FileReaderSync,
+}
+
+impl ReadAt for BlobSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> u64 {
+        self.blob.size() as u64
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let end = offset.saturating_add(buf.len() as u64);
+        if end > self.len() {
+            return Err(Error::io(&self.name, format!("it ends at byte {} and {end} were expected", self.len())));
+        }
+        let failed = |error: JsValue| Error::io(&self.name, format!("it could not be read: {}", describe(&error)));
+        let piece = self.blob.slice_with_f64_and_f64(offset as f64, end as f64).map_err(failed)?;
+        let bytes = Uint8Array::new(&self.reader.read_as_array_buffer(&piece).map_err(failed)?.into());
+        if bytes.length() as usize != buf.len() {
+            return Err(Error::io(&self.name, "the file changed while it was read"));
+        }
+        bytes.copy_to(buf);
+        Ok(())
+    }
+}
+
+fn describe(error: &JsValue) -> String {
+    Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string()).unwrap_or_default()
+}
+
+/// One device, one model, one adapter.
+#[wasm_bindgen]
+pub struct Session {
+    context: Context,
+    model: Option<Rc<Model>>,
+    adapter: Option<Rc<dyn Peft>>,
+    run: Option<RunConfig>,
+    trainer: Option<Trainer>,
+}
+
+#[wasm_bindgen]
+impl Session {
+    /// Asks for an adapter and a device.
+    pub async fn create() -> JsResult<Session> {
+        let context = Context::new().await.map_err(thrown)?;
+        Ok(Self { context, model: None, adapter: None, run: None, trainer: None })
+    }
+
+    /// The device in use.
+    pub fn device(&self) -> JsValue {
+        to_js(self.context.info())
+    }
+
+    /// Loads a model; the one before stays until this one is ready.
+    pub async fn load(&mut self, name: String, file: web_sys::Blob, on_progress: Function) -> JsResult<JsValue> {
+        let model = self.load_model(name, file, &on_progress).await.map_err(thrown)?;
+        let config = &model.config;
+        let info = json!({
+            "name": config.name,
+            "architecture": config.architecture,
+            "layers": config.layers,
+            "hidden": config.hidden,
+            "heads": config.heads,
+            "kv_heads": config.kv_heads,
+            "ffn": config.ffn,
+            "vocab": config.vocab,
+            "context_length": config.context_length,
+            "parameters": model.parameters,
+            "quantization": model.quantization,
+            "file_bytes": model.file_bytes,
+            "gpu_bytes": model.gpu_bytes(),
+            "chat_template": model.template_source,
+        });
+        self.model = Some(Rc::new(model));
+        (self.adapter, self.run, self.trainer) = (None, None, None);
+        Ok(to_js(&info))
+    }
+
+    async fn load_model(&self, name: String, blob: web_sys::Blob, on_progress: &Function) -> Result<Model> {
+        let reader = web_sys::FileReaderSync::new().map_err(|error| Error::io(&name, describe(&error)))?;
+        let gguf = Gguf::open(Box::new(BlobSource { name, blob, reader }))?;
+        let progress = |done: u64, total: u64| {
+            // A page that no longer listens is no reason to stop.
+            let _ = on_progress.call2(&JsValue::NULL, &(done as f64).into(), &(total as f64).into());
+        };
+        Model::load(&self.context, &gguf, progress).await
+    }
+
+    fn model(&self) -> Result<&Rc<Model>> {
+        self.model.as_ref().ok_or_else(|| Error::Config {
+            field: "model".into(),
+            what: "no model is loaded".into(),
+            help: "load a model first".into(),
+        })
+    }
+
+    /// JSONL to examples, with every bad line named.
+    #[wasm_bindgen(js_name = import)]
+    pub fn import_rows(&self, name: &str, text: &str) -> JsValue {
+        let import = import_jsonl(name, text);
+        let errors: Vec<Value> = import
+            .errors
+            .iter()
+            .map(|error| {
+                let line = if let Error::Data { line, .. } = error { *line } else { None };
+                json!({ "line": line, "message": error.to_string(), "help": error.help() })
+            })
+            .collect();
+        let examples: Vec<&Example> = import.examples.iter().map(|(_, example)| example).collect();
+        to_js(&json!({ "examples": examples, "errors": errors }))
+    }
+
+    /// An example as the model will see it.
+    pub fn preview(&self, example: JsValue, config: JsValue) -> JsResult<JsValue> {
+        self.preview_tokens(&example, &config).map_err(thrown)
+    }
+
+    fn preview_tokens(&self, example: &JsValue, config: &JsValue) -> Result<JsValue> {
+        let model = self.model()?;
+        let config = RunConfig::from_json(&json_text(config))?;
+        let rendered = prepare(model, &config, TABLE, &examples(&Array::of1(example))?)?.remove(0);
+        let Rendered { ids, targets, truncated } = &rendered;
+        let tokens: Vec<Value> = ids
+            .iter()
+            .zip(targets)
+            .enumerate()
+            .map(|(index, (&id, &target))| {
+                // The first token has nothing before it to be predicted from.
+                json!({
+                    "text": model.tokenizer.decode(&[id]),
+                    "target": target && index > 0,
+                    "special": model.tokenizer.is_special(id),
+                })
+            })
+            .collect();
+        Ok(to_js(&json!({
+            "tokens": tokens,
+            "total": ids.len(),
+            "targets": rendered.target_tokens(),
+            "truncated": truncated,
+        })))
+    }
+
+    /// Prepares a run; returns its `start` event.
+    #[wasm_bindgen(js_name = startTraining)]
+    pub async fn start_training(&mut self, config: JsValue, rows: Array, held_out: Array) -> JsResult<JsValue> {
+        self.prepare_run(&config, &rows, &held_out).await.map_err(thrown)
+    }
+
+    async fn prepare_run(&mut self, config: &JsValue, rows: &Array, held_out: &Array) -> Result<JsValue> {
+        let model = self.model()?.clone();
+        let config = RunConfig::from_json(&json_text(config))?;
+        config.validate()?;
+        let train = prepare(&model, &config, TABLE, &examples(rows)?)?;
+        let held_out =
+            if held_out.length() == 0 { Vec::new() } else { prepare(&model, &config, TABLE, &examples(held_out)?)? };
+        // The run before gives its memory back first.
+        (self.trainer, self.adapter, self.run) = (None, None, None);
+        let adapter: Rc<dyn Peft> = peft::create(&model, &config).await?.into();
+        let trainer = Trainer::new(model, adapter.clone(), &config, train, held_out)?;
+        let event = trainer.start_event();
+        (self.adapter, self.run, self.trainer) = (Some(adapter), Some(trainer.config().clone()), Some(trainer));
+        Ok(to_js(&event))
+    }
+
+    /// One optimizer step; the last one's events end with `done`.
+    pub async fn step(&mut self) -> JsResult<JsValue> {
+        self.next_events(false).await.map_err(thrown)
+    }
+
+    /// Stops here and keeps what was trained.
+    pub async fn finish(&mut self) -> JsResult<JsValue> {
+        self.next_events(true).await.map_err(thrown)
+    }
+
+    async fn next_events(&mut self, finish: bool) -> Result<JsValue> {
+        let Some(trainer) = &mut self.trainer else {
+            return Err(Error::Config {
+                field: "run".into(),
+                what: "no run is going".into(),
+                help: "press Train first".into(),
+            });
+        };
+        let mut events: Vec<Event> = if finish { Vec::new() } else { trainer.step().await? };
+        if finish || trainer.is_done() {
+            events.extend(trainer.flush().await?);
+            events.push(trainer.done_event(""));
+            // Plans and optimizer state go; the adapter stays.
+            self.trainer = None;
+        }
+        Ok(to_js(&events))
+    }
+
+    /// Answers a conversation; `on_text` is given the text as it comes and returns false to stop.
+    pub async fn generate(&self, messages: JsValue, options: JsValue, on_text: Function) -> JsResult<JsValue> {
+        self.answer(&messages, &options, &on_text).await.map_err(thrown)
+    }
+
+    async fn answer(&self, messages: &JsValue, options: &JsValue, on_text: &Function) -> Result<JsValue> {
+        #[derive(serde::Deserialize)]
+        struct Options {
+            adapter: bool,
+            max_new_tokens: usize,
+            temperature: f32,
+            top_p: f32,
+            seed: u64,
+        }
+        let wrong = |what: serde_json::Error| Error::Config {
+            field: "options".into(),
+            what: what.to_string(),
+            help: "this is a fault in Tunesmith: please report it with this message".into(),
+        };
+        let model = self.model()?;
+        let options: Options = serde_json::from_str(&json_text(options)).map_err(wrong)?;
+        let messages: Vec<Message> = serde_json::from_str(&json_text(messages)).map_err(wrong)?;
+        let adapter = if options.adapter { self.adapter.as_deref() } else { None };
+        let prompt = Generator::chat_ids(model, &messages)?;
+        let virtual_tokens = adapter.and_then(Peft::prompt).map_or(0, |prompt| prompt.rows);
+        let room = virtual_tokens + prompt.len() + options.max_new_tokens;
+        let generator = Generator::new(model, adapter, room)?;
+        let sampling = Sampling {
+            max_new_tokens: options.max_new_tokens,
+            temperature: options.temperature,
+            top_p: options.top_p,
+            seed: options.seed,
+        };
+        let go_on = |piece: &str| {
+            let answer = on_text.call1(&JsValue::NULL, &piece.into());
+            // Only a clear "no" stops.
+            answer.map_or(true, |answer| answer.as_bool() != Some(false))
+        };
+        let generated = generator.generate(&prompt, sampling, go_on).await?;
+        Ok(to_js(&json!({
+            "text": generated.text,
+            "tokens": generated.ids.len(),
+            "stop": generated.stop,
+            "tokens_per_second": generated.tokens_per_second,
+        })))
+    }
+
+    /// The adapter as the files of PEFT's folder: `[{name, bytes}]`.
+    #[wasm_bindgen(js_name = exportPeft)]
+    pub async fn export_peft(&self) -> JsResult<Array> {
+        let adapter = self.adapter.clone().ok_or_else(|| Error::Config {
+            field: "adapter".into(),
+            what: "there is no adapter yet".into(),
+            help: "train one first".into(),
+        });
+        let model = self.model().map_err(thrown)?;
+        let files = peft::io::save(adapter.map_err(thrown)?.as_ref(), model, self.run.as_ref()).await.map_err(thrown)?;
+        let files = files.into_iter().map(|file| {
+            let object = Object::new();
+            for (key, value) in [("name", file.name.into()), ("bytes", Uint8Array::from(&file.bytes[..]).into())] {
+                Reflect::set(&object, &key.into(), &value)?;
+            }
+            Ok(JsValue::from(object))
+        });
+        files.collect::<JsResult<Array>>()
+    }
+}
