@@ -9,7 +9,8 @@ export interface Point {
   /** The loss as an exponential moving average, without the bias of its start. */
   smooth: number;
   learningRate: number;
-  gradNorm: number;
+  /** Null for a step that was skipped because its gradient was not finite. */
+  gradNorm: number | null;
   tokens: number;
   ms: number;
 }

@@ -7,6 +7,8 @@ import { Stat } from './bits';
 import { Chart } from './Chart';
 
 /** The run as it goes: figures, the loss, and what the model says along the way. */
+const norm = (value: number | null) => (value === null ? 'not finite' : loss(value));
+
 export function Progress() {
   const current = run.value;
   if (current.state === 'idle') return null;
@@ -87,9 +89,9 @@ function Charts({ current }: { current: Run }) {
         </figure>
         <figure>
           <figcaption>
-            Gradient norm <b>{loss(last.gradNorm)}</b>
+            Gradient norm <b>{norm(last.gradNorm)}</b>
           </figcaption>
-          <Chart small label={`Gradient norm, now ${loss(last.gradNorm)}`} height={104} data={data.norm} format={(n) => String(Number(n.toPrecision(3)))} lines={[{ label: 'Gradient norm', colour: '--steel', width: 1.8 }]} />
+          <Chart small label={`Gradient norm, now ${norm(last.gradNorm)}`} height={104} data={data.norm} format={(n) => String(Number(n.toPrecision(3)))} lines={[{ label: 'Gradient norm', colour: '--steel', width: 1.8 }]} />
         </figure>
       </div>
     </div>
