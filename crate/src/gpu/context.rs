@@ -22,10 +22,61 @@ pub struct DeviceInfo {
     pub driver: String,
     /// Whether the adapter is a processor pretending to be a GPU: it works, slowly.
     pub software: bool,
-    /// The limits in use, by WebGPU name, in bytes or counts.
+    /// Limits by WebGPU name, in bytes or counts: of a context, those in use.
     pub limits: std::collections::BTreeMap<&'static str, u64>,
-    /// The adapter's optional features that are on.
+    /// Optional features: of a context, those that are on.
     pub features: Vec<String>,
+}
+
+impl DeviceInfo {
+    fn new(adapter: wgpu::AdapterInfo, limits: &wgpu::Limits, features: &[String]) -> Self {
+        let words = format!("{} {}", adapter.name, adapter.driver_info).to_lowercase();
+        let software = adapter.device_type == wgpu::DeviceType::Cpu
+            || ["llvmpipe", "swiftshader", "lavapipe", "basic render"].iter().any(|word| words.contains(word));
+        Self {
+            name: adapter.name,
+            backend: if cfg!(target_arch = "wasm32") { "webgpu".into() } else { adapter.backend.to_string() },
+            driver: format!("{} {}", adapter.driver, adapter.driver_info).trim().to_owned(),
+            software,
+            limits: [
+                ("maxBufferSize", limits.max_buffer_size),
+                ("maxStorageBufferBindingSize", limits.max_storage_buffer_binding_size),
+                ("maxStorageBuffersPerShaderStage", u64::from(limits.max_storage_buffers_per_shader_stage)),
+                ("maxComputeWorkgroupStorageSize", u64::from(limits.max_compute_workgroup_storage_size)),
+                ("maxComputeInvocationsPerWorkgroup", u64::from(limits.max_compute_invocations_per_workgroup)),
+                ("maxComputeWorkgroupsPerDimension", u64::from(limits.max_compute_workgroups_per_dimension)),
+            ]
+            .into(),
+            features: features.to_vec(),
+        }
+    }
+}
+
+/// Every adapter of this computer, with the limits and features that it has, whether we use them or not.
+///
+/// # Errors
+/// [`Error::NoAdapter`] when there is none.
+#[cfg(not(target_arch = "wasm32"))]
+pub async fn adapters() -> Result<Vec<DeviceInfo>> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    if adapters.is_empty() {
+        return Err(no_adapter("there is none on this computer".into()));
+    }
+    let info = |adapter: &wgpu::Adapter| {
+        let features: Vec<String> = adapter.features().iter_names().map(|(name, _)| name.to_lowercase()).collect();
+        DeviceInfo::new(adapter.get_info(), &adapter.limits(), &features)
+    };
+    Ok(adapters.iter().map(info).collect())
+}
+
+fn no_adapter(what: String) -> Error {
+    Error::NoAdapter {
+        what,
+        help: "update the graphics driver; on a machine without a GPU install a software Vulkan driver (Mesa's \
+               lavapipe); in a browser check that WebGPU is switched on"
+            .into(),
+    }
 }
 
 /// A device with its queue and its compiled kernels. Cheap to clone.
@@ -54,12 +105,7 @@ impl Context {
                 ..Default::default()
             })
             .await
-            .map_err(|error| Error::NoAdapter {
-                what: error.to_string(),
-                help: "update the graphics driver; on a machine without a GPU install a software Vulkan driver \
-                       (Mesa's lavapipe); in a browser check that WebGPU is switched on"
-                    .into(),
-            })?;
+            .map_err(|error| no_adapter(error.to_string()))?;
         let adapter_info = adapter.get_info();
         let limits = wgpu::Limits::default();
         let (device, queue) = adapter
@@ -95,27 +141,7 @@ impl Context {
                 });
             }
         });
-        let name = adapter_info.name.clone();
-        let software = adapter_info.device_type == wgpu::DeviceType::Cpu
-            || ["llvmpipe", "swiftshader", "lavapipe", "basic render"]
-                .iter()
-                .any(|word| format!("{name} {}", adapter_info.driver_info).to_lowercase().contains(word));
-        let info = DeviceInfo {
-            name,
-            backend: if cfg!(target_arch = "wasm32") { "webgpu".into() } else { adapter_info.backend.to_string() },
-            driver: format!("{} {}", adapter_info.driver, adapter_info.driver_info).trim().to_owned(),
-            software,
-            limits: [
-                ("maxBufferSize", limits.max_buffer_size),
-                ("maxStorageBufferBindingSize", limits.max_storage_buffer_binding_size),
-                ("maxStorageBuffersPerShaderStage", u64::from(limits.max_storage_buffers_per_shader_stage)),
-                ("maxComputeWorkgroupStorageSize", u64::from(limits.max_compute_workgroup_storage_size)),
-                ("maxComputeInvocationsPerWorkgroup", u64::from(limits.max_compute_invocations_per_workgroup)),
-                ("maxComputeWorkgroupsPerDimension", u64::from(limits.max_compute_workgroups_per_dimension)),
-            ]
-            .into(),
-            features: Vec::new(),
-        };
+        let info = DeviceInfo::new(adapter_info, &limits, &[]);
         Ok(Self(Rc::new(Inner { device, queue, info, pipelines: RefCell::default(), failure })))
     }
 

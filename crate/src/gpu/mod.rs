@@ -6,6 +6,8 @@ mod plan;
 mod readback;
 mod recorder;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use context::adapters;
 pub use context::{Context, DeviceInfo};
 pub use kernel::{Access, Kernel, kernels};
 pub use plan::{Plan, PlanStats};

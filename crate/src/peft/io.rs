@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use serde_json::{Map, Value, json};
 
 use super::{Parameters, Peft, create};
@@ -56,6 +56,8 @@ fn card(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> String {
     let config = peft.config();
     let kind = config["peft_type"].as_str().unwrap_or_default().to_owned();
     let base = &model.config.name;
+    // Where the file lies on this computer is nobody else's business.
+    let file = model.file.rsplit(['/', '\\']).next().unwrap_or_default();
     let mut card = format!(
         "---\nlibrary_name: peft\nbase_model: {}\ntags:\n- tunesmith\n---\n\n# Adapter for {base}\n\n\
          | | |\n|---|---|\n| Method | {kind} |\n| Trainable parameters | {} |\n| Base file | {} ({}) |\n\n\
@@ -65,9 +67,9 @@ fn card(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> String {
          or with Tunesmith:\n\n```\ntunesmith generate --model {} --adapter path/to/this/folder --prompt \"Hello\"\n```\n",
         json!(base),
         peft.params().count(),
-        model.file,
+        file,
         model.quantization,
-        model.file,
+        file,
     );
     if let Some(run) = run {
         let run = serde_json::to_string_pretty(&run.to_json()).expect("a map of plain values");
@@ -94,8 +96,29 @@ pub async fn load(model: &Model, folder: &str, config: &[u8], tensors: &[u8]) ->
 pub fn fill(peft: &dyn Peft, folder: &str, bytes: &[u8]) -> Result<()> {
     let params = peft.params();
     let values = tensors(params, &format!("{folder}/{TENSORS}"), bytes, &[""])?;
-    params.write_to(&params.values, &values[0]);
+    for (index, values) in values[0].iter().enumerate() {
+        params.write(index, values);
+    }
     Ok(())
+}
+
+/// Name and shape of every tensor of an adapter's file, by name.
+///
+/// # Errors
+/// [`Error::Adapter`] for a file that is damaged.
+pub fn describe(folder: &str, bytes: &[u8]) -> Result<Vec<(String, Vec<usize>)>> {
+    let found = SafeTensors::deserialize(bytes).map_err(|error| damaged(&format!("{folder}/{TENSORS}"), &error))?;
+    let mut tensors: Vec<_> = found.iter().map(|(name, view)| (name.to_owned(), view.shape().to_vec())).collect();
+    tensors.sort();
+    Ok(tensors)
+}
+
+fn damaged(file: &str, error: &SafeTensorError) -> Error {
+    Error::Adapter {
+        file: file.into(),
+        what: format!("this is no whole safetensors file: {error}"),
+        help: "copy or save the file again".into(),
+    }
 }
 
 /// Tensors as a safetensors file.
@@ -115,7 +138,7 @@ pub(crate) fn tensors(params: &Parameters, file: &str, bytes: &[u8], prefixes: &
         what,
         help: "check that the adapter belongs to this model and that the file is whole".into(),
     };
-    let found = SafeTensors::deserialize(bytes).map_err(|error| wrong(error.to_string()))?;
+    let found = SafeTensors::deserialize(bytes).map_err(|error| damaged(file, &error))?;
     let mut names: BTreeSet<&str> = found.names().into_iter().collect();
     let mut all = Vec::with_capacity(prefixes.len());
     for prefix in prefixes {

@@ -110,14 +110,18 @@ impl Parameters {
         Ok(self.tensors.iter().zip(self.ranges()).map(piece).collect())
     }
 
-    /// Fills a buffer that is laid out like the values: every tensor's part, in the file's row order.
-    pub fn write_to(&self, buffer: &Buffer, values: &[Vec<f32>]) {
-        for (tensor, values) in self.tensors.iter().zip(values) {
-            let offset = tensor.offset as u64 * 4;
-            match tensor.rope_dim {
-                Some(dim) => self.context.write(buffer, offset, &interleaved(values, tensor.shape, dim)),
-                None => self.context.write(buffer, offset, values),
-            }
+    /// Replaces one tensor's values, given in the file's row order.
+    pub fn write(&self, index: usize, values: &[f32]) {
+        self.write_to(&self.values, index, values);
+    }
+
+    /// Replaces one tensor's part of a buffer that is laid out like the values, given in the file's row order.
+    pub fn write_to(&self, buffer: &Buffer, index: usize, values: &[f32]) {
+        let tensor = &self.tensors[index];
+        let offset = tensor.offset as u64 * 4;
+        match tensor.rope_dim {
+            Some(dim) => self.context.write(buffer, offset, &interleaved(values, tensor.shape, dim)),
+            None => self.context.write(buffer, offset, values),
         }
     }
 }

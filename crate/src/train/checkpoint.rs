@@ -105,9 +105,11 @@ impl Trainer {
         let prefixes = MOMENTS.map(|kind| format!("{kind}."));
         let prefixes = prefixes.each_ref().map(String::as_str);
         let moments = io::tensors(params, &format!("{folder}/{OPTIMIZER}"), &moments, &prefixes)?;
-        params.write_to(&params.values, &adapter[0]);
-        for ((_, buffer), values) in self.moments().into_iter().zip(&moments) {
-            params.write_to(buffer, values);
+        let [(_, m), (_, v)] = self.moments();
+        for (buffer, values) in [(&params.values, &adapter[0]), (m, &moments[0]), (v, &moments[1])] {
+            for (index, values) in values.iter().enumerate() {
+                params.write_to(buffer, index, values);
+            }
         }
         self.step = progress.step;
         self.micro_step = progress.micro_step;

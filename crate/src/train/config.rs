@@ -98,6 +98,18 @@ macro_rules! run_config {
                 },)*)*]
             }
 
+            /// Takes over every field that was set in `other`.
+            pub fn overlay(&mut self, other: &Self) {
+                if other.set.contains(METHOD) {
+                    self.set.insert(METHOD);
+                    self.set_method(other.method);
+                }
+                $($(if other.set.contains(stringify!($name)) {
+                    self.$name.clone_from(&other.$name);
+                    self.set.insert(stringify!($name));
+                })*)*
+            }
+
             /// Takes the defaults of another method for every field that was not set.
             fn set_method(&mut self, method: Method) {
                 let defaults = Self::new(method);
@@ -182,6 +194,8 @@ run_config! { |method|
     }
 }
 
+const METHOD: &str = "method";
+
 /// Methods of the command line's contract that are not here yet.
 const PLANNED: [&str; 12] = [
     "full",
@@ -221,13 +235,18 @@ impl RunConfig {
         Ok(config)
     }
 
+    /// The fields that were set, rather than left at a default; "method" may be one.
+    pub fn given(&self) -> impl Iterator<Item = &'static str> {
+        self.set.iter().copied()
+    }
+
     /// Sets a field from text, as on the command line. The key may be in kebab case.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         self.apply(&key.replace('-', "_"), Input::Text(value))
     }
 
     fn apply(&mut self, key: &str, input: Input) -> Result<()> {
-        if key == "method" {
+        if key == METHOD {
             return self.apply_method(input);
         }
         let name = canonical(key);
@@ -247,7 +266,7 @@ impl RunConfig {
     }
 
     fn apply_method(&mut self, input: Input) -> Result<()> {
-        let name = String::read(input).ok_or_else(|| wrong_type::<String>("method", input))?;
+        let name = String::read(input).ok_or_else(|| wrong_type::<String>(METHOD, input))?;
         let names = Method::ALL.map(Method::name);
         if let Some(method) = Method::ALL.into_iter().find(|method| method.name() == name) {
             self.set_method(method);
@@ -260,6 +279,7 @@ impl RunConfig {
         } else {
             return Err(Error::unknown_key("method", &name, names.into_iter().chain(["rslora"])));
         }
+        self.set.insert(METHOD);
         Ok(())
     }
 

@@ -1,0 +1,50 @@
+//! The base model: the file that was named, or the default one, onto the device.
+
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use pollster::block_on;
+use tunesmith::format::gguf::Gguf;
+use tunesmith::format::source::FileSource;
+use tunesmith::gpu::Context;
+use tunesmith::model::Model;
+use tunesmith::{Error, Result};
+
+use super::report::Report;
+use super::{args, fetch};
+
+/// The model file that `--model` names, or the default one.
+///
+/// # Errors
+/// When the default one is not there and cannot be fetched.
+pub fn path(matches: &ArgMatches, report: &Report) -> Result<PathBuf> {
+    args::path(matches, "model").map_or_else(|| fetch::default_model(report), |path| Ok(path.clone()))
+}
+
+/// Opens a model file.
+///
+/// # Errors
+/// For a file that is not there or is no whole GGUF.
+pub fn open(path: &Path) -> Result<Gguf> {
+    if path.is_dir() {
+        return Err(Error::Format {
+            file: path.display().to_string(),
+            what: "this is a folder, and a model is one GGUF file".into(),
+            help: "give a .gguf file of the model".into(),
+        });
+    }
+    Gguf::open(Box::new(FileSource::open(path)?))
+}
+
+/// Puts the model onto the device.
+///
+/// # Errors
+/// For a model we cannot run, or a device that cannot hold it.
+pub fn load(matches: &ArgMatches, report: &mut Report) -> Result<Model> {
+    let gguf = open(&path(matches, report)?)?;
+    let context = block_on(Context::new())?;
+    report.start_bar(gguf.file_len(), "Loading the model {bar:24} {percent}%");
+    let model = block_on(Model::load(&context, &gguf, |done, total| report.move_bar(done, total)));
+    report.end_bar();
+    model
+}

@@ -1,0 +1,110 @@
+//! A data file: every bad row is told before the run ends, and none is left out in silence.
+
+use std::path::Path;
+
+use tunesmith::data::example::Example;
+use tunesmith::data::import::import_jsonl;
+use tunesmith::data::render::{Rendered, Renderer};
+use tunesmith::model::Model;
+use tunesmith::train::Event;
+use tunesmith::train::config::RunConfig;
+use tunesmith::{Error, Result};
+
+use super::report::Report;
+
+/// Rows that are told one by one.
+const TOLD: usize = 10;
+
+/// A data file as it was read.
+pub struct Data {
+    /// Its name, for messages.
+    pub file: String,
+    /// Examples in file order, each with its line.
+    pub examples: Vec<(usize, Example)>,
+    /// What is wrong with the other rows.
+    pub errors: Vec<Error>,
+}
+
+/// Reads a data file.
+///
+/// # Errors
+/// For a file that cannot be read or is not UTF-8. Rows have their own errors.
+pub fn read(path: &Path) -> Result<Data> {
+    let file = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| Error::io(&file, error))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        Error::Data {
+            file: file.clone(),
+            line: Some(good.iter().filter(|&&byte| byte == b'\n').count() + 1),
+            what: "this is not UTF-8 text".into(),
+            help: "save the file as UTF-8, one JSON object a line".into(),
+        }
+    })?;
+    let import = import_jsonl(&file, &text);
+    Ok(Data { file, examples: import.examples, errors: import.errors })
+}
+
+/// Renders every row for a model; truncated ones are told in warnings.
+///
+/// # Errors
+/// When any row cannot be used, after telling which and why.
+pub fn render(data: Data, model: &Model, config: &RunConfig, report: &mut Report) -> Result<Vec<Rendered>> {
+    let positions = model.config.context_length;
+    let renderer = Renderer::new(&model.tokenizer, model.template.as_ref(), positions, config);
+    let Data { file, examples, mut errors } = data;
+    let rows = examples.len() + errors.len();
+    let mut rendered = Vec::with_capacity(examples.len());
+    let mut cut = Vec::new();
+    for (line, example) in &examples {
+        match renderer.render(&file, *line, example) {
+            Ok(example) => {
+                if example.truncated {
+                    cut.push(*line);
+                }
+                rendered.push(example);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    refuse(errors, rows, &file, report)?;
+    let warn = |message| Event::Warning { code: "truncated", message };
+    for line in cut.iter().take(TOLD) {
+        let max = renderer.max_length;
+        report.event(&warn(format!("{file}, line {line}: cut to {max} tokens; raise --max-length to keep all")))?;
+    }
+    if cut.len() > TOLD {
+        report.event(&warn(format!("{file}: {} more examples were cut", cut.len() - TOLD)))?;
+    }
+    Ok(rendered)
+}
+
+/// Fails when there are bad rows: one is the error itself; several are told one by one, and the error sums them up.
+///
+/// # Errors
+/// When there are any.
+pub fn refuse(mut errors: Vec<Error>, rows: usize, file: &str, report: &mut Report) -> Result<()> {
+    errors.sort_by_key(|error| match error {
+        Error::Data { line, .. } => *line,
+        _ => None,
+    });
+    if errors.len() < 2 {
+        return errors.pop().map_or(Ok(()), Err);
+    }
+    let mut told: Vec<String> = errors.iter().take(TOLD).map(|error| format!("{error}; {}", error.help())).collect();
+    if errors.len() > TOLD {
+        told.push(format!("and {} more", errors.len() - TOLD));
+    }
+    for message in told {
+        report.say(&message);
+        if report.json() {
+            report.event(&Event::Warning { code: "data", message })?;
+        }
+    }
+    Err(Error::Data {
+        file: file.into(),
+        line: None,
+        what: format!("{} of {rows} rows cannot be used", errors.len()),
+        help: "correct the lines above or take them out".into(),
+    })
+}

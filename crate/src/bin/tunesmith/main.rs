@@ -1,0 +1,43 @@
+//! The command line: `tunesmith train`, `eval`, `generate`, `inspect`, `devices`.
+
+mod adapter;
+mod args;
+mod base;
+mod data;
+mod default_model;
+mod devices;
+mod eval;
+mod fetch;
+mod generate;
+mod inspect;
+mod interrupt;
+mod profile;
+mod report;
+mod run_folder;
+mod train;
+
+use std::process::ExitCode;
+
+use report::Report;
+
+fn main() -> ExitCode {
+    // Wrong usage ends here, with code 2.
+    let matches = args::command().get_matches();
+    let (name, matches) = matches.subcommand().expect("a command is required");
+    let mut report = Report::new(matches.get_flag(args::JSON));
+    let outcome = match name {
+        "train" => train::run(matches, &mut report),
+        "eval" => eval::run(matches, &mut report),
+        "generate" => generate::run(matches, &mut report),
+        "inspect" => inspect::run(matches, &mut report),
+        "devices" => devices::run(&mut report),
+        _ => unreachable!("clap knows the commands"),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            report.failed(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

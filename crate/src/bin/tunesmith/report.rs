@@ -1,0 +1,151 @@
+//! What is told to whom: events as JSON lines on standard output for programs; words, and a bar on a terminal, on
+//! standard error for people.
+
+use std::io::{IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tunesmith::train::Event;
+use tunesmith::{Error, Result};
+
+/// The one who tells.
+pub struct Report {
+    json: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Report {
+    /// For programs, or for people.
+    pub fn new(json: bool) -> Self {
+        Report { json, bar: None }
+    }
+
+    /// Whether a program listens.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// One JSON object on a line of its own.
+    ///
+    /// # Errors
+    /// When nobody reads standard output any more.
+    pub fn object(&self, object: &impl Serialize) -> Result<()> {
+        let line = serde_json::to_string(object).expect("plain values");
+        self.line(&line)
+    }
+
+    /// A line on standard output.
+    ///
+    /// # Errors
+    /// As [`Report::object`].
+    pub fn line(&self, line: &str) -> Result<()> {
+        self.text(&format!("{line}\n"))
+    }
+
+    /// Text on standard output, at once.
+    ///
+    /// # Errors
+    /// As [`Report::object`].
+    pub fn text(&self, text: &str) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Error::io("standard output", error))
+    }
+
+    /// A line for people, above the bar.
+    pub fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Tells an event.
+    ///
+    /// # Errors
+    /// As [`Report::object`].
+    pub fn event(&mut self, event: &Event) -> Result<()> {
+        if self.json {
+            return self.object(event);
+        }
+        match event {
+            Event::Start { model, device, trainable, config, .. } => {
+                let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+                let millions = model["parameters"].as_f64().unwrap_or_default() / 1e6;
+                self.say(&format!(
+                    "{} ({}, {millions:.1} M parameters) on {}",
+                    text(&model["name"]),
+                    text(&model["quantization"]),
+                    text(&device["name"])
+                ));
+                let steps = &config["max_steps"];
+                self.say(&format!("{}: {trainable} trainable parameters, {steps} steps", text(&config["method"])));
+                if device["software"] == true {
+                    self.say("This adapter is the processor pretending to be a GPU: it works, slowly.");
+                }
+            }
+            Event::Step { step, loss, tokens, ms, .. } => {
+                let speed = *tokens as f64 / (ms / 1e3);
+                match &self.bar {
+                    Some(bar) => bar.set_message(format!("loss {loss:.4}  {speed:.0} tokens/s")),
+                    None => self.say(&format!("step {step}  loss {loss:.4}  {speed:.0} tokens/s")),
+                }
+            }
+            Event::Eval { step, loss, tokens, .. } => {
+                self.say(&format!("step {step}  held-out loss {loss:.4} over {tokens} tokens"));
+            }
+            Event::Checkpoint { path, .. } => self.say(&format!("checkpoint in {path}")),
+            Event::Warning { message, .. } => self.say(&format!("warning: {message}")),
+            Event::Done { steps, path, loss } => {
+                self.end_bar();
+                self.say(&format!("Done after {steps} steps with loss {loss:.4}. The adapter is in {path}"));
+            }
+            Event::Error { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Shows a bar of `len` on a terminal.
+    pub fn start_bar(&mut self, len: u64, template: &str) {
+        self.end_bar();
+        if !self.json && std::io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template(template).expect("a fixed template");
+            self.bar = Some(ProgressBar::new(len).with_style(style.progress_chars("━╸─")));
+        }
+    }
+
+    /// The bar of a training of `steps` steps of which `done` are done.
+    pub fn start_steps(&mut self, done: usize, steps: usize) {
+        self.start_bar(steps as u64, "{bar:24} {pos}/{len}  {msg}  {eta} left");
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+            bar.reset_eta();
+            bar.tick();
+        }
+    }
+
+    /// Moves the bar.
+    pub fn move_bar(&self, to: u64, len: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(len);
+            bar.set_position(to);
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Tells why it ends here: one `error:` and one `help:` line, and the event.
+    pub fn failed(&mut self, error: &Error) {
+        self.end_bar();
+        if self.json {
+            // Where nobody reads any more, the lines below are all that can be said.
+            let _ = self.object(&Event::from(error));
+        }
+        let one_line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        eprintln!("error: {}\nhelp: {}", one_line(error.to_string()), one_line(error.help()));
+    }
+}

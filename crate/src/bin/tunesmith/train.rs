@@ -1,0 +1,190 @@
+//! `tunesmith train`
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use clap::ArgMatches;
+use pollster::block_on;
+use serde_json::{Value, json};
+use tunesmith::model::Model;
+use tunesmith::peft::io::{self, File};
+use tunesmith::peft::{self, Peft};
+use tunesmith::train::config::{Method, RunConfig};
+use tunesmith::train::{Event, Trainer};
+use tunesmith::{Error, Result};
+
+use super::adapter::Adapter;
+use super::report::Report;
+use super::run_folder::{RunFolder, STATE, pretty};
+use super::{args, base, data, interrupt, profile};
+
+/// Trains an adapter.
+///
+/// # Errors
+/// For input that cannot be used, a folder that cannot be written, a device that failed.
+pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
+    let mut asked = match args::path(matches, "config") {
+        Some(path) => read_config(path)?,
+        None => RunConfig::new(Method::Lora),
+    };
+    args::apply(matches, &mut asked)?;
+    let out = args::path(matches, "out").expect("a required flag");
+    let resume = matches.get_flag("resume");
+    let (mut folder, mut config) = if resume {
+        let (folder, config) = RunFolder::of_run(out)?;
+        agree(&asked, &config)?;
+        (folder, config)
+    } else {
+        (RunFolder::for_new_run(out)?, asked.clone())
+    };
+    let checkpoint = if resume { Some(folder.newest_checkpoint()?) } else { None };
+    // A resumed run has its weights already.
+    let init = args::path(matches, "init-adapter").filter(|_| !resume);
+    let init = init.map(|folder| Adapter::read(folder)).transpose()?;
+    let examples = data::read(args::path(matches, "data").expect("a required flag"))?;
+    let held_out = args::path(matches, "eval-data").map(|path| data::read(path)).transpose()?;
+
+    let model = Rc::new(base::load(matches, report)?);
+    if let Some(adapter) = &init {
+        config = adapter.settings(&asked, &model)?;
+    }
+    config.validate()?;
+    let examples = data::render(examples, &model, &config, report)?;
+    let held_out = held_out.map(|held_out| data::render(held_out, &model, &config, report)).transpose()?;
+    let peft = fresh(&model, &config, init.as_ref())?;
+    let mut trainer = Trainer::new(model.clone(), peft, &config, examples, held_out.unwrap_or_default())?;
+    if let Some(checkpoint) = checkpoint {
+        trainer.resume(&checkpoint.display().to_string(), |name| {
+            let path = checkpoint.join(name);
+            std::fs::read(&path).map_err(|error| Error::io(path.display().to_string(), error))
+        })?;
+    }
+
+    interrupt::listen()?;
+    folder.begin(trainer.config(), trainer.steps_done())?;
+    let outcome = steps(&mut trainer, &mut folder, report).and_then(|stopped| {
+        if matches.get_flag("profile") {
+            report.end_bar();
+            report.say(&profile::line(trainer.stats(), model.gpu_bytes()));
+        }
+        if stopped {
+            return Ok(interrupt::code());
+        }
+        finish(&trainer, &model, &folder)?;
+        report.event(&trainer.done_event(&folder.name()))?;
+        Ok(ExitCode::SUCCESS)
+    });
+    if outcome.is_err() {
+        folder.abandon();
+    }
+    outcome
+}
+
+fn read_config(path: &Path) -> Result<RunConfig> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(&name, error))?;
+    RunConfig::from_json(&text).map_err(|error| match error {
+        Error::Format { what, help, .. } => Error::Format { file: name, what, help },
+        other => other,
+    })
+}
+
+/// A resumed run keeps its settings.
+fn agree(asked: &RunConfig, run: &RunConfig) -> Result<()> {
+    let (wanted, own) = (asked.to_json(), run.to_json());
+    for field in asked.given() {
+        // The run's own file has the number that -1 came to.
+        let by_epochs = field == "max_steps" && asked.max_steps < 0;
+        if wanted[field] != own[field] && !by_epochs {
+            return Err(Error::Config {
+                field: field.into(),
+                what: format!("{} was asked for, and the run to resume has {}", wanted[field], own[field]),
+                help: "leave it out; for other settings begin a new run with --init-adapter".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn fresh(model: &Model, config: &RunConfig, init: Option<&Adapter>) -> Result<Rc<dyn Peft>> {
+    let peft = block_on(peft::create(model, config))?;
+    if let Some(adapter) = init {
+        io::fill(peft.as_ref(), &adapter.folder, &adapter.tensors)?;
+    }
+    Ok(peft.into())
+}
+
+/// Trains to the end, or (then it says true) until Ctrl-C.
+fn steps(trainer: &mut Trainer, folder: &mut RunFolder, report: &mut Report) -> Result<bool> {
+    report.event(&trainer.start_event())?;
+    let steps = usize::try_from(trainer.config().max_steps).unwrap_or_default();
+    let every = trainer.config().save_steps as usize;
+    report.start_steps(trainer.steps_done(), steps);
+    let mut stopped = false;
+    while !trainer.is_done() && !stopped {
+        let events = block_on(trainer.step())?;
+        tell(events, folder, report)?;
+        let done = trainer.steps_done();
+        report.move_bar(done as u64, steps as u64);
+        let due = every > 0 && done.is_multiple_of(every);
+        stopped = interrupt::asked();
+        if due || stopped || trainer.is_done() {
+            let events = block_on(trainer.flush())?;
+            tell(events, folder, report)?;
+            let mut files = block_on(trainer.checkpoint())?;
+            files.push(File { name: STATE, bytes: pretty(&trainer_state(trainer, folder.lines())).into_bytes() });
+            let path = folder.write_checkpoint(done, &files)?.display().to_string();
+            report.event(&Event::Checkpoint { step: done, path })?;
+        }
+    }
+    report.end_bar();
+    Ok(!trainer.is_done())
+}
+
+fn tell(events: Vec<Event>, folder: &mut RunFolder, report: &mut Report) -> Result<()> {
+    for event in events {
+        folder.record(&event)?;
+        report.event(&event)?;
+    }
+    Ok(())
+}
+
+/// Writes what a finished run leaves beside its settings and metrics.
+fn finish(trainer: &Trainer, model: &Model, folder: &RunFolder) -> Result<()> {
+    folder.write(STATE, pretty(&trainer_state(trainer, folder.lines())).as_bytes())?;
+    let mut files = block_on(io::save(trainer.peft().as_ref(), model, Some(trainer.config())))?;
+    // Whoever finds the config finds the tensors, too.
+    files.sort_by_key(|file| file.name == io::CONFIG);
+    files.iter().try_for_each(|file| folder.write(file.name, &file.bytes))
+}
+
+/// The metrics as the transformers library's `TrainerState`.
+fn trainer_state(trainer: &Trainer, lines: &[Value]) -> Value {
+    let config = trainer.config();
+    let epoch = |step: f64| step / trainer.steps_per_epoch() as f64;
+    let entry = |line: &Value| {
+        let epoch = epoch(line["step"].as_f64().unwrap_or_default());
+        match line["event"].as_str() {
+            Some("eval") => json!({ "epoch": epoch, "eval_loss": line["loss"], "step": line["step"] }),
+            _ => json!({
+                "epoch": epoch,
+                "grad_norm": line["grad_norm"],
+                "learning_rate": line["learning_rate"],
+                "loss": line["loss"],
+                "step": line["step"],
+            }),
+        }
+    };
+    json!({
+        "epoch": epoch(trainer.steps_done() as f64),
+        "global_step": trainer.steps_done(),
+        "max_steps": config.max_steps,
+        "num_train_epochs": epoch(f64::from(config.max_steps)).ceil(),
+        "train_batch_size": config.per_device_train_batch_size,
+        "logging_steps": config.logging_steps,
+        "eval_steps": config.eval_steps,
+        "save_steps": config.save_steps,
+        "log_history": lines.iter().map(entry).collect::<Vec<_>>(),
+    })
+}
