@@ -43,6 +43,9 @@ struct Params {
 // 24 lanes of 8 columns make tiles of 192, which divide the usual layer sizes (192, 576, 1536) without waste.
 const LANES = 24u;
 const DEPTH = 16u;
+// A long f32 sum stops seeing its small terms. The loss head sums over the vocabulary, where the many unlikely tokens
+// pull together: sums of at most this many terms are added up instead, a multiple of DEPTH.
+const SPAN = 1024u;
 // R rows x 16 of `a`, as vec4 along the depth.
 var<workgroup> tile: array<vec4<f32>, $R * 4>;
 
@@ -65,78 +68,80 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #ifdef Q8
     let k = min(col, params.cols - 8u);
 #endif
+    for (var span = 0u; span < params.depth; span += SPAN) {
 #for i R
-    var c$i_0 = vec4<f32>();
-    var c$i_1 = vec4<f32>();
+        var c$i_0 = vec4<f32>();
+        var c$i_1 = vec4<f32>();
 #endfor
-    for (var p0 = 0u; p0 < params.depth; p0 += DEPTH) {
-        workgroupBarrier();
-        for (var i = lane; i < $Ru * 4u; i += LANES) {
-            let row = row0 + i / 4u;
-            let p = p0 + (i % 4u) * 4u;
-            tile[i] = vec4<f32>(load_a(row, p), load_a(row, p + 1u), load_a(row, p + 2u), load_a(row, p + 3u));
-        }
-        workgroupBarrier();
-        for (var q = 0u; q < 4u; q++) {
+        for (var p0 = span; p0 < min(span + SPAN, params.depth); p0 += DEPTH) {
+            workgroupBarrier();
+            for (var i = lane; i < $Ru * 4u; i += LANES) {
+                let row = row0 + i / 4u;
+                let p = p0 + (i % 4u) * 4u;
+                tile[i] = vec4<f32>(load_a(row, p), load_a(row, p + 1u), load_a(row, p + 2u), load_a(row, p + 3u));
+            }
+            workgroupBarrier();
+            for (var q = 0u; q < 4u; q++) {
 #for i R
-            let x$i = tile[$iu * 4u + q];
+                let x$i = tile[$iu * 4u + q];
 #endfor
 #for e 4
-            {
-                // Rows of `b` past the depth meet zeros of the tile.
-                let p = min(p0 + q * 4u + $eu, params.depth - 1u);
+                {
+                    // Rows of `b` past the depth meet zeros of the tile.
+                    let p = min(p0 + q * 4u + $eu, params.depth - 1u);
 #ifdef Q4
-                let at = p * params.cols + k;
-                let w = vec4<u32>(codes[at / 8u]);
-                let s = scales[at / 32u];
-                let v0 = fma(vec4<f32>((w >> vec4<u32>(0u, 4u, 8u, 12u)) & vec4<u32>(15u)), vec4<f32>(s.x), vec4<f32>(s.y));
-                let v1 = fma(vec4<f32>((w >> vec4<u32>(16u, 20u, 24u, 28u)) & vec4<u32>(15u)), vec4<f32>(s.x), vec4<f32>(s.y));
+                    let at = p * params.cols + k;
+                    let w = vec4<u32>(codes[at / 8u]);
+                    let s = scales[at / 32u];
+                    let v0 = fma(vec4<f32>((w >> vec4<u32>(0u, 4u, 8u, 12u)) & vec4<u32>(15u)), vec4<f32>(s.x), vec4<f32>(s.y));
+                    let v1 = fma(vec4<f32>((w >> vec4<u32>(16u, 20u, 24u, 28u)) & vec4<u32>(15u)), vec4<f32>(s.x), vec4<f32>(s.y));
 #endif
 #ifdef Q8
-                let at = p * params.cols + k;
-                let w = codes[at / 8u];
-                let s = scales[at / 32u];
-                let v0 = vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(w.x) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u)) * s;
-                let v1 = vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(w.y) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u)) * s;
+                    let at = p * params.cols + k;
+                    let w = codes[at / 8u];
+                    let s = scales[at / 32u];
+                    let v0 = vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(w.x) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u)) * s;
+                    let v1 = vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(w.y) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u)) * s;
 #endif
 #ifdef F16
-                let last = (p + 1u) * params.cols / 2u - 1u;
-                let at = (p * params.cols + col) / 2u;
-                let v0 = vec4<f32>(unpack2x16float(codes[min(at, last)]), unpack2x16float(codes[min(at + 1u, last)]));
-                let v1 = vec4<f32>(unpack2x16float(codes[min(at + 2u, last)]), unpack2x16float(codes[min(at + 3u, last)]));
+                    let last = (p + 1u) * params.cols / 2u - 1u;
+                    let at = (p * params.cols + col) / 2u;
+                    let v0 = vec4<f32>(unpack2x16float(codes[min(at, last)]), unpack2x16float(codes[min(at + 1u, last)]));
+                    let v1 = vec4<f32>(unpack2x16float(codes[min(at + 2u, last)]), unpack2x16float(codes[min(at + 3u, last)]));
 #endif
 #ifdef F32
-                let last = (p + 1u) * params.cols - 1u;
-                let at = p * params.cols + col;
-                let v0 = vec4<f32>(codes[min(at, last)], codes[min(at + 1u, last)],
-                    codes[min(at + 2u, last)], codes[min(at + 3u, last)]);
-                let v1 = vec4<f32>(codes[min(at + 4u, last)], codes[min(at + 5u, last)],
-                    codes[min(at + 6u, last)], codes[min(at + 7u, last)]);
+                    let last = (p + 1u) * params.cols - 1u;
+                    let at = p * params.cols + col;
+                    let v0 = vec4<f32>(codes[min(at, last)], codes[min(at + 1u, last)],
+                        codes[min(at + 2u, last)], codes[min(at + 3u, last)]);
+                    let v1 = vec4<f32>(codes[min(at + 4u, last)], codes[min(at + 5u, last)],
+                        codes[min(at + 6u, last)], codes[min(at + 7u, last)]);
 #endif
 #for i R
-                c$i_0 = fma(vec4<f32>(x$i[$e]), v0, c$i_0);
-                c$i_1 = fma(vec4<f32>(x$i[$e]), v1, c$i_1);
+                    c$i_0 = fma(vec4<f32>(x$i[$e]), v0, c$i_0);
+                    c$i_1 = fma(vec4<f32>(x$i[$e]), v1, c$i_1);
+#endfor
+                }
 #endfor
             }
-#endfor
         }
-    }
 #for i R
-    if row0 + $iu < params.rows {
-        let at = (row0 + $iu) * params.out_row;
+        if row0 + $iu < params.rows {
+            let at = (row0 + $iu) * params.out_row;
 #for h 2
 #for e 4
-        if col + $h * 4u + $eu < params.cols {
-            let o = at + (col + $h * 4u + $eu) * params.out_col;
-            let value = params.scale * c$i_$h[$e];
-            if params.accumulate != 0u {
-                out[o] += value;
-            } else {
-                out[o] = value;
+            if col + $h * 4u + $eu < params.cols {
+                let o = at + (col + $h * 4u + $eu) * params.out_col;
+                let value = params.scale * c$i_$h[$e];
+                if params.accumulate != 0u || span > 0u {
+                    out[o] += value;
+                } else {
+                    out[o] = value;
+                }
             }
+#endfor
+#endfor
         }
 #endfor
-#endfor
     }
-#endfor
 }
