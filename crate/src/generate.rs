@@ -1,12 +1,12 @@
 //! Text generation: prefill, decode with a key-value cache, sampling.
 
+use crate::clock::now_ms;
 use crate::data::example::Message;
 use crate::gpu::{Buffer, Plan};
 use crate::model::{Decoder, Inputs, Model};
 use crate::ops::CacheLayer;
 use crate::peft::Peft;
 use crate::tape::Tape;
-use crate::train::now_ms;
 use crate::{Error, Result};
 
 /// Rows of a prefill pass.

@@ -3,6 +3,7 @@
 use futures_channel::oneshot;
 
 use super::Context;
+use crate::clock::now_ms;
 use crate::{Error, Result};
 
 /// A copy of a piece of a buffer, on its way to the processor.
@@ -10,7 +11,8 @@ pub struct Readback {
     context: Context,
     staging: wgpu::Buffer,
     bytes: u64,
-    arrived: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
+    /// When it was there.
+    arrived: oneshot::Receiver<Result<f64, wgpu::BufferAsyncError>>,
     #[cfg(not(target_arch = "wasm32"))]
     submission: wgpu::SubmissionIndex,
 }
@@ -33,7 +35,7 @@ impl Context {
         let _ = submission;
         let (sender, arrived) = oneshot::channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-            let _ = sender.send(result);
+            let _ = sender.send(result.map(|()| now_ms()));
         });
         Readback {
             context: self.clone(),
@@ -60,16 +62,24 @@ impl Readback {
     /// # Errors
     /// [`Error::Gpu`] when the device failed.
     pub async fn wait<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
+        Ok(self.wait_timed().await?.0)
+    }
+
+    /// Waits for the copy; with it comes the moment at which it was there, by [`now_ms`], which may be long ago.
+    ///
+    /// # Errors
+    /// As [`Readback::wait`].
+    pub async fn wait_timed<T: bytemuck::Pod>(self) -> Result<(Vec<T>, f64)> {
         #[cfg(not(target_arch = "wasm32"))]
         self.context.poll(Some(self.submission))?;
         let arrived = self.arrived.await;
         self.context.check()?;
-        if !matches!(arrived, Ok(Ok(()))) {
+        let Ok(Ok(arrived)) = arrived else {
             return Err(Error::Gpu {
                 what: "a result could not be read back".into(),
                 help: "the device was lost: load the model again and continue".into(),
             });
-        }
+        };
         let failed = |error: wgpu::MapRangeError| Error::Gpu {
             what: error.to_string(),
             help: "the device was lost: load the model again and continue".into(),
@@ -78,6 +88,6 @@ impl Readback {
         let values = bytemuck::pod_collect_to_vec(&view);
         drop(view);
         self.staging.unmap();
-        Ok(values)
+        Ok((values, arrived))
     }
 }

@@ -11,7 +11,8 @@ use crate::{Error, Result};
 pub struct ModelConfig {
     /// The file's `general.architecture`.
     pub architecture: String,
-    /// The model's own name, or the file's.
+    /// The file's name without its extension: what people know the model by. `general.name` is often the name of a
+    /// training run.
     pub name: String,
     /// Transformer blocks.
     pub layers: usize,
@@ -33,6 +34,11 @@ pub struct ModelConfig {
     pub rope_base: f64,
     /// Added to the mean square in RMSNorm.
     pub norm_eps: f32,
+}
+
+/// The last part of a path.
+pub(super) fn file_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
 /// Architectures whose forward pass is the decoder's.
@@ -62,7 +68,7 @@ impl ModelConfig {
         let head_dim: usize = gguf.get(&key("attention.key_length"))?.unwrap_or(hidden / heads);
         let config = Self {
             architecture: architecture.into(),
-            name: gguf.get::<&str>("general.name")?.unwrap_or_else(|| gguf.name()).into(),
+            name: file_name(gguf.name()).trim_end_matches(".gguf").into(),
             layers: gguf.require(&key("block_count"))?,
             hidden,
             heads,

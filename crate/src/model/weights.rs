@@ -135,7 +135,8 @@ pub struct Model {
     pub template_source: Option<String>,
     /// Size of the file it came from.
     pub file_bytes: u64,
-    /// Name of the file it came from.
+    /// Name of the file it came from, without the folders on the way: it goes into model cards, and the folders are
+    /// nobody's business.
     pub file: String,
     /// The encoding that most of its parameters have in the file.
     pub quantization: String,
@@ -203,7 +204,7 @@ impl Model {
             template,
             template_source,
             file_bytes: gguf.file_len(),
-            file: gguf.name().into(),
+            file: super::config::file_name(gguf.name()).into(),
             quantization: quantization(gguf),
             parameters: gguf.tensors().iter().map(|tensor| tensor.elements()).sum(),
             config,

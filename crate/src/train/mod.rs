@@ -1,7 +1,6 @@
 //! Training: the run's settings, its steps and what it reports.
 
 pub mod checkpoint;
-mod clock;
 pub mod config;
 mod event;
 pub mod field;
@@ -11,7 +10,6 @@ mod schedule;
 pub mod target_modules;
 mod trainer;
 
-pub use clock::now_ms;
 pub use event::{Event, ExampleLoss};
 pub use optimizer::Optimizer;
 pub use pass::Pass;

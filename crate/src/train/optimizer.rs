@@ -38,6 +38,8 @@ pub struct StepOutcome {
     pub grad_norm: f32,
     /// The tensor whose gradient was not finite, if any: then nothing moved.
     pub skipped: Option<usize>,
+    /// The moment at which the device was done with it, by [`crate::clock::now_ms`].
+    pub finished: f64,
 }
 
 impl Optimizer {
@@ -118,14 +120,14 @@ impl Optimizer {
     /// [`crate::Error::Gpu`] when the device failed.
     pub async fn outcome(&self, report: StepReport) -> Result<StepOutcome> {
         let state: Vec<f32> = report.state.wait().await?;
-        let sums: Vec<f32> = report.sums.wait().await?;
+        let (sums, finished): (Vec<f32>, f64) = report.sums.wait_timed().await?;
         let skipped = (state[1] == 0.0).then(|| {
             let piece = sums.iter().position(|sum| !sum.is_finite());
             // Finite pieces whose total overflows: the largest is to blame.
             let largest = || (0..sums.len()).max_by(|&a, &b| sums[a].total_cmp(&sums[b])).unwrap_or(0);
             self.owners[piece.unwrap_or_else(largest)]
         });
-        Ok(StepOutcome { grad_norm: state[0], skipped })
+        Ok(StepOutcome { grad_norm: state[0], skipped, finished })
     }
 
     /// First and second moments, flat.

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use super::clock::now_ms;
 use super::config::RunConfig;
 use super::event::{Event, ExampleLoss};
 use super::optimizer::{Optimizer, StepReport};
 use super::pass::Pass;
 use super::schedule::Schedule;
+use crate::clock::now_ms;
 use crate::data::batch::{Batch, Dataset, Layout, order};
 use crate::data::example::Example;
 use crate::data::render::{Rendered, Renderer};
@@ -65,7 +65,7 @@ pub struct Trainer {
     pub(super) steps: usize,
     pub(super) micro_step: u32,
     pub(super) pending: VecDeque<Pending>,
-    last_arrival: f64,
+    last_finished: f64,
     pub(super) last_loss: f64,
     pub(super) skips: usize,
     stats: PlanStats,
@@ -136,7 +136,7 @@ impl Trainer {
             steps,
             micro_step: 0,
             pending: VecDeque::new(),
-            last_arrival: 0.0,
+            last_finished: 0.0,
             last_loss: f64::NAN,
             skips: 0,
             stats: PlanStats::default(),
@@ -291,9 +291,8 @@ impl Trainer {
             loss += f64::from(part.wait::<f32>().await?[0]);
         }
         let outcome = self.optimizer.outcome(pending.report).await?;
-        let now = now_ms();
-        let ms = now - pending.started.max(self.last_arrival);
-        self.last_arrival = now;
+        let ms = outcome.finished - pending.started.max(self.last_finished);
+        self.last_finished = outcome.finished;
         if let Some(index) = outcome.skipped {
             let tensor = self.peft.params().tensors[index].name.clone();
             self.skips += 1;
@@ -332,7 +331,7 @@ impl Trainer {
             return Ok(None);
         }
         let losses = evaluate(&self.model, Some(self.peft.as_ref()), &self.held_out).await?;
-        self.last_arrival = now_ms();
+        self.last_finished = now_ms();
         Ok(Some(eval_event(self.step, losses, false)))
     }
 

@@ -1,0 +1,92 @@
+//! `generate`, `inspect` and `devices`.
+
+use crate::support::*;
+
+#[test]
+fn generation_is_the_same_for_people_and_programs() {
+    let line = "generate --model {} --prompt ab --max-new-tokens 6";
+    let object = tunesmith(&format!("{line} --json"), &[nano()]).good().event("generated");
+    assert_eq!((object["ids"].as_array().unwrap().len(), &object["stop"]), (6, &"length".into()));
+    assert!(object["tokens_per_second"].as_f64().unwrap() > 0.0);
+    let text = object["text"].as_str().unwrap();
+    assert_eq!(tunesmith(line, &[nano()]).good().out, format!("{text}\n"));
+
+    let other = |flags: &str| tunesmith(&format!("{line} --json {flags}"), &[nano()]).good().event("generated");
+    assert_ne!(other("--raw")["ids"], object["ids"], "without the template");
+    assert_ne!(other("--system cd")["ids"], object["ids"], "with a system message");
+    let sampled = other("--temperature 5 --seed 1");
+    assert_eq!(other("--temperature 5 --seed 1")["ids"], sampled["ids"]);
+    assert_ne!(other("--temperature 5 --seed 2")["ids"], sampled["ids"]);
+    assert_eq!(other("--temperature 5 --seed 2 --top-p 0.000001")["ids"], object["ids"], "the likeliest alone");
+}
+
+#[test]
+fn a_tuned_model_answers_as_taught_and_stops() {
+    let folder = folder("taught");
+    let data = file(
+        &folder,
+        "data.jsonl",
+        r#"{"messages":[{"role":"user","content":"ab"},{"role":"assistant","content":"xyz"}]}"#,
+    );
+    let out = folder.join("out");
+    let line = "train --model {} --data {} --out {} --max-steps 40 --learning-rate 2e-2 --lr-scheduler-type constant";
+    let run = tunesmith(line, &[nano(), &data, &out]).good();
+    assert!(run.out.is_empty() && run.err.contains("step 40  loss 0.0"), "{}", run.err);
+    let answer = tunesmith("generate --model {} --adapter {} --prompt ab --json", &[nano(), &out]).good();
+    let answer = answer.event("generated");
+    assert_eq!((&answer["text"], &answer["stop"]), (&"xyz".into(), &"end".into()));
+    let base = tunesmith("generate --model {} --prompt ab --max-new-tokens 3", &[nano()]).good();
+    assert_ne!(base.out, "xyz\n");
+}
+
+#[test]
+fn inspects_a_model() {
+    let model = tunesmith("inspect {} --json", &[nano()]).good().event("model");
+    assert_eq!((&model["config"]["layers"], &model["types"]["F32"]["tensors"]), (&2.into(), &20.into()));
+    assert_eq!(model["parameters"], tunesmith_tests::golden::nano::weights().values().map(|(_, v)| v.len()).sum::<usize>());
+    let text = tunesmith("inspect {}", &[nano()]).good().out;
+    assert!(text.starts_with("nano (llama)") && text.contains("add_generation_prompt"), "{text}");
+}
+
+#[test]
+fn inspects_an_adapter() {
+    let folder = folder("inspect-adapter");
+    let (data, out) = (file(&folder, "data.jsonl", EXAMPLES), folder.join("out"));
+    let line = "train --model {} --data {} --out {} --json --max-steps 1 --r 2 --target-modules q_proj";
+    tunesmith(line, &[nano(), &data, &out]).good();
+    let adapter = tunesmith("inspect {} --json", &[&out]).good().event("adapter");
+    assert_eq!((&adapter["config"]["r"], &adapter["parameters"]), (&2.into(), &(2 * 2 * (48 + 48)).into()));
+    assert_eq!(adapter["tensors"][0]["shape"], serde_json::json!([2, 48]));
+    assert!(tunesmith("inspect {}", &[&out]).good().out.contains("layers.1.self_attn.q_proj.lora_B.weight"));
+}
+
+#[test]
+fn inspects_a_dataset_as_the_model_sees_it() {
+    let folder = folder("inspect-dataset");
+    let data = file(&folder, "data.jsonl", EXAMPLES);
+    let run = tunesmith("inspect {} --model {}", &[&data, nano()]).good();
+    assert!(run.out.contains("<|im_start|>assistant\n[[bcd<|im_end|>]]\n"), "{}", run.out);
+    assert!(run.out.contains("one[[ two<|im_end|>]]") || run.out.contains("one [[two<|im_end|>]]"), "{}", run.out);
+    assert_eq!(run.out.matches("-- line").count(), 3);
+
+    let bad = file(&folder, "bad.jsonl", format!("{EXAMPLES}{{\"txt\":1}}\nno\n"));
+    let run = tunesmith("inspect {} --model {} --json --max-length 4", &[&bad, nano()]);
+    let events = run.events();
+    let lines: Vec<_> = events.iter().filter(|e| e["event"] == "example").map(|e| e["line"].clone()).collect();
+    assert_eq!((run.code, lines), (Some(1), vec![4.into(), 5.into()]));
+    assert_eq!(run.event("dataset")["errors"], 5);
+    assert!(run.err.contains("line 6: ") && run.err.contains("line 7: ") && run.err.contains("past max_length"));
+    assert!(run.err.contains("error: ") && run.err.contains("5 of 7 rows cannot be used"), "{}", run.err);
+}
+
+#[test]
+fn lists_devices() {
+    let run = tunesmith("devices --json", &[]).good();
+    let devices = run.events();
+    assert!(!devices.is_empty());
+    for device in devices {
+        assert!(device["event"] == "device" && !device["name"].as_str().unwrap().is_empty());
+        assert!(device["limits"]["maxStorageBufferBindingSize"].as_u64().unwrap() >= 128 << 20);
+    }
+    assert!(tunesmith("devices", &[]).good().out.contains("maxStorageBuffersPerShaderStage"));
+}
