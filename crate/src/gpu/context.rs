@@ -257,8 +257,7 @@ impl Context {
         }
         let device = &self.0.device;
         let source = wgpu::ShaderSource::Wgsl(kernel.source.into());
-        let module =
-            device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
         let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
@@ -270,10 +269,8 @@ impl Context {
             let read_only = *access == Access::Read;
             entries.push(entry(index as u32 + 1, wgpu::BufferBindingType::Storage { read_only }, false));
         }
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(kernel.name),
-            entries: &entries,
-        });
+        let layout = device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
         let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(kernel.name),
             bind_group_layouts: &[Some(&layout)],

@@ -258,7 +258,7 @@ impl Loader<'_> {
             return Err(self.gguf.invalid(format!("{name} has shape {:?}, expected {expected:?}", tensor.dims)));
         }
         let encoding = self.gguf.encoding(tensor)?;
-        if encoding == Encoding::F16 && cols % 4 != 0 {
+        if encoding == Encoding::F16 && !cols.is_multiple_of(4) {
             return Err(self.gguf.invalid(format!("{name}: rows of {cols} f16 numbers, expected a multiple of 4")));
         }
         let (elements, group) = ((rows * cols) as u64, crate::format::quant::GROUP as u64);

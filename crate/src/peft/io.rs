@@ -34,7 +34,8 @@ pub async fn save(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> Re
     let values = params.read().await?;
     let views = params.tensors.iter().zip(&values).map(|(tensor, values)| {
         let shape = vec![tensor.shape.0, tensor.shape.1];
-        let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values)).expect("the shape holds the values");
+        let view =
+            TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values)).expect("the shape holds the values");
         (tensor.name.as_str(), view)
     });
     let bytes = serialize(TENSORS, views)?;
@@ -180,25 +181,42 @@ fn floats(view: &TensorView) -> Option<Vec<f32>> {
 pub fn run_config(folder: &str, config: &[u8]) -> Result<RunConfig> {
     let file = format!("{folder}/{CONFIG}");
     let wrong = |what: String, help: &str| Error::Adapter { file: file.clone(), what, help: help.into() };
-    let object: Map<String, Value> = serde_json::from_slice(config)
-        .map_err(|error| wrong(format!("not a JSON object: {error}"), "save the adapter again with PEFT or Tunesmith"))?;
+    let object: Map<String, Value> = serde_json::from_slice(config).map_err(|error| {
+        wrong(format!("not a JSON object: {error}"), "save the adapter again with PEFT or Tunesmith")
+    })?;
     let set = |name: &str| object.get(name).filter(|value| !value.is_null());
     let method = match set("peft_type").and_then(Value::as_str) {
         Some("LORA") => Method::Lora,
         Some("PROMPT_TUNING") => Method::Prompt,
-        Some(other) => return Err(wrong(format!("peft_type {other} is not supported"), "use a LORA or PROMPT_TUNING adapter")),
+        Some(other) => {
+            return Err(wrong(format!("peft_type {other} is not supported"), "use a LORA or PROMPT_TUNING adapter"));
+        }
         None => return Err(wrong("peft_type is missing".into(), "save the adapter again with PEFT or Tunesmith")),
     };
     // What would change the result and that we do not compute must not pass silently.
     for (name, plain) in [("use_dora", json!(false)), ("bias", json!("none")), ("fan_in_fan_out", json!(false))] {
         if set(name).is_some_and(|value| *value != plain) {
-            return Err(wrong(format!("{name} is {}, which is not supported", object[name]), "merge the adapter with PEFT, or train one without it"));
+            return Err(wrong(
+                format!("{name} is {}, which is not supported", object[name]),
+                "merge the adapter with PEFT, or train one without it",
+            ));
         }
     }
-    for name in ["rank_pattern", "alpha_pattern", "modules_to_save", "target_parameters", "layer_replication", "exclude_modules"] {
-        let empty = |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+    for name in [
+        "rank_pattern",
+        "alpha_pattern",
+        "modules_to_save",
+        "target_parameters",
+        "layer_replication",
+        "exclude_modules",
+    ] {
+        let empty =
+            |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
         if set(name).is_some_and(|value| !empty(value)) {
-            return Err(wrong(format!("{name} is not supported"), "merge the adapter with PEFT, or train one without it"));
+            return Err(wrong(
+                format!("{name} is not supported"),
+                "merge the adapter with PEFT, or train one without it",
+            ));
         }
     }
     let mut run = Map::new();

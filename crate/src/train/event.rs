@@ -8,6 +8,8 @@ use crate::Error;
 /// One line of the event stream.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
+// The large one comes once a run.
+#[allow(clippy::large_enum_variant)]
 pub enum Event {
     /// The run begins.
     Start {

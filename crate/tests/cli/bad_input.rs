@@ -114,7 +114,8 @@ fn data() {
     // Several bad rows are all named before the one error; past ten they are counted.
     let rows: String = (0..12).map(|_| format!("{good}{{}}\n")).collect();
     let data = file(&folder, "many.jsonl", rows);
-    let told = fails(TRAIN, &[nano(), &data, &out], "many.jsonl: 12 of 24 rows cannot be used", "correct the lines above");
+    let told =
+        fails(TRAIN, &[nano(), &data, &out], "many.jsonl: 12 of 24 rows cannot be used", "correct the lines above");
     let line = |line: usize| told.contains(&format!("line {line}: the object is empty"));
     assert!(line(2) && line(20) && !line(22) && told.contains("\nand 2 more\n"), "{told}");
     assert!(!out.exists());
@@ -163,7 +164,12 @@ fn settings() {
         fails(&format!("{TRAIN} --config {{}}"), &[nano(), &data, &out, &config], what, help);
     }
     fails(&format!("{TRAIN} --config {{}}"), &[nano(), &data, &out, &folder.join("none.json")], "none.json", "exists");
-    fails(&format!("{TRAIN} --num-virtual-tokens 3"), &[nano(), &data, &out], "num_virtual_tokens: ", "method to prompt");
+    fails(
+        &format!("{TRAIN} --num-virtual-tokens 3"),
+        &[nano(), &data, &out],
+        "num_virtual_tokens: ",
+        "method to prompt",
+    );
     fails(&format!("{TRAIN} --max-steps 0"), &[nano(), &data, &out], "max_steps: ", "at least 1");
     fails(&format!("{TRAIN} --target-modules nothing"), &[nano(), &data, &out], "target_modules: ", "q_proj");
     assert!(!out.exists());

@@ -111,11 +111,14 @@ fn a_resumed_run_is_the_run_that_never_stopped() {
         file(&stopped, "metrics.jsonl", &lines[..half]);
 
         let run = train(&format!("{flags} --resume"), &data, &stopped).good();
-        let steps: Vec<Value> = run.events().iter().filter(|e| e["event"] == "step").map(|e| e["step"].clone()).collect();
+        let steps: Vec<Value> =
+            run.events().iter().filter(|e| e["event"] == "step").map(|e| e["step"].clone()).collect();
         assert_eq!(steps, [4, 5, 6, 7]);
         assert_eq!(names(&stopped), names(&whole));
         assert_eq!(metrics(&stopped), metrics(&whole));
-        for name in ["adapter_model.safetensors", "trainer_state.json", "run.json", "checkpoint-7/optimizer.safetensors"] {
+        for name in
+            ["adapter_model.safetensors", "trainer_state.json", "run.json", "checkpoint-7/optimizer.safetensors"]
+        {
             assert!(read(stopped.join(name)) == read(whole.join(name)), "{method}: {name}");
         }
         // A run that is done stays as it is.

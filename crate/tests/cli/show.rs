@@ -43,7 +43,10 @@ fn a_tuned_model_answers_as_taught_and_stops() {
 fn inspects_a_model() {
     let model = tunesmith("inspect {} --json", &[nano()]).good().event("model");
     assert_eq!((&model["config"]["layers"], &model["types"]["F32"]["tensors"]), (&2.into(), &20.into()));
-    assert_eq!(model["parameters"], tunesmith_tests::golden::nano::weights().values().map(|(_, v)| v.len()).sum::<usize>());
+    assert_eq!(
+        model["parameters"],
+        tunesmith_tests::golden::nano::weights().values().map(|(_, v)| v.len()).sum::<usize>()
+    );
     let text = tunesmith("inspect {}", &[nano()]).good().out;
     assert!(text.starts_with("nano (llama)") && text.contains("add_generation_prompt"), "{text}");
 }

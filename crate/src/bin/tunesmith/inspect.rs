@@ -100,8 +100,7 @@ fn adapter(path: &Path, report: &mut Report) -> Result<()> {
     let tensors = io::describe(&adapter.folder, &adapter.tensors)?;
     let parameters: usize = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     if report.json() {
-        let tensors: Vec<Value> =
-            tensors.iter().map(|(name, shape)| json!({ "name": name, "shape": shape })).collect();
+        let tensors: Vec<Value> = tensors.iter().map(|(name, shape)| json!({ "name": name, "shape": shape })).collect();
         return report.object(&json!({
             "event": "adapter",
             "path": path,
