@@ -23,3 +23,8 @@ pub mod train;
 pub mod web;
 
 pub use error::{Error, Result};
+
+/// The README's code, so that it is known to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
