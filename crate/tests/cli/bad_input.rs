@@ -174,7 +174,7 @@ fn settings() {
     fails(&format!("{TRAIN} --target-modules nothing"), &[nano(), &data, &out], "target_modules: ", "q_proj");
     assert!(!out.exists());
 
-    // Flags go before the file.
+    // Flags win over the file.
     let config = file(&folder, "good.json", "{\"r\": 2, \"max_steps\": 3, \"seed\": null}");
     let line = format!("{TRAIN} --config {{}} --json --max-steps 1");
     let config = tunesmith(&line, &[nano(), &data, &out, &config]).good().event("start")["config"].clone();

@@ -33,7 +33,7 @@ fn train() -> Command {
         .arg(model())
         .arg(data())
         .arg(file("eval-data", "FILE", "Examples that are evaluated and never learnt"))
-        .arg(file("config", "FILE", "A run.json; flags go before it"))
+        .arg(file("config", "FILE", "Settings from a run.json; flags win over it"))
         .arg(
             value("method", "METHOD", parse("method"))
                 .help(format!("How to tune: {}, or rslora [default: lora]", Method::ALL.map(Method::name).join(", "))),
@@ -61,8 +61,8 @@ fn generate() -> Command {
         .about("Answers a prompt")
         .arg(model())
         .arg(adapter())
-        .arg(value("prompt", "TEXT", value_parser!(String)).required(true).help("What to answer"))
-        .arg(value("system", "TEXT", value_parser!(String)).help("The system message").conflicts_with("raw"))
+        .arg(text("prompt", "What to answer").required(true))
+        .arg(text("system", "The system message").conflicts_with("raw"))
         .arg(switch("raw", "Continue the prompt as it is, without the chat template"))
         .arg(
             value("max-new-tokens", "N", value_parser!(u32).range(1..=1 << 20))
@@ -131,6 +131,11 @@ fn file(name: &'static str, kind: &'static str, help: &'static str) -> Arg {
     value(name, kind, value_parser!(PathBuf)).help(help)
 }
 
+/// What a person says, which may start with a dash.
+fn text(name: &'static str, help: &'static str) -> Arg {
+    value(name, "TEXT", value_parser!(String)).allow_hyphen_values(true).help(help)
+}
+
 fn value(name: &'static str, kind: &'static str, parser: impl Into<clap::builder::ValueParser>) -> Arg {
     Arg::new(name).long(name).value_name(kind).value_parser(parser.into())
 }
@@ -169,7 +174,7 @@ fn field_flags(field: &Field) -> Vec<Arg> {
             .alias(name)
             .value_name(kind)
             .value_parser(parse(name))
-            .allow_hyphen_values(true)
+            .allow_negative_numbers(true)
             .help_heading(field.group);
         if field.kind == "boolean" { flag.num_args(0..=1).default_missing_value("true") } else { flag }
     };
