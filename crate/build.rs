@@ -165,9 +165,12 @@ fn substitute(line: &str, defines: &Defines) -> String {
 fn describe(name: &str, wgsl: &str) -> (String, String) {
     let module =
         naga::front::wgsl::parse_str(wgsl).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(wgsl)));
-    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32)
-        .validate(&module)
-        .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(wgsl)));
+    naga::valid::Validator::new(
+        naga::valid::ValidationFlags::all(),
+        naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+    )
+    .validate(&module)
+    .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(wgsl)));
     let entry = &module.entry_points[0];
     assert!(module.entry_points.len() == 1 && entry.name == "main", "{name}: one entry point, called main");
 

@@ -38,7 +38,12 @@ pub fn nano_gguf() -> Vec<u8> {
     let real = tokens.len();
     tokens.extend((real..nano::VOCAB).map(|i| format!("<unused{i}>")));
     // Control tokens are 3, normal ones 1, unused ones 5.
-    let types = (0..nano::VOCAB).map(|i| if i < 3 { 3 } else if i < real { 1 } else { 5 }).collect();
+    let kind = |token: usize| match token {
+        0..3 => 3,
+        _ if token < real => 1,
+        _ => 5,
+    };
+    let types = (0..nano::VOCAB).map(kind).collect();
     file.set("tokenizer.ggml.model", Value::String("gpt2".into()));
     file.set("tokenizer.ggml.pre", Value::String("smollm".into()));
     file.set("tokenizer.ggml.tokens", Value::Array(Array::String(tokens)));

@@ -66,7 +66,8 @@ pub fn defaults() -> JsValue {
         .iter()
         .enumerate()
         .map(|(index, field)| {
-            let by_method = tables.iter().map(|(method, fields)| (method.name().to_owned(), fields[index].default.clone()));
+            let by_method =
+                tables.iter().map(|(method, fields)| (method.name().to_owned(), fields[index].default.clone()));
             let mut value = json!({
                 "name": field.name,
                 "label": label(field.name),
@@ -414,7 +415,8 @@ impl Session {
             help: "train one first".into(),
         });
         let model = self.model().map_err(thrown)?;
-        let files = peft::io::save(adapter.map_err(thrown)?.as_ref(), model, self.run.as_ref()).await.map_err(thrown)?;
+        let files =
+            peft::io::save(adapter.map_err(thrown)?.as_ref(), model, self.run.as_ref()).await.map_err(thrown)?;
         let files = files.into_iter().map(|file| {
             let object = Object::new();
             for (key, value) in [("name", file.name.into()), ("bytes", Uint8Array::from(&file.bytes[..]).into())] {

@@ -29,7 +29,9 @@ impl BufferId {
 
 pub(super) enum Storage {
     /// Lives in the arena from its first use to its last.
-    Planned { bytes: u64 },
+    Planned {
+        bytes: u64,
+    },
     Fixed(wgpu::Buffer),
 }
 

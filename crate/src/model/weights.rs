@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{ModelConfig, Weight};
+use crate::Result;
 use crate::format::gguf::Gguf;
 use crate::format::quant::{Encoding, pack};
 use crate::gpu::Context;
@@ -12,7 +13,6 @@ use crate::ops::RopeTable;
 use crate::tape::Tape;
 use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
-use crate::Result;
 
 /// Most bytes of the file in memory at a time.
 const CHUNK: usize = 8 << 20;

@@ -33,8 +33,7 @@ impl Op for SwiGlu {
         let mut target = |input| t.grad_target(input).unwrap_or_else(|| (t.list.planned(count), 0));
         let (dgate, accumulate_gate) = target(self.gate);
         let (dup, accumulate_up) = target(self.up);
-        let bindings =
-            [t.value(self.gate).into(), t.value(self.up).into(), dy.into(), dgate.into(), dup.into()];
+        let bindings = [t.value(self.gate).into(), t.value(self.up).into(), dy.into(), dgate.into(), dup.into()];
         let params = kernels::swiglu_backward::Params { count: count as u32, accumulate_gate, accumulate_up };
         t.list.dispatch(&kernels::SWIGLU_BACKWARD, &bindings, &params, spread(count));
     }

@@ -42,7 +42,8 @@ impl Pass {
         context.write(&self.inputs.ids, 0, &batch.ids);
         context.write(&self.inputs.positions, 0, &batch.positions);
         let rows = 0..batch.t as u32;
-        let keys: Vec<[u32; 2]> = rows.clone().zip(&batch.segment_start).map(|(row, &start)| [start, row + 1]).collect();
+        let keys: Vec<[u32; 2]> =
+            rows.clone().zip(&batch.segment_start).map(|(row, &start)| [start, row + 1]).collect();
         let queries: Vec<[u32; 2]> = rows.zip(&batch.segment_end).map(|(row, &end)| [row, end]).collect();
         context.write(&self.inputs.masks.keys_of_row, 0, &keys);
         context.write(&self.inputs.masks.rows_of_key, 0, &queries);

@@ -15,8 +15,7 @@ impl Schedule {
     /// The schedule of a run of `steps` optimizer steps.
     pub fn new(config: &RunConfig, steps: usize) -> Self {
         let steps = steps as f64;
-        let warmup =
-            if config.warmup_steps < 1.0 { (config.warmup_steps * steps).ceil() } else { config.warmup_steps };
+        let warmup = if config.warmup_steps < 1.0 { (config.warmup_steps * steps).ceil() } else { config.warmup_steps };
         Self { kind: config.lr_scheduler_type, peak: config.learning_rate, warmup, steps }
     }
 
