@@ -104,6 +104,9 @@ export function banner(problem: Problem): Words | null {
   return { state, ...words, body: specific, fix };
 }
 
+/** What a device is called; most browsers keep the name to themselves. */
+export const nameOf = ({ name, software }: Device): string => name || (software ? 'Software' : 'GPU');
+
 /** Slow but right: a device that computes on the processor, with its measured speed once there is one. */
 export function software(device: Device, tokensPerSecond: number | null): Words {
   const speed =
@@ -113,7 +116,7 @@ export function software(device: Device, tokensPerSecond: number | null): Words 
   return {
     state: 'software',
     title: 'No GPU in reach: computing in software',
-    body: `Everything works, slowly, on the processor (${device.name}). ${speed}`,
+    body: `Everything works, slowly, on the processor${device.name && ` (${device.name})`}. ${speed}`,
     fix: 'For speed, turn on graphics acceleration in the browser’s settings, or use a machine with a GPU. To try it here, keep to few steps and short examples.',
     restart: false,
     tone: 'note',

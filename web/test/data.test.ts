@@ -3,7 +3,7 @@ import type { Example } from '../src/engine';
 import { isBlank, pair, row, split, summary, toJsonl, view, withPair } from '../src/examples';
 import { toProblem } from '../src/protocol';
 import { parse, toConfig } from '../src/settings';
-import { banner, software, stateOf } from '../src/states';
+import { banner, nameOf, software, stateOf } from '../src/states';
 import { starters } from '../src/starters';
 import { sizeOf } from '../src/traffic';
 import { adapterZip, baseOf } from '../src/zip';
@@ -116,6 +116,13 @@ describe('problems', () => {
     const device = { name: 'SwiftShader', backend: 'webgpu', software: true, limits: {}, features: [] };
     expect(software(device, 3.14).body).toContain('3.1 tokens a second');
     expect(software(device, null).body).not.toMatch(/\d/);
+  });
+
+  it('do without the name of a device where the browser keeps it', () => {
+    const device = { name: '', backend: 'webgpu', software: true, limits: {}, features: [] };
+    expect(software(device, null).body).not.toContain('(');
+    expect(software({ ...device, name: 'SwiftShader' }, null).body).toContain('(SwiftShader)');
+    expect([nameOf(device), nameOf({ ...device, software: false })]).toEqual(['Software', 'GPU']);
   });
 });
 

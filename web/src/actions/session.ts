@@ -5,7 +5,7 @@ import { Client } from '../client';
 import type { Event, Problem } from '../engine';
 import { toProblem, type Notice, type RequestRecord } from '../protocol';
 import { reduce, tokensPerSecond } from '../run';
-import { banner, stateOf } from '../states';
+import { banner, nameOf, stateOf } from '../states';
 import { announcement, defaults, device, model, offer, problem, run, settings, speeds, traffic } from '../store';
 import { noRun } from '../run';
 
@@ -138,7 +138,7 @@ function onRunState({ state, problem: failure }: Extract<Notice, { notice: 'run'
     if (failure) fail(failure);
     const measured = tokensPerSecond(run.value);
     if (device.value.state === 'ready' && measured !== null && state !== 'starting') {
-      speeds.value = { ...speeds.value, [device.value.device.name]: measured };
+      speeds.value = { ...speeds.value, [nameOf(device.value.device)]: measured };
     }
   });
 }

@@ -1,5 +1,5 @@
 import { restart } from '../actions/session';
-import { banner, software, stateOf, titleOf, type Words } from '../states';
+import { banner, nameOf, software, stateOf, titleOf, type Words } from '../states';
 import { device, problem, speeds } from '../store';
 import { Button, Icon } from './bits';
 
@@ -12,7 +12,7 @@ export function DeviceBanner() {
     return words && <Notice words={words} />;
   }
   if (!current.device.software) return null;
-  return <Notice words={software(current.device, speeds.value[current.device.name] ?? null)} />;
+  return <Notice words={software(current.device, speeds.value[nameOf(current.device)] ?? null)} />;
 }
 
 function Notice({ words }: { words: Words }) {

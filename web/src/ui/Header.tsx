@@ -1,5 +1,6 @@
 import { count, plural } from '../format';
 import { answers, device, filled, model, run } from '../store';
+import { nameOf } from '../states';
 import { setTheme, theme, type Theme } from '../theme';
 import { Icon, Logo } from './bits';
 import { Privacy } from './Privacy';
@@ -51,8 +52,8 @@ function Steps() {
 function DeviceChip() {
   const current = device.value;
   const text =
-    current.state === 'starting' ? 'Looking for the GPU' : current.state === 'blocked' ? 'No engine' : current.device.software ? 'Software' : current.device.name;
-  const title = current.state === 'ready' ? `${current.device.name} (${current.device.backend}), ${plural(current.device.features.length, 'feature')}` : text;
+    current.state === 'starting' ? 'Looking for the GPU' : current.state === 'blocked' ? 'No engine' : current.device.software ? 'Software' : nameOf(current.device);
+  const title = current.state === 'ready' ? `${nameOf(current.device)} (${current.device.backend}), ${plural(current.device.features.length, 'feature')}` : text;
   return (
     <span class={`chip device ${current.state}`} data-testid="device-chip" data-state={current.state} title={title}>
       <Icon name="chip" />

@@ -6,9 +6,9 @@ import { secondsLeft, tokensPerSecond, type Run } from '../run';
 import { Stat } from './bits';
 import { Chart } from './Chart';
 
-/** The run as it goes: figures, the loss, and what the model says along the way. */
 const norm = (value: number | null) => (value === null ? 'not finite' : loss(value));
 
+/** The run as it goes: figures, the loss, and what the model says along the way. */
 export function Progress() {
   const current = run.value;
   if (current.state === 'idle') return null;
