@@ -1,6 +1,6 @@
 //! Tunesmith: fine-tune a language model in a browser tab, or headless through wgpu.
 //!
-//! One example walks through the rooms in one direction: [`format`] reads the model's file, [`model`] puts the weights
+//! One example walks through the rooms in one direction: [`mod@format`] reads the model's file, [`model`] puts the weights
 //! into GPU buffers, [`text`] and [`data`] turn examples into batches, [`model::Decoder`] describes the forward pass on
 //! a [`tape::Tape`] and asks the [`peft::Peft`] at each hook, [`train::Trainer`] replays the plan and hands out events,
 //! and [`peft::io`] writes the adapter.

@@ -148,7 +148,7 @@ impl Model {
     /// Uploads a model. `progress` is told bytes done and bytes in all.
     ///
     /// # Errors
-    /// As the reader's, the tokenizer's and [`ModelConfig::from_gguf`]'s; [`Error::Limit`] for a tensor larger than
+    /// As the reader's, the tokenizer's and [`ModelConfig::from_gguf`]'s; [`crate::Error::Limit`] for a tensor larger than
     /// one binding.
     pub async fn load(context: &Context, gguf: &Gguf, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
         let config = ModelConfig::from_gguf(gguf)?;
@@ -298,7 +298,7 @@ impl Model {
     /// The embeddings of some tokens, row after row, as f32.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when the device failed.
+    /// [`crate::Error::Gpu`] when the device failed.
     pub async fn embeddings(&self, ids: &[u32]) -> Result<Vec<f32>> {
         let count = ids.len() * self.config.hidden;
         let ids = self.context.buffer_with("token ids", ids)?;
