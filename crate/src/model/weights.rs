@@ -148,8 +148,8 @@ impl Model {
     /// Uploads a model. `progress` is told bytes done and bytes in all.
     ///
     /// # Errors
-    /// As the reader's, the tokenizer's and [`ModelConfig::from_gguf`]'s; [`crate::Error::Limit`] for a tensor larger than
-    /// one binding.
+    /// As the reader's, the tokenizer's and [`ModelConfig::from_gguf`]'s; [`crate::Error::Limit`] for a tensor larger
+    /// than one binding.
     pub async fn load(context: &Context, gguf: &Gguf, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
         let config = ModelConfig::from_gguf(gguf)?;
         let tokenizer = Tokenizer::from_gguf(gguf)?;
