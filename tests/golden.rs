@@ -101,14 +101,14 @@ impl Tensors {
 /// Token ids to run forward.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Sequence {
-    /// The ids, [T].
+    /// The ids, `[T]`.
     pub input_ids: Vec<u32>,
 }
 
 /// Token ids and labels to train on.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Example {
-    /// The ids, [T].
+    /// The ids, `[T]`.
     pub input_ids: Vec<u32>,
     /// `input_ids[t]` where t is a target, else -100: not shifted.
     pub labels: Vec<i32>,
@@ -265,13 +265,13 @@ pub struct Conversation {
 
 /// The summary of the logits of one sequence: one row a token.
 pub struct LogitRows {
-    /// The vocabulary ids that `sample` holds, [64].
+    /// The vocabulary ids that `sample` holds, `[64]`.
     pub vocab_ids: Vec<i32>,
-    /// The arg max of each row, [T].
+    /// The arg max of each row, `[T]`.
     pub argmax: Vec<i32>,
-    /// Largest minus second largest logit of each row, [T].
+    /// Largest minus second largest logit of each row, `[T]`.
     pub margin: Vec<f32>,
-    /// Log-sum-exp of each row, [T].
+    /// Log-sum-exp of each row, `[T]`.
     pub logsumexp: Vec<f32>,
     /// The logits at `vocab_ids`, [T, 64].
     pub sample: Vec<f32>,

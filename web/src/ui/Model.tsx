@@ -96,7 +96,7 @@ function Loading() {
 }
 
 const whereWords = {
-  kept: 'kept in this browser, checked by its SHA-256',
+  kept: 'kept in this browser, checked by its SHA‑256',
   memory: 'in memory until this tab closes',
   file: 'your file, read where it lies',
 };

@@ -178,7 +178,9 @@ function Export() {
         <p class="hint">{ready ? 'run.json holds the exact settings of this run; the command line takes it as it is.' : 'Comes with the first run.'}</p>
       </div>
       <div class="code">
-        <p>Unpack it as <code>tunesmith-adapter</code>, then:</p>
+        <p>
+          Unpack it as <code>tunesmith-adapter</code> beside the model’s Hugging Face checkpoint, then:
+        </p>
         <pre tabIndex={0} aria-label="Python that loads the adapter">
           {loadsWith(base)}
         </pre>
