@@ -29,6 +29,8 @@ const KEYS = 8u;
 const MASKED = -1e30;
 var<workgroup> k_tile: array<vec4<f32>, $D4 * 8>;
 var<workgroup> v_tile: array<vec4<f32>, $D4 * 8>;
+// Each lane's scores of the 8 keys; no lane reads another's.
+var<workgroup> scores: array<f32, 256>;
 
 // One workgroup computes 32 query rows of one head, a row a lane; tiles of 8 keys and values are shared.
 @compute @workgroup_size(32)
@@ -55,28 +57,32 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             v_tile[i] = v[source];
         }
         workgroupBarrier();
+        // The keys go in a loop and not in a row of copies: unrolled, software adapters take minutes to compile this.
         var top = m;
-#for j 8
-        let seen$j = key0 + $ju >= range.x && key0 + $ju < range.y;
-        var s$j = 0.0;
+        for (var j = 0u; j < KEYS; j++) {
+            let base = j * $D4u;
+            var s = 0.0;
 #for d D4
-        s$j += dot(q$d, k_tile[$j * $D4 + $d]);
+            s += dot(q$d, k_tile[base + $du]);
 #endfor
-        top = max(top, select(MASKED, s$j, seen$j));
-#endfor
+            scores[j * ROWS + lane] = s;
+            top = max(top, select(MASKED, s, key0 + j >= range.x && key0 + j < range.y));
+        }
         let keep = exp(m - top);
         m = top;
         l *= keep;
-#for j 8
-        let p$j = select(0.0, exp(s$j - top), seen$j);
-        l += p$j;
-#endfor
 #for d D4
         o$d *= keep;
-#for j 8
-        o$d = fma(vec4<f32>(p$j), v_tile[$j * $D4 + $d], o$d);
 #endfor
+        for (var j = 0u; j < KEYS; j++) {
+            let base = j * $D4u;
+            let seen = key0 + j >= range.x && key0 + j < range.y;
+            let p = select(0.0, exp(scores[j * ROWS + lane] - top), seen);
+            l += p;
+#for d D4
+            o$d = fma(vec4<f32>(p), v_tile[base + $du], o$d);
 #endfor
+        }
     }
     if group.x * ROWS + lane < params.rows {
 #for d D4
