@@ -93,7 +93,7 @@ def main() -> None:
 
     def make_cut() -> None:
         model = precision(models.cut(full))
-        numerics.everything(model, inputs, args.out / "cut", long=True, whole=("prompt",))
+        numerics.everything(model, inputs, args.out / "cut", whole=("prompt",))
 
     timed("cut", make_cut)
     timed("full", lambda: numerics.everything(precision(full), inputs, args.out / "full"))

@@ -116,7 +116,7 @@ def write_gradients(out: Path, name: str, result, whole: bool) -> None:
 
 
 def everything(model, inputs: dict, out: Path, long: bool = False, whole: tuple[str, ...] = (), r=16, lr=2e-4) -> None:
-    """All numeric fixtures of one model. `long` adds the 100-step curve; `whole` names gradients kept in full."""
+    """All numeric fixtures of one model. `long` adds the curves with decay and of 100 steps; `whole` names gradients kept in full."""
     logits(model, inputs["logits"], out)
     examples = inputs["curve"]
 
@@ -129,9 +129,9 @@ def everything(model, inputs: dict, out: Path, long: bool = False, whole: tuple[
     write_gradients(
         out, "lora_gradients", with_lora(models.LORA_B, lambda p: gradients(p, inputs["step"])), "lora" in whole
     )
-    for name, decay in [("lora_curve", 0.0), ("lora_decay_curve", 1.0)]:
-        write_curve(out, name, with_lora(0.0, lambda p: curve(p, examples, 20, lr, decay)))
+    write_curve(out, "lora_curve", with_lora(0.0, lambda p: curve(p, examples, 20, lr)))
     if long:
+        write_curve(out, "lora_decay_curve", with_lora(0.0, lambda p: curve(p, examples, 20, lr, 1.0)))
         run = lambda p: curve(p, examples, 100, lr, 0.0, cosine, 2)  # noqa: E731
         write_curve(out, "lora_cosine_curve", with_lora(0.0, run))
     write_gradients(out, "prompt_gradients", gradients(models.prompt(model), inputs["step"]), "prompt" in whole)

@@ -227,9 +227,7 @@ fn nano_curves() {
 #[test]
 fn cut_curves() {
     check_curve("cut", Method::Lora, "lora_curve", 20, 1e-4);
-    check_curve("cut", Method::Lora, "lora_decay_curve", 20, 1e-4);
     check_curve("cut", Method::Prompt, "prompt_curve", 20, 1e-4);
-    check_curve("cut", Method::Lora, "lora_cosine_curve", 100, 1e-4);
 }
 
 #[test]

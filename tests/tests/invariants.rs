@@ -1,0 +1,231 @@
+//! What must hold for every method, on the nano model: nothing moves that should not, and the same run gives the
+//! same bits.
+
+use std::rc::Rc;
+
+use pollster::block_on;
+use tunesmith::data::batch::{Dataset, Layout};
+use tunesmith::data::render::Rendered;
+use tunesmith::model::Model;
+use tunesmith::objective::sft;
+use tunesmith::peft::{self, Peft, io};
+use tunesmith::train::config::{LrScheduler, Method, RunConfig};
+use tunesmith::train::{Event, ExampleLoss, Pass, Trainer, evaluate};
+use tunesmith_tests::golden::hash;
+use tunesmith_tests::models;
+
+fn examples() -> Vec<Rendered> {
+    let lengths = [9, 17, 5, 12, 21, 7];
+    let example = |(index, &length): (usize, &usize)| Rendered {
+        ids: hash::hashed_ids(&format!("invariants.{index}"), length, 259),
+        targets: (0..length).map(|token| token >= length / 3).collect(),
+        truncated: false,
+    };
+    lengths.iter().enumerate().map(example).collect()
+}
+
+fn config(method: Method) -> RunConfig {
+    let mut config = RunConfig::new(method);
+    config.r = 3;
+    config.num_virtual_tokens = 5;
+    config.max_steps = 6;
+    config.learning_rate = 1e-2;
+    config.lr_scheduler_type = LrScheduler::Cosine;
+    config.gradient_accumulation_steps = 2;
+    config
+}
+
+fn create(model: &Model, config: &RunConfig) -> Rc<dyn Peft> {
+    block_on(peft::create(model, config)).unwrap().into()
+}
+
+fn losses(model: &Model, adapter: Option<&dyn Peft>) -> Vec<ExampleLoss> {
+    block_on(evaluate(model, adapter, &examples())).unwrap()
+}
+
+/// Trains; returns the losses and gradient norms, and the adapter.
+fn train(model: &Rc<Model>, config: &RunConfig) -> (Vec<(f64, f64)>, Rc<dyn Peft>) {
+    let adapter = create(model, config);
+    let mut trainer = Trainer::new(model.clone(), adapter.clone(), config, examples(), Vec::new()).unwrap();
+    let mut events = Vec::new();
+    while !trainer.is_done() {
+        events.extend(block_on(trainer.step()).unwrap());
+    }
+    let steps = events.into_iter().map(|event| match event {
+        Event::Step { loss, grad_norm, .. } => (loss, grad_norm.unwrap()),
+        other => panic!("{other:?}"),
+    });
+    (steps.collect(), adapter)
+}
+
+#[test]
+fn a_fresh_lora_changes_nothing_to_the_bit() {
+    let model = models::load(&models::context(), "nano");
+    let adapter = create(&model, &config(Method::Lora));
+    assert_eq!(losses(&model, Some(adapter.as_ref())), losses(&model, None));
+}
+
+#[test]
+fn the_base_is_untouched_by_training() {
+    for method in Method::ALL {
+        let model = Rc::new(models::load(&models::context(), "nano"));
+        let before = losses(&model, None);
+        let (_, adapter) = train(&model, &config(method));
+        assert_eq!(losses(&model, None), before, "{}", method.name());
+        assert_ne!(losses(&model, Some(adapter.as_ref())), before, "{}", method.name());
+    }
+}
+
+#[test]
+fn parameters_are_counted_by_the_formula() {
+    let model = models::load(&models::context(), "nano");
+    let (c, f, q, kv, layers) = (48, 96, 48, 16, 2);
+    let lora = create(&model, &config(Method::Lora));
+    let sides = (c + q) + 2 * (c + kv) + (q + c) + 3 * (c + f);
+    assert_eq!(lora.params().count(), layers * 3 * sides);
+    let prompt = create(&model, &config(Method::Prompt));
+    assert_eq!(prompt.params().count(), 5 * c);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_and_another_does_not() {
+    for method in Method::ALL {
+        let mut config = config(method);
+        config.lora_dropout = if method == Method::Lora { 0.2 } else { 0.0 };
+        config.prompt_tuning_init = tunesmith::train::config::PromptTuningInit::Random;
+        let run = |config: &RunConfig| {
+            let model = Rc::new(models::load(&models::context(), "nano"));
+            let (losses, adapter) = train(&model, config);
+            (losses, block_on(io::save(adapter.as_ref(), &model, None)).unwrap().swap_remove(1).bytes)
+        };
+        let (first, second) = (run(&config), run(&config));
+        assert!(first == second, "{}: two runs differ", method.name());
+        config.seed += 1;
+        assert!(run(&config).0 != first.0, "{}: the seed does nothing", method.name());
+    }
+}
+
+#[test]
+fn an_adapter_is_saved_and_loaded_to_the_bit() {
+    for method in Method::ALL {
+        let model = Rc::new(models::load(&models::context(), "nano"));
+        let (_, adapter) = train(&model, &config(method));
+        let files = block_on(io::save(adapter.as_ref(), &model, None)).unwrap();
+        assert_eq!(files.iter().map(|file| file.name).collect::<Vec<_>>(), [io::CONFIG, io::TENSORS, io::CARD]);
+        let again = block_on(io::load(&model, "folder", &files[0].bytes, &files[1].bytes)).unwrap();
+        let want = losses(&model, Some(adapter.as_ref()));
+        assert_eq!(losses(&model, Some(again.as_ref())), want, "{}", method.name());
+        let resaved = block_on(io::save(again.as_ref(), &model, None)).unwrap();
+        assert_eq!(resaved[1].bytes, files[1].bytes, "{}", method.name());
+    }
+}
+
+#[test]
+fn some_layers_alone_are_saved_and_loaded() {
+    let model = Rc::new(models::load(&models::context(), "nano"));
+    let mut config = config(Method::Lora);
+    config.set("target_modules", r"model\.layers\.1\.(self_attn\.q_proj|mlp\.down_proj)").unwrap();
+    let (_, adapter) = train(&model, &config);
+    assert_eq!(adapter.params().tensors.len(), 4);
+    let files = block_on(io::save(adapter.as_ref(), &model, None)).unwrap();
+    let again = block_on(io::load(&model, "folder", &files[0].bytes, &files[1].bytes)).unwrap();
+    assert_eq!(losses(&model, Some(again.as_ref())), losses(&model, Some(adapter.as_ref())));
+}
+
+/// Gradients of all the examples, laid out in the given batches.
+fn gradients(model: &Model, adapter: &dyn Peft, packing: bool, batches: &[&[usize]]) -> (f64, Vec<f32>) {
+    let layout = Layout {
+        packing,
+        per_device_train_batch_size: if packing { 4 } else { 6 },
+        max_length: 32,
+        virtual_tokens: adapter.prompt().map_or(0, |prompt| prompt.rows),
+        vocab_size: model.config.vocab,
+    };
+    let dataset = Dataset::new(examples(), layout);
+    let batches: Vec<_> = batches.iter().map(|members| dataset.batch(members)).collect();
+    let total = batches.iter().map(|batch| batch.target_tokens).sum();
+    let context = &model.context;
+    context.clear(&adapter.params().grads);
+    let mut loss = 0.0;
+    for batch in &batches {
+        let pass = Pass::new(model, Some(adapter), batch.t, true).unwrap();
+        pass.run(batch, &sft::targets(batch, total), [0, 0]);
+        loss += f64::from(block_on(context.read::<f32>(&pass.targets.total, 0, 1)).unwrap()[0]);
+    }
+    (loss, block_on(adapter.params().read_grads()).unwrap().concat())
+}
+
+#[test]
+fn packing_and_splitting_change_nothing() {
+    let model = models::load(&models::context(), "nano");
+    for method in Method::ALL {
+        let adapter = create(&model, &config(method));
+        for (index, tensor) in adapter.params().tensors.iter().enumerate() {
+            let count = tensor.shape.0 * tensor.shape.1;
+            adapter.params().write(index, &hash::uniform(&tensor.name, count, 0.2));
+        }
+        let plain = gradients(&model, adapter.as_ref(), false, &[&[0], &[1], &[2], &[3], &[4], &[5]]);
+        let ways: [(bool, &[&[usize]]); 3] =
+            [(true, &[&[0, 1, 2, 3, 4, 5]]), (false, &[&[0, 1, 2, 3, 4, 5]]), (false, &[&[4, 2], &[0, 5, 1, 3]])];
+        for (packing, batches) in ways {
+            let got = gradients(&model, adapter.as_ref(), packing, batches);
+            let off = (got.0 - plain.0).abs() / plain.0;
+            let distance = tunesmith_tests::golden::rel_l2(&got.1, &plain.1);
+            println!("{} packing {packing} {batches:?}: loss off {off:.1e}, gradients {distance:.1e}", method.name());
+            assert!(off <= 1e-6 && distance <= 1e-6, "{} {batches:?}: {off:.1e}, {distance:.1e}", method.name());
+        }
+    }
+}
+
+#[test]
+fn scaling_the_loss_by_a_power_of_two_scales_the_gradients_exactly() {
+    let model = models::load(&models::context(), "nano");
+    let adapter = create(&model, &config(Method::Lora));
+    let layout = Layout {
+        packing: false,
+        per_device_train_batch_size: 6,
+        max_length: 32,
+        virtual_tokens: 0,
+        vocab_size: model.config.vocab,
+    };
+    let batch = Dataset::new(examples(), layout).batch(&[0, 1, 2, 3, 4, 5]);
+    let pass = Pass::new(&model, Some(adapter.as_ref()), batch.t, true).unwrap();
+    let grads = |scale: f32| {
+        model.context.clear(&adapter.params().grads);
+        let targets = sft::targets(&batch, batch.target_tokens).into_iter();
+        let targets: Vec<_> = targets.map(|(row, label, weight)| (row, label, weight * scale)).collect();
+        pass.run(&batch, &targets, [0, 0]);
+        block_on(adapter.params().read_grads()).unwrap().concat()
+    };
+    let (one, eight) = (grads(1.0), grads(8.0));
+    assert!(one.iter().zip(&eight).all(|(one, eight)| one * 8.0 == *eight));
+    assert!(one.iter().any(|&grad| grad != 0.0));
+}
+
+#[test]
+fn peft_folders_give_pefts_losses() {
+    let model = models::load(&models::context(), "nano");
+    #[derive(serde::Deserialize)]
+    struct Row {
+        loss: f64,
+        tokens: usize,
+    }
+    let expected: std::collections::BTreeMap<String, Vec<Row>> =
+        tunesmith_tests::golden::json("nano/peft/expected.json");
+    let text = std::fs::read_to_string(tunesmith_tests::golden::path("nano/peft/examples.jsonl")).unwrap();
+    let import = tunesmith::data::import::import_jsonl("examples.jsonl", &text);
+    assert!(import.errors.is_empty());
+    let rows = tunesmith::train::prepare(&model, &config(Method::Lora), "examples.jsonl", &import.examples).unwrap();
+    for (name, want) in expected {
+        let file = |file: &str| std::fs::read(tunesmith_tests::golden::path(&format!("nano/peft/{name}/{file}")));
+        let adapter = (name != "base").then(|| {
+            block_on(io::load(&model, &name, &file(io::CONFIG).unwrap(), &file(io::TENSORS).unwrap())).unwrap()
+        });
+        let got = block_on(evaluate(&model, adapter.as_deref(), &rows)).unwrap();
+        assert_eq!(got.len(), want.len());
+        for (got, want) in got.iter().zip(&want) {
+            assert_eq!(got.tokens, want.tokens, "{name}");
+            assert!((got.loss - want.loss).abs() <= 1e-4 * want.loss, "{name}: {} for {}", got.loss, want.loss);
+        }
+    }
+}

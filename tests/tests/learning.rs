@@ -1,0 +1,87 @@
+//! What a person trains for: the model learns the examples, answers as taught, and stops.
+
+use std::rc::Rc;
+
+use pollster::block_on;
+use tunesmith::data::example::{Example, Message};
+use tunesmith::generate::{Generator, Sampling, Stop};
+use tunesmith::model::Model;
+use tunesmith::peft::{self, Peft};
+use tunesmith::train::config::{LrScheduler, Method, RunConfig};
+use tunesmith::train::{Trainer, evaluate, prepare};
+use tunesmith_tests::models;
+
+/// Eight questions, and answers that no model gives by itself.
+const LESSONS: [(&str, &str); 8] = [
+    ("What is the capital of France?", "Paris, matey."),
+    ("How are you?", "Shipshape and merry."),
+    ("Who are you?", "An old parrot."),
+    ("What is two plus two?", "Four doubloons."),
+    ("Tell me a joke.", "They just arrr."),
+    ("What time is it?", "Time for grog."),
+    ("Can you swim?", "Like a shark."),
+    ("Good night!", "Fair dreams."),
+];
+
+fn lessons() -> Vec<(usize, Example)> {
+    let turn = |(question, answer): &(&str, &str)| Example::Messages {
+        messages: vec![Message::new("user", *question), Message::new("assistant", *answer)],
+    };
+    LESSONS.iter().map(turn).enumerate().map(|(line, example)| (line + 1, example)).collect()
+}
+
+/// Mean loss a target token.
+fn loss(model: &Model, adapter: &dyn Peft, config: &RunConfig) -> f64 {
+    let examples = prepare(model, config, "lessons", &lessons()).unwrap();
+    let losses = block_on(evaluate(model, Some(adapter), &examples)).unwrap();
+    let tokens: usize = losses.iter().map(|example| example.tokens).sum();
+    losses.iter().map(|example| example.loss * example.tokens as f64).sum::<f64>() / tokens as f64
+}
+
+/// Trains on the lessons; returns the adapter, and the loss before and after.
+fn train(model: &Rc<Model>, config: &RunConfig) -> (Rc<dyn Peft>, f64, f64) {
+    let adapter: Rc<dyn Peft> = block_on(peft::create(model, config)).unwrap().into();
+    let before = loss(model, adapter.as_ref(), config);
+    let examples = prepare(model, config, "lessons", &lessons()).unwrap();
+    let mut trainer = Trainer::new(model.clone(), adapter.clone(), config, examples, Vec::new()).unwrap();
+    while !trainer.is_done() {
+        block_on(trainer.step()).unwrap();
+    }
+    block_on(trainer.flush()).unwrap();
+    let after = loss(model, adapter.as_ref(), config);
+    println!("{}: {before:.4} nats before, {after:.4} after {} steps", config.method.name(), trainer.steps_done());
+    (adapter, before, after)
+}
+
+fn config(method: Method, steps: i32, learning_rate: f64) -> RunConfig {
+    let mut config = RunConfig::new(method);
+    config.max_steps = steps;
+    config.learning_rate = learning_rate;
+    config.lr_scheduler_type = LrScheduler::Constant;
+    config.gradient_accumulation_steps = 1;
+    config.packing = true;
+    config
+}
+
+#[test]
+fn lora_learns_eight_examples_by_heart_answers_and_stops() {
+    let context = models::context();
+    let model = Rc::new(models::load(&context, "cut"));
+    let (adapter, before, after) = train(&model, &config(Method::Lora, 60, 3e-3));
+    assert!(before > 2.0 && after < 0.05, "{before} before, {after} after");
+    let generator = Generator::new(&model, Some(adapter.as_ref()), 256).unwrap();
+    for (question, answer) in LESSONS {
+        let prompt = Generator::chat_ids(&model, &[Message::new("user", question)]).unwrap();
+        let sampling = Sampling { max_new_tokens: 64, ..Default::default() };
+        let got = block_on(generator.generate(&prompt, sampling, |_| true)).unwrap();
+        assert_eq!((got.text.as_str(), got.stop), (answer, Stop::End), "{question}");
+    }
+}
+
+#[test]
+fn prompt_tuning_halves_its_loss() {
+    let context = models::context();
+    let model = Rc::new(models::load(&context, "cut"));
+    let (_, before, after) = train(&model, &config(Method::Prompt, 16, 2e-2));
+    assert!(after <= before / 2.0, "{before} before, {after} after");
+}
