@@ -17,6 +17,8 @@ pub struct Lora {
     /// Index of `lora_A` in the parameters; `lora_B` follows it.
     sites: BTreeMap<(usize, Module), usize>,
     modules: Vec<Module>,
+    /// Blocks of the model.
+    layers: usize,
     r: usize,
     alpha: f64,
     dropout: f64,
@@ -58,7 +60,8 @@ impl Lora {
         let modules = Module::ALL.into_iter().filter(|module| sites.keys().any(|(_, other)| other == module)).collect();
         let params = Parameters::new(&model.context, specs)?;
         let (alpha, dropout) = (config.lora_alpha, config.lora_dropout);
-        Ok(Self { params, sites, modules, r, alpha, dropout, use_rslora: config.use_rslora })
+        let layers = model.config.layers;
+        Ok(Self { params, sites, modules, layers, r, alpha, dropout, use_rslora: config.use_rslora })
     }
 
     fn scale(&self) -> f32 {
@@ -92,7 +95,7 @@ impl Peft for Lora {
             self.sites.keys().map(|&(layer, module)| Site::path(layer, module)).collect()
         };
         config.insert("target_modules".into(), json!(names));
-        if everywhere {
+        if everywhere && layers.len() < self.layers {
             config.insert("layers_to_transform".into(), json!(layers));
         }
         config
