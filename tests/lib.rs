@@ -1,6 +1,7 @@
 //! Test support: the f64 reference, `check_op` and the golden fixtures.
 
+pub mod check_op;
 pub mod golden;
 pub mod model_file;
-pub mod reference;
 pub mod models;
+pub mod reference;

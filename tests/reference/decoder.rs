@@ -260,7 +260,7 @@ impl Decoder {
             let mut back =
                 |module, x: &Matrix, dy: &Matrix| self.linear_backward((adapter, &mut gradient), (n, module), x, dy);
             let dact = back(Module::DownProj, &kept.act, &dh);
-            let (dgate, dup) = swiglu_backward(&kept.gate, &kept.up, &dact);
+            let [dgate, dup] = swiglu_backward(&kept.gate, &kept.up, &dact);
             let dfed = back(Module::GateProj, &kept.fed, &dgate).plus(&back(Module::UpProj, &kept.fed, &dup));
             let dmid = dh.plus(&rms_norm_backward(&kept.mid, &block.ffn_norm, self.norm_eps, &dfed));
             let dattended = back(Module::OProj, &kept.attended, &dmid);

@@ -40,14 +40,14 @@ pub fn swiglu(gate: &Matrix, up: &Matrix) -> Matrix {
 }
 
 /// The gradients of [`swiglu`] to `gate` and `up`.
-pub fn swiglu_backward(gate: &Matrix, up: &Matrix, dy: &Matrix) -> (Matrix, Matrix) {
+pub fn swiglu_backward(gate: &Matrix, up: &Matrix, dy: &Matrix) -> [Matrix; 2] {
     let slope = gate.map(|x| {
         let s = sigmoid(x);
         s + x * s * (1.0 - s)
     });
     let dgate = slope.zip(up, |slope, up| slope * up).zip(dy, |a, dy| a * dy);
     let dup = gate.map(|x| x * sigmoid(x)).zip(dy, |silu, dy| silu * dy);
-    (dgate, dup)
+    [dgate, dup]
 }
 
 /// Turns each interleaved pair (2i, 2i + 1) of each head by `position * base^(-2i/D)`; `sign` -1 turns back, which is

@@ -1,0 +1,136 @@
+//! Attention and the key-value cache against the f64 reference.
+
+use std::ops::Range;
+
+use tunesmith::ops::{CacheLayer, HEAD_DIMS, Heads, Masks};
+use tunesmith::tape::Tape;
+use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
+use tunesmith_tests::golden::hash::uniform;
+use tunesmith_tests::reference::{attention, attention_backward};
+
+/// Causal attention within segments of these lengths.
+fn segments(lengths: &[usize]) -> Vec<Range<usize>> {
+    let mut start = 0;
+    let mut seen = Vec::new();
+    for &length in lengths {
+        seen.extend((start..start + length).map(|row| start..row + 1));
+        start += length;
+    }
+    seen
+}
+
+/// Both directions of a mask as the kernels read it. A key that no row sees has an empty range after the last row.
+fn masks(bench: &Bench, seen: &[Range<usize>], keys: usize) -> Masks {
+    let pair = |range: &Range<usize>| [range.start as u32, range.end as u32];
+    let rows_of_key: Vec<[u32; 2]> = (0..keys)
+        .map(|key| {
+            let rows = || (0..seen.len()).filter(|&row| seen[row].contains(&key));
+            rows().next().map_or([seen.len() as u32; 2], |first| [first as u32, rows().last().unwrap() as u32 + 1])
+        })
+        .collect();
+    let keys_of_row: Vec<[u32; 2]> = seen.iter().map(pair).collect();
+    Masks {
+        keys_of_row: Guarded::new(&bench.context, &keys_of_row).buffer,
+        rows_of_key: Guarded::new(&bench.context, &rows_of_key).buffer,
+    }
+}
+
+/// Which of q, k and v want a gradient.
+const ALL: [bool; 3] = [true; 3];
+
+fn check(
+    bench: &mut Bench,
+    what: &str,
+    heads: Heads,
+    seen: &[Range<usize>],
+    keys: usize,
+    size: f32,
+    wanted: [bool; 3],
+) {
+    let Heads { heads: h, kv_heads, head_dim } = heads;
+    let name = format!("{what}, {h} heads of {head_dim}, {kv_heads} kv, {} rows, {keys} keys", seen.len());
+    let masks = masks(bench, seen, keys);
+    let shapes = [(seen.len(), h * head_dim), (keys, kv_heads * head_dim), (keys, kv_heads * head_dim)];
+    let inputs = shapes.into_iter().zip(wanted).enumerate().map(|(i, ((rows, cols), wanted))| {
+        let values = uniform(&format!("attention {name} {i}"), rows * cols, size);
+        if wanted { Input::leaf(rows, cols, values) } else { Input::constant(rows, cols, values) }
+    });
+    bench.check(&Case {
+        inputs: inputs.collect(),
+        name,
+        build: &|t, at| t.attention(at[0].var(), at[1].var(), at[2].var(), heads, &masks),
+        forward: &|x| attention(&x[0], &x[1], &x[2], heads, seen),
+        backward: &|x, dy| attention_backward(&x[0], &x[1], &x[2], heads, seen, dy).into(),
+    });
+}
+
+#[test]
+fn every_head_dimension_and_sharing() {
+    let mut bench = Bench::new("attention");
+    for (head_dim, (heads, kv_heads)) in
+        HEAD_DIMS.into_iter().zip([(3, 1), (4, 1), (2, 2), (9, 3), (8, 2), (3, 3), (4, 4)])
+    {
+        let heads = Heads { heads, kv_heads, head_dim };
+        // Packed, then padded with rows that see themselves alone.
+        check(&mut bench, "packed", heads, &segments(&[11, 1, 24, 5, 1, 1, 1]), 44, 1.0, ALL);
+    }
+}
+
+#[test]
+fn every_length() {
+    let mut bench = Bench::new("attention, lengths");
+    let heads = Heads { heads: 3, kv_heads: 1, head_dim: 16 };
+    for rows in [1, 2, 7, 8, 9, 31, 32, 33, 64, 65, 97] {
+        check(&mut bench, "causal", heads, &segments(&[rows]), rows, 1.0, ALL);
+    }
+    check(&mut bench, "ones", heads, &segments(&[1; 37]), 37, 1.0, ALL);
+    check(&mut bench, "on the tiles", heads, &segments(&[32, 8, 24, 32]), 96, 1.0, ALL);
+    check(&mut bench, "beside the tiles", heads, &segments(&[31, 2, 7, 33, 9]), 82, 1.0, ALL);
+    // Scores of +-70: the softmax is nearly an arg max.
+    check(&mut bench, "peaked", heads, &segments(&[20, 21]), 41, 6.0, ALL);
+    for wanted in [[true, false, false], [false, true, false], [false, false, true]] {
+        check(&mut bench, &format!("gradients {wanted:?}"), heads, &segments(&[33, 5]), 38, 1.0, wanted);
+    }
+}
+
+#[test]
+fn more_keys_than_rows() {
+    let mut bench = Bench::new("attention, cache");
+    let heads = Heads { heads: 9, kv_heads: 3, head_dim: 64 };
+    // One new row, and some, after the positions before them; keys behind them are not written yet.
+    for (rows, past, keys) in [(1, 0, 1), (1, 0, 40), (1, 37, 64), (5, 28, 50), (33, 31, 64), (32, 64, 97)] {
+        let seen: Vec<Range<usize>> = (0..rows).map(|row| 0..past + row + 1).collect();
+        check(&mut bench, &format!("after {past}"), heads, &seen, keys, 1.0, ALL);
+    }
+}
+
+#[test]
+fn the_cache_keeps_what_was_written() {
+    let context = context();
+    let (positions, channels) = (9, 6);
+    let layer = CacheLayer::new(&context, positions, channels).unwrap();
+    let mut want = [vec![0f32; positions * channels], vec![0f32; positions * channels]];
+    for (run, places) in [vec![0u32, 1, 2, 3], vec![4], vec![5, 6], vec![2, 8]].into_iter().enumerate() {
+        let rows = places.len();
+        let place = Guarded::new(&context, &places);
+        let values = [0, 1].map(|i| uniform(&format!("cache {run} {i}"), rows * channels, 1.0));
+        let new = values.each_ref().map(|values| Guarded::new(&context, values));
+        let out = [0, 1].map(|_| Guarded::new(&context, &vec![0f32; positions * channels]));
+        let mut t = Tape::new();
+        let [k, v] = new.each_ref().map(|new| t.leaf(rows, channels, &new.buffer, None));
+        let (k, v) = t.write_cache(k, v, &place.buffer, &layer);
+        for (whole, out) in [k, v].into_iter().zip(&out) {
+            assert_eq!((t.rows(whole), t.cols(whole)), (positions, channels));
+            let out = t.leaf(positions, channels, &out.buffer, None);
+            t.copy(whole, out);
+        }
+        t.finish(&context).unwrap().run(0);
+        for (i, want) in want.iter_mut().enumerate() {
+            for (row, &place) in places.iter().enumerate() {
+                want[place as usize * channels..][..channels].copy_from_slice(&values[i][row * channels..][..channels]);
+            }
+            assert_eq!(out[i].read(&context), *want, "run {run}");
+        }
+    }
+    context.check().unwrap();
+}

@@ -1,0 +1,236 @@
+//! The ops that work row by row or element by element, against the f64 reference.
+
+use tunesmith::format::ggml::GgmlType;
+use tunesmith::format::quant::{quantize_f16, quantize_q4_0, quantize_q4_1, quantize_q8_0};
+use tunesmith::gpu::Recorder;
+use tunesmith::gpu::{Plan, spread};
+use tunesmith::ops::RopeTable;
+use tunesmith::tape::Tape;
+use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
+use tunesmith_tests::golden::hash::{hashed_ids, uniform};
+use tunesmith_tests::reference::{
+    Matrix, dropout, dropout_keeps, embed, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
+};
+
+/// Around a workgroup's 64, its multiples, and primes.
+const SHAPES: [(usize, usize); 8] = [(1, 1), (1, 63), (1, 64), (5, 13), (1, 65), (7, 97), (3, 576), (64, 65)];
+
+#[test]
+fn add() {
+    let mut bench = Bench::new("add");
+    let backward = |_: &[Matrix], dy: &Matrix| vec![dy.clone(), dy.clone()];
+    // The last takes more than 65535 workgroups, so a second row of them.
+    for (rows, cols) in SHAPES.into_iter().chain([(65537, 65)]) {
+        let values = |name: &str| uniform(&format!("add {rows} x {cols} {name}"), rows * cols, 2.0);
+        for (what, b) in
+            [("both", Input::leaf(rows, cols, values("b"))), ("one", Input::constant(rows, cols, values("b")))]
+        {
+            if what == "one" && rows > 1000 {
+                continue;
+            }
+            bench.check(&Case {
+                name: format!("{rows} x {cols}, {what}"),
+                inputs: vec![Input::leaf(rows, cols, values("a")), b],
+                build: &|t, at| t.add(at[0].var(), at[1].var()),
+                forward: &|x| x[0].plus(&x[1]),
+                backward: &backward,
+            });
+        }
+    }
+    let x = uniform("add to itself", 65, 1.0);
+    bench.check(&Case {
+        name: "to itself".into(),
+        inputs: vec![Input::leaf(5, 13, x)],
+        build: &|t, at| t.add(at[0].var(), at[0].var()),
+        forward: &|x| x[0].scaled(2.0),
+        backward: &|_, dy| vec![dy.scaled(2.0)],
+    });
+}
+
+#[test]
+fn workgroups_spread_over_two_dimensions() {
+    for count in [1, 64, 65, 65535 * 64, 65535 * 64 + 1, 1 << 25] {
+        let [x, y, z] = spread(count);
+        assert!(x <= 65535 && y <= 65535 && z == 1, "{count}: {x} x {y} x {z}");
+        assert!((x * y) as usize * 64 >= count, "{count}: {x} x {y} workgroups");
+    }
+    assert_eq!(spread(65535 * 64 + 1), [32768, 2, 1]);
+}
+
+#[test]
+fn swiglu_op() {
+    let mut bench = Bench::new("swiglu");
+    for (rows, cols) in SHAPES {
+        let name = format!("{rows} x {cols}");
+        let mut gate = uniform(&format!("swiglu {name} gate"), rows * cols, 8.0);
+        // Gates so large that their exponential overflows.
+        for (gate, extreme) in gate.iter_mut().skip(1).step_by(7).zip([100.0, -100.0, 1e4, -1e4, 0.0]) {
+            *gate = extreme;
+        }
+        let gate = Input::leaf(rows, cols, gate);
+        let up = uniform(&format!("swiglu {name} up"), rows * cols, 2.0);
+        for (what, up) in [("both", Input::leaf(rows, cols, up.clone())), ("gate", Input::constant(rows, cols, up))] {
+            bench.check(&Case {
+                name: format!("{name}, {what}"),
+                inputs: vec![gate.clone(), up],
+                build: &|t, at| t.swiglu(at[0].var(), at[1].var()),
+                forward: &|x| swiglu(&x[0], &x[1]),
+                backward: &|x, dy| swiglu_backward(&x[0], &x[1], dy).into(),
+            });
+        }
+    }
+}
+
+#[test]
+fn rms_norm_op() {
+    let mut bench = Bench::new("rms_norm");
+    // The norm of one channel is its sign, and what is left of its gradient is rounding.
+    for (rows, cols) in SHAPES.into_iter().filter(|&(_, cols)| cols > 1) {
+        for eps in [1e-6_f32, 1e-2] {
+            let name = format!("{rows} x {cols}, eps {eps:e}");
+            let mut x = uniform(&format!("rms_norm {name} x"), rows * cols, 3.0);
+            if eps > 1e-3 && rows > 1 {
+                // A zero row, and one whose mean square is below eps.
+                x[..cols].fill(0.0);
+                x[cols..2 * cols].iter_mut().for_each(|x| *x *= 0.03);
+            }
+            let gain = uniform(&format!("rms_norm {name} gain"), cols, 2.0);
+            bench.check(&Case {
+                name,
+                inputs: vec![Input::leaf(rows, cols, x), Input::frozen_f32(1, cols, &gain)],
+                build: &move |t, at| t.rms_norm(at[0].var(), at[1].weight(), eps),
+                forward: &move |x| rms_norm(&x[0], &x[1], f64::from(eps)),
+                backward: &move |x, dy| {
+                    vec![rms_norm_backward(&x[0], &x[1], f64::from(eps), dy), Matrix::zeros(1, x[1].cols)]
+                },
+            });
+        }
+    }
+}
+
+#[test]
+fn rope_op() {
+    let mut bench = Bench::new("rope");
+    for (rows, heads, dim, base) in
+        [(1, 1, 16, 1e4), (3, 3, 32, 1e4), (65, 1, 64, 1e5), (33, 9, 80, 1e6), (7, 2, 128, 1e4)]
+    {
+        let name = format!("{rows} rows, {heads} heads of {dim}");
+        let table = RopeTable::new(&bench.context, 2048, dim, base).unwrap();
+        // Segments start again at 0; the last position of the table occurs.
+        let positions: Vec<u32> = (0..rows as u32).map(|row| if row == 1 { 2047 } else { row % 23 * 71 }).collect();
+        let buffer = Guarded::new(&bench.context, &positions).buffer;
+        let x = uniform(&format!("rope {name}"), rows * heads * dim, 2.0);
+        bench.check(&Case {
+            name,
+            inputs: vec![Input::leaf(rows, heads * dim, x)],
+            build: &|t, at| t.rope(at[0].var(), &buffer, &table),
+            forward: &|x| rope(&x[0], &positions, dim, base, 1.0),
+            backward: &|_, dy| vec![rope(dy, &positions, dim, base, -1.0)],
+        });
+    }
+}
+
+#[test]
+fn dropout_op() {
+    let mut bench = Bench::new("dropout");
+    for ((rows, cols), p) in SHAPES.into_iter().zip([0.5_f32, 0.1, 0.9, 0.05, 0.25, 0.5, 0.1, 0.75]) {
+        let name = format!("{rows} x {cols}, p {p}");
+        let counter = [rows as u32 * 77, cols as u32];
+        let buffer = Guarded::new(&bench.context, &counter).buffer;
+        let x = uniform(&format!("dropout {name}"), rows * cols, 2.0);
+        bench.check(&Case {
+            name,
+            inputs: vec![Input::leaf(rows, cols, x)],
+            build: &|t, at| t.dropout(at[0].var(), p, &buffer, 5),
+            forward: &|x| dropout(&x[0], p, counter, 5),
+            backward: &|_, dy| vec![dropout(dy, p, counter, 5)],
+        });
+    }
+}
+
+#[test]
+fn dropout_keeps_its_share_and_no_pattern() {
+    const N: u32 = 40_000;
+    let mask = |seed, step, site, p| (0..N).map(move |i| dropout_keeps(seed, step, site, i, p));
+    for p in [0.05_f32, 0.1, 0.5, 0.9] {
+        let kept = mask(3, 1, 4, p).filter(|&kept| kept).count() as f64;
+        let want = f64::from(N) * (1.0 - f64::from(p));
+        let deviation = (want * f64::from(p)).sqrt();
+        assert!((kept - want).abs() < 4.0 * deviation, "p {p}: {kept} of {N} kept, {want} expected");
+    }
+    // Masks of another seed, step, site or place agree as often as chance has it.
+    let base: Vec<bool> = mask(3, 1, 4, 0.5).collect();
+    let others = [mask(4, 1, 4, 0.5), mask(3, 2, 4, 0.5), mask(3, 1, 5, 0.5)].map(Iterator::collect::<Vec<bool>>);
+    let shifted: Vec<bool> = base.iter().cycle().skip(1).take(base.len()).copied().collect();
+    for other in others.iter().chain([&shifted]) {
+        let agree = base.iter().zip(other).filter(|(a, b)| a == b).count() as f64;
+        assert!((agree - 20_000.0).abs() < 4.0 * 100.0, "{agree} of {N} agree");
+    }
+}
+
+#[test]
+fn embed_op() {
+    let mut bench = Bench::new("embed");
+    let (vocab, tokens) = (53, 3);
+    for (rows, cols) in [(1, 32), (7, 64), (65, 96), (13, 576)] {
+        let table = uniform(&format!("embed {rows} x {cols} table"), vocab * cols, 2.0);
+        let prompt = uniform(&format!("embed {rows} x {cols} prompt"), tokens * cols, 2.0);
+        let text = hashed_ids(&format!("embed {rows} x {cols} ids"), rows, vocab as u64);
+        // Virtual tokens 0 and 2 come more than once, 1 never.
+        let mixed: Vec<u32> =
+            text.iter().enumerate().map(|(i, &id)| if i % 5 < 2 { (vocab + i % 5 * 2) as u32 } else { id }).collect();
+        for (ty, blocks) in [
+            (GgmlType::Q4_0, quantize_q4_0(&table)),
+            (GgmlType::Q4_1, quantize_q4_1(&table)),
+            (GgmlType::Q8_0, quantize_q8_0(&table)),
+            (GgmlType::F16, quantize_f16(&table)),
+            (GgmlType::F32, table.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        ] {
+            let table = Input::frozen(vocab, cols, ty, blocks);
+            let ids = Guarded::new(&bench.context, &text).buffer;
+            bench.check(&Case {
+                name: format!("{rows} x {cols}, {ty}"),
+                inputs: vec![table.clone()],
+                build: &|t, at| t.embed(rows, &ids, at[0].weight(), None),
+                forward: &|x| embed(&text, &x[0], None),
+                backward: &|x, _| x.to_vec(),
+            });
+            let ids = Guarded::new(&bench.context, &mixed).buffer;
+            bench.check(&Case {
+                name: format!("{rows} x {cols}, {ty}, prompt"),
+                inputs: vec![table, Input::trained(tokens, cols, prompt.clone())],
+                build: &|t, at| t.embed(rows, &ids, at[0].weight(), Some(at[1].weight())),
+                forward: &|x| embed(&mixed, &x[0], Some(&x[1])),
+                backward: &|x, dy| {
+                    let mut dprompt = Matrix::zeros(tokens, cols);
+                    for (row, &id) in mixed.iter().enumerate().filter(|(_, id)| **id >= vocab as u32) {
+                        let to = dprompt.row_mut(id as usize - vocab);
+                        to.iter_mut().zip(dy.row(row)).for_each(|(to, dy)| *to += dy);
+                    }
+                    vec![x[0].clone(), dprompt]
+                },
+            });
+        }
+    }
+}
+
+#[test]
+fn copy_and_clear() {
+    let context = context();
+    let values = uniform("copy", 97, 1.0);
+    let (from, to) = (Guarded::new(&context, &values), Guarded::new(&context, &[0f32; 97]));
+    let mut t = Tape::new();
+    let x = t.leaf(1, 97, &from.buffer, None);
+    let y = t.leaf(1, 97, &to.buffer, None);
+    t.copy(x, y);
+    t.finish(&context).unwrap().run(0);
+    assert_eq!(to.read(&context), values);
+
+    let whole = context.buffer_with("cleared", &values).unwrap();
+    let mut list = Recorder::default();
+    let id = list.fixed(&whole);
+    list.clear(id);
+    Plan::new(&context, list).unwrap().run(0);
+    assert_eq!(pollster::block_on(context.read::<f32>(&whole, 0, 97)).unwrap(), [0.0; 97]);
+    context.check().unwrap();
+}
