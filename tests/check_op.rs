@@ -370,6 +370,6 @@ mod tests {
         assert_eq!(nmse(&row([f64::NAN, 0.0]), &row([1.0, 0.0]), &row([1.0, 0.0])), f64::INFINITY);
         assert_eq!(nmse(&row([0.0; 2]), &row([0.0; 2]), &row([0.0; 2])), 0.0);
         assert_eq!(nmse(&row([1.0, 0.0]), &row([0.0; 2]), &row([0.0; 2])), f64::INFINITY);
-        assert_eq!(nmse(&row([3.0, 2.0]), &row([2.0, 2.0]), &row([2.0, 2.0])), 0.125);
+        assert_eq!(nmse(&row([3.0, 1.0]), &row([2.0, 2.0]), &row([2.0, 2.0])), 0.25);
     }
 }

@@ -64,16 +64,30 @@ fn check(
     });
 }
 
-#[test]
-fn every_head_dimension_and_sharing() {
+/// Head dimension, heads, key-value heads.
+fn check_heads(shapes: &[(usize, usize, usize)]) {
     let mut bench = Bench::new("attention");
-    for (head_dim, (heads, kv_heads)) in
-        HEAD_DIMS.into_iter().zip([(3, 1), (4, 1), (2, 2), (9, 3), (8, 2), (3, 3), (4, 4)])
-    {
+    for &(head_dim, heads, kv_heads) in shapes {
         let heads = Heads { heads, kv_heads, head_dim };
         // Packed, then padded with rows that see themselves alone.
         check(&mut bench, "packed", heads, &segments(&[11, 1, 24, 5, 1, 1, 1]), 44, 1.0, ALL);
     }
+}
+
+// Two tests, so that software adapters compile the large kernels side by side.
+const LARGE: [(usize, usize, usize); 2] = [(96, 3, 3), (128, 4, 4)];
+const REST: [(usize, usize, usize); 5] = [(16, 3, 1), (32, 4, 1), (48, 2, 2), (64, 9, 3), (80, 8, 2)];
+
+#[test]
+fn every_head_dimension_and_sharing() {
+    let dims: Vec<usize> = REST.iter().chain(&LARGE).map(|shape| shape.0).collect();
+    assert_eq!(dims, HEAD_DIMS);
+    check_heads(&REST);
+}
+
+#[test]
+fn large_heads() {
+    check_heads(&LARGE);
 }
 
 #[test]
