@@ -159,7 +159,7 @@ fn dataset(path: &Path, matches: &ArgMatches, report: &mut Report) -> Result<()>
             "truncated": cut,
         }))?;
     } else {
-        report.line(&format!("{good} examples, {tokens} tokens, {targets} of them learnt, {cut} examples cut"))?;
+        report.line(&format!("examples {good} (cut: {cut}), tokens {tokens} (learnt: {targets})"))?;
     }
     data::refuse(errors, all, &data.file, report)
 }
