@@ -25,7 +25,7 @@ fn masks(bench: &Bench, seen: &[Range<usize>], keys: usize) -> Masks {
     let rows_of_key: Vec<[u32; 2]> = (0..keys)
         .map(|key| {
             let rows = || (0..seen.len()).filter(|&row| seen[row].contains(&key));
-            rows().next().map_or([seen.len() as u32; 2], |first| [first as u32, rows().last().unwrap() as u32 + 1])
+            rows().next().map_or([seen.len() as u32; 2], |first| [first as u32, rows().next_back().unwrap() as u32 + 1])
         })
         .collect();
     let keys_of_row: Vec<[u32; 2]> = seen.iter().map(pair).collect();

@@ -181,7 +181,7 @@ fn odd_values() {
         let mut blocks = frozen(n, k, ty, &uniform("subnormal scales", n * k, 1.0)).blocks().to_vec();
         for (i, block) in blocks.chunks_exact_mut(ty.block_bytes()).enumerate() {
             let sign = if i % 3 == 0 { 0x8000 } else { 0 };
-            block[..2].copy_from_slice(&(1 + i as u16 * 7 % 1023 | sign).to_le_bytes());
+            block[..2].copy_from_slice(&((1 + i as u16 * 7 % 1023) | sign).to_le_bytes());
             if ty == GgmlType::Q4_1 {
                 block[2..4].copy_from_slice(&(1 + i as u16 * 13 % 1023).to_le_bytes());
             }
