@@ -1,6 +1,7 @@
 // One AdamW step over the flat parameters (Loshchilov and Hutter 2019, arXiv:1711.05101), in PyTorch's order:
-// p -= lr wd p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= lr / c1 * m / (sqrt(v) / sqrt(c2) + eps).
-// hyper: max_norm, lr, b1, b2, eps, wd, c1 = 1 - b1^t, sqrt(c2) with c2 = 1 - b2^t. state: (norm, factor).
+// p -= lr wd p; m += d1 (g - m); v += d2 (g^2 - v); p -= lr / c1 * m / (sqrt(v) / sqrt(c2) + eps).
+// hyper: max_norm, lr, d1 = 1 - b1, d2 = 1 - b2, eps, wd, c1 = 1 - b1^t, sqrt(c2) with c2 = 1 - b2^t: a beta near 1
+// would lose in f32 what is left of it. state: (norm, factor).
 
 struct Params {
     count: u32,
@@ -23,8 +24,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         return;
     }
     let g = grads[i] * state[1];
-    let first = hyper[2] * m[i] + (1.0 - hyper[2]) * g;
-    let second = hyper[3] * v[i] + (1.0 - hyper[3]) * g * g;
+    let first = fma(hyper[2], g - m[i], m[i]);
+    let second = fma(hyper[3], g * g - v[i], v[i]);
     m[i] = first;
     v[i] = second;
     p[i] = p[i] * (1.0 - hyper[1] * hyper[5]) - hyper[1] / hyper[6] * first / (sqrt(second) / hyper[7] + hyper[4]);

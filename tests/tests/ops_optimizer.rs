@@ -65,8 +65,8 @@ impl Setup {
         let hyper = [
             reference.max_grad_norm,
             learning_rate,
-            beta1,
-            beta2,
+            1.0 - beta1,
+            1.0 - beta2,
             reference.eps,
             reference.weight_decay,
             1.0 - beta1.powi(steps),
@@ -106,8 +106,6 @@ fn steps_are_those_of_pytorch() {
         let setup = Setup::new(&tensors);
         let name = format!("{} tensors of {} places", tensors.len(), setup.count);
         let mut reference = AdamW::new(setup.count, decay, clip);
-        // The betas that the device has.
-        reference.betas = reference.betas.map(|beta| f64::from(beta as f32));
         let start = setup.values.read(&setup.context);
         let mut values: Vec<f64> = start.iter().map(|&v| f64::from(v)).collect();
         for step in 1..=4 {

@@ -19,8 +19,8 @@ pub struct Hyper<'a> {
     pub pieces: &'a Buffer,
     /// Sum of squared gradients of each piece.
     pub sums: &'a Buffer,
-    /// The step's numbers, eight f32: max_norm (0: no clipping), lr, beta1, beta2, eps, weight decay, 1 - beta1^t,
-    /// sqrt(1 - beta2^t).
+    /// The step's numbers, eight f32: max_norm (0: no clipping), lr, 1 - beta1, 1 - beta2, eps, weight decay,
+    /// 1 - beta1^t, sqrt(1 - beta2^t).
     pub hyper: &'a Buffer,
     /// Norm and clip factor, two f32; a factor of 0 says that the step was skipped.
     pub state: &'a Buffer,

@@ -100,8 +100,8 @@ impl Optimizer {
         let hyper = [
             self.max_grad_norm,
             learning_rate,
-            self.beta1,
-            self.beta2,
+            1.0 - self.beta1,
+            1.0 - self.beta2,
             self.eps,
             self.weight_decay,
             1.0 - self.beta1.powf(t),
