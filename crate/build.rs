@@ -9,6 +9,8 @@
 //!   not unroll loops, and a loop over a register array would put it in memory);
 //! - `$KEY` is replaced by the variant's integer.
 //!
+//! A variant with `SG=N` is for subgroups of N lanes.
+//!
 //! The binding list and the layout of `Params` come from naga's reflection, so they are written once, in WGSL.
 
 use std::collections::BTreeMap;
@@ -45,7 +47,8 @@ fn main() {
             let name = if variant.is_empty() { stem.clone() } else { format!("{stem}_{variant}") };
             let wgsl = expand(&root, &source, defines)
                 .unwrap_or_else(|problem| panic!("shaders/{}: {problem}", relative.display()));
-            let (constant, variant_params) = describe(&name, &wgsl);
+            let subgroup = defines.get("SG").map_or("0", String::as_str);
+            let (constant, variant_params) = describe(&name, &wgsl, subgroup);
             assert!(params.is_empty() || params == variant_params, "{name}: every variant needs the same Params");
             params = variant_params;
             let _ = writeln!(table, "{constant}");
@@ -162,13 +165,15 @@ fn substitute(line: &str, defines: &Defines) -> String {
 }
 
 /// Validates one kernel; returns its `Kernel` constant and the Rust struct for its `Params`.
-fn describe(name: &str, wgsl: &str) -> (String, String) {
+fn describe(name: &str, wgsl: &str, subgroup: &str) -> (String, String) {
     let module =
         naga::front::wgsl::parse_str(wgsl).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(wgsl)));
     naga::valid::Validator::new(
         naga::valid::ValidationFlags::all(),
-        naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+        naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32 | naga::valid::Capabilities::SUBGROUP,
     )
+    .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+    .subgroup_operations(naga::valid::SubgroupOperationSet::BALLOT)
     .validate(&module)
     .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(wgsl)));
     let entry = &module.entry_points[0];
@@ -202,7 +207,7 @@ fn describe(name: &str, wgsl: &str) -> (String, String) {
     let upper = name.to_uppercase();
     let constant = format!(
         "/// Kernel `{name}`.\npub static {upper}: Kernel = Kernel {{ index: @index {upper}@, name: \"{name}\", \
-         workgroup: {:?}, bindings: &[{}], source: r####\"{wgsl}\"#### }};",
+         workgroup: {:?}, subgroup: {subgroup}, bindings: &[{}], source: r####\"{wgsl}\"#### }};",
         entry.workgroup_size,
         access.join(", "),
     );
@@ -217,16 +222,21 @@ fn params_struct(name: &str, module: &naga::Module, ty: naga::Handle<naga::Type>
         "/// Uniform parameters, in the order and layout of the WGSL struct.\n#[repr(C)]\n\
          #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]\n#[allow(missing_docs)]\npub struct Params {\n",
     );
-    for (index, member) in members.iter().enumerate() {
-        let scalar = match module.types[member.ty].inner {
-            naga::TypeInner::Scalar(naga::Scalar::U32) => "u32",
-            naga::TypeInner::Scalar(naga::Scalar::F32) => "f32",
-            _ => panic!("{name}: parameters are u32 and f32 scalars"),
+    let mut offset = 0;
+    for member in members {
+        let (ty, bytes) = match module.types[member.ty].inner {
+            naga::TypeInner::Scalar(naga::Scalar::U32) => ("u32".to_owned(), 4),
+            naga::TypeInner::Scalar(naga::Scalar::F32) => ("f32".to_owned(), 4),
+            naga::TypeInner::Array { size: naga::ArraySize::Constant(count), stride: 16, .. } => {
+                (format!("[[u32; 4]; {count}]"), 16 * count.get())
+            }
+            _ => panic!("{name}: parameters are u32 and f32 scalars, and arrays of vec4<u32>"),
         };
-        assert_eq!(member.offset as usize, 4 * index, "{name}: parameters are packed");
-        let _ = writeln!(out, "    pub {}: {scalar},", member.name.as_deref().unwrap());
+        assert_eq!(member.offset, offset, "{name}: parameters are packed");
+        offset += bytes;
+        let _ = writeln!(out, "    pub {}: {ty},", member.name.as_deref().unwrap());
     }
-    assert_eq!(*span as usize, 4 * members.len(), "{name}: no padding");
+    assert!(*span == offset && offset <= 256, "{name}: no padding, and at most the 256 bytes of a dynamic offset");
     out.push_str("}\n");
     out
 }

@@ -7,7 +7,7 @@
 
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::quant::{dequantize, pack};
-use tunesmith::gpu::{Buffer, Context};
+use tunesmith::gpu::{Buffer, Context, Features};
 use tunesmith::model::{Parameter, Weight};
 use tunesmith::tape::{Tape, Var};
 
@@ -25,6 +25,13 @@ const SENTINELS: usize = 64;
 /// The device. A test without one fails.
 pub fn context() -> Context {
     pollster::block_on(Context::new()).expect("the tests need a GPU adapter, if only a software one")
+}
+
+/// A device without optional features, and, if the adapter has some that kernels are chosen by, one with them.
+pub fn contexts() -> Vec<Context> {
+    let plain = pollster::block_on(Context::with(Features::Plain)).expect("the tests need a GPU adapter");
+    let fast = context();
+    if fast.subgroup() == 0 { vec![plain] } else { vec![plain, fast] }
 }
 
 /// A buffer with sentinels after what it holds, and where it has an offset before it too.
@@ -62,9 +69,10 @@ impl Guarded {
     /// # Panics
     /// When a sentinel changed, or the device failed.
     pub fn read(&self, context: &Context) -> Vec<f32> {
-        let all: Vec<u32> =
-            pollster::block_on(context.read(&self.buffer, 0, self.offset + self.words + SENTINELS)).unwrap();
-        let (before, rest) = all.split_at(self.offset);
+        let start = self.offset.saturating_sub(SENTINELS);
+        let count = self.offset - start + self.words + SENTINELS;
+        let all: Vec<u32> = pollster::block_on(context.read(&self.buffer, 4 * start as u64, count)).unwrap();
+        let (before, rest) = all.split_at(self.offset - start);
         let (data, after) = rest.split_at(self.words);
         assert!(before.iter().chain(after).all(|&word| word == SENTINEL), "written outside of a buffer's data");
         data.iter().map(|&word| f32::from_bits(word)).collect()
@@ -84,7 +92,7 @@ pub struct Input {
 enum Kind {
     Leaf { grad: bool },
     Frozen { ty: GgmlType, blocks: Vec<u8> },
-    Trained,
+    Trained { after: bool },
 }
 
 impl Input {
@@ -100,7 +108,12 @@ impl Input {
 
     /// A trainable weight.
     pub fn trained(rows: usize, cols: usize, values: Vec<f32>) -> Self {
-        Self { kind: Kind::Trained, rows, cols, values }
+        Self { kind: Kind::Trained { after: false }, rows, cols, values }
+    }
+
+    /// A trainable weight that lies behind the input before it, in the same flat parameters.
+    pub fn trained_after(rows: usize, cols: usize, values: Vec<f32>) -> Self {
+        Self { kind: Kind::Trained { after: true }, rows, cols, values }
     }
 
     /// A frozen weight, as a GGUF file holds it.
@@ -124,7 +137,7 @@ impl Input {
     }
 
     fn has_grad(&self) -> bool {
-        matches!(self.kind, Kind::Leaf { grad: true } | Kind::Trained)
+        matches!(self.kind, Kind::Leaf { grad: true } | Kind::Trained { .. })
     }
 
     fn matrix(&self) -> Matrix {
@@ -191,6 +204,11 @@ impl Bench {
         Self { context: context(), op, cases: 0, worst: [0.0; 2] }
     }
 
+    /// A bench for each set of features that kernels of this op are chosen by: none, and, if the adapter has some, those.
+    pub fn all(op: &'static str) -> Vec<Self> {
+        contexts().into_iter().map(|context| Self { context, op, cases: 0, worst: [0.0; 2] }).collect()
+    }
+
     /// Runs one case.
     ///
     /// # Panics
@@ -222,14 +240,15 @@ impl Bench {
 
     fn run(&mut self, case: &Case, copies: usize, y: &Matrix, dx: &[Matrix], dy: &Matrix) {
         let context = self.context.clone();
-        let mut t = Tape::new();
+        let mut t = Tape::new(&context);
         let mut operands = Vec::new();
         let mut grads = Vec::new();
+        let mut flat = Flat::new(&context, &case.inputs);
         for (input, dx) in case.inputs.iter().zip(dx) {
             // Gradients add to numbers of their own size.
             let size = if is_zero(dx, dy) { rms(dy) } else { rms(dx) };
             let before = uniform(&format!("{} {} before", self.op, case.name), input.values.len(), size as f32);
-            let (operand, grad) = place(&context, &mut t, input, &before);
+            let (operand, grad) = place(&context, &mut t, input, &before, &case.inputs, &mut flat);
             operands.push(match operand {
                 Operand::Var(leaf) if copies == 2 => {
                     let zero = Guarded::new(&context, &vec![0f32; input.values.len()]);
@@ -291,8 +310,31 @@ impl Drop for Bench {
     }
 }
 
+/// Flat parameters with sentinels around each, for trained inputs in turn.
+struct Flat {
+    values: Buffer,
+    grads: Buffer,
+    next: usize,
+}
+
+impl Flat {
+    fn new(context: &Context, inputs: &[Input]) -> Self {
+        let room = |input: &Input| input.values.len().next_multiple_of(SENTINELS) + 2 * SENTINELS;
+        let words = inputs.iter().map(room).sum();
+        let buffer = || context.buffer_with("flat", &vec![SENTINEL; words]).unwrap();
+        Self { values: buffer(), grads: buffer(), next: 0 }
+    }
+}
+
 /// Uploads an input, its gradient `before` the run.
-fn place(context: &Context, t: &mut Tape, input: &Input, before: &[f32]) -> (Operand, Option<Guarded>) {
+fn place(
+    context: &Context,
+    t: &mut Tape,
+    input: &Input,
+    before: &[f32],
+    inputs: &[Input],
+    flat: &mut Flat,
+) -> (Operand, Option<Guarded>) {
     let (rows, cols) = (input.rows, input.cols);
     match &input.kind {
         Kind::Leaf { grad } => {
@@ -307,11 +349,18 @@ fn place(context: &Context, t: &mut Tape, input: &Input, before: &[f32]) -> (Ope
             let scales = (!packed.scales.is_empty()).then(|| Guarded::new(context, &packed.scales).buffer);
             (Operand::Weight(Weight::frozen("frozen", rows, cols, packed.encoding, codes, scales)), None)
         }
-        Kind::Trained => {
-            let values = Guarded::at(context, 64, &input.values);
-            let grads = Guarded::at(context, 64, before);
-            let parameter =
-                Parameter { values: values.buffer.clone(), grads: grads.buffer.clone(), offset: values.offset };
+        Kind::Trained { after } => {
+            // One that stands alone has buffers of its own, so that no kernel can lean on what lies beside it.
+            if !after {
+                *flat = Flat::new(context, inputs);
+            }
+            let offset = flat.next + SENTINELS;
+            flat.next = offset + input.values.len().next_multiple_of(SENTINELS);
+            let piece = |buffer: &Buffer| Guarded { buffer: buffer.clone(), offset, words: input.values.len() };
+            piece(&flat.values).write(context, &input.values);
+            let grads = piece(&flat.grads);
+            grads.write(context, before);
+            let parameter = Parameter { values: flat.values.clone(), grads: flat.grads.clone(), offset };
             (Operand::Weight(Weight::trained("trained", rows, cols, parameter)), Some(grads))
         }
     }
@@ -343,7 +392,7 @@ mod tests {
     fn a_kernel_that_writes_too_far_is_noticed() {
         let context = context();
         let (from, to) = (Guarded::new(&context, &[1f32; 64]), Guarded::new(&context, &[0f32; 32]));
-        let mut t = Tape::new();
+        let mut t = Tape::new(&context);
         let x = t.leaf(1, 33, &from.buffer, None);
         let y = t.leaf(1, 32, &to.buffer, None);
         t.copy(x, y);
@@ -356,9 +405,9 @@ mod tests {
     fn a_wrong_gradient_is_noticed() {
         let input = || Input::leaf(2, 3, vec![0.5; 6]);
         Bench::new("a wrong op").check(&Case {
-            name: "swapped".into(),
+            name: "a sum for a product".into(),
             inputs: vec![input(), input()],
-            build: &|t, at| t.swiglu(at[1].var(), at[0].var()),
+            build: &|t, at| t.add(at[0].var(), at[1].var()),
             forward: &|x| x[0].zip(&x[1], |a, b| a * b),
             backward: &|x, dy| vec![x[1].zip(dy, |b, dy| b * dy), x[0].zip(dy, |a, dy| a * dy)],
         });

@@ -89,7 +89,7 @@ impl<'a> Generator<'a> {
         let step = |rows| -> Result<Step> {
             let inputs = Inputs::new(context, rows)?;
             let row = context.buffer("last row", 4)?;
-            let mut t = Tape::new();
+            let mut t = Tape::new(context);
             let h = Decoder { model, peft, training: false }.forward(&mut t, &inputs, Some(&cache));
             t.row_logits(h, model.head(), &row, &logits);
             Ok(Step { inputs, row, plan: t.finish(context)? })

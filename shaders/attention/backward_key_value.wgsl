@@ -1,5 +1,6 @@
 // dk and dv of attention: dv_j = sum_i p_ij dout_i, dk_j = scale sum_i ds_ij q_i, over the rows i that see key j and
-// over the query heads that share its head. key_ranges[j]: the rows that see key j, [start, end).
+// over the query heads that share its head, into the last columns of dqkv. key_ranges[j]: the rows that see key j,
+// [start, end). qkv, dqkv: [T, (H + 2 K) D].
 // variant d16: D4=4
 // variant d32: D4=8
 // variant d48: D4=12
@@ -12,20 +13,16 @@ struct Params {
     keys: u32,
     heads: u32,
     kv_heads: u32,
-    accumulate_k: u32,
-    accumulate_v: u32,
+    accumulate: u32,
     scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> key_ranges: array<vec2<u32>>;
-@group(0) @binding(5) var<storage, read> stats: array<vec2<f32>>;
-@group(0) @binding(6) var<storage, read> dout: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> dk: array<vec4<f32>>;
-@group(0) @binding(8) var<storage, read_write> dv: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> key_ranges: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> stats: array<vec2<f32>>;
+@group(0) @binding(4) var<storage, read> dout: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dqkv: array<vec4<f32>>;
 
 const KEYS = 32u;
 const ROWS = 8u;
@@ -42,10 +39,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let range = key_ranges[key];
     let first = key_ranges[group.x * KEYS].x;
     let last = key_ranges[min(group.x * KEYS + KEYS, params.keys) - 1u].y;
-    let at = (key * params.kv_heads + kv_head) * $D4u;
+    let row_size = (params.heads + 2u * params.kv_heads) * $D4u;
+    let k_at = key * row_size + (params.heads + kv_head) * $D4u;
+    let v_at = k_at + params.kv_heads * $D4u;
 #for d D4
-    let k$d = k[at + $du] * params.scale;
-    let v$d = v[at + $du];
+    let k$d = qkv[k_at + $du] * params.scale;
+    let v$d = qkv[v_at + $du];
     var a$d = vec4<f32>();
     var b$d = vec4<f32>();
 #endfor
@@ -54,9 +53,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             workgroupBarrier();
             for (var i = lane; i < ROWS * $D4u; i += KEYS) {
                 let row = min(row0 + i / $D4u, last - 1u);
-                let source = (row * params.heads + head) * $D4u + i % $D4u;
-                q_tile[i] = q[source];
-                g_tile[i] = dout[source];
+                q_tile[i] = qkv[row * row_size + head * $D4u + i % $D4u];
+                g_tile[i] = dout[(row * params.heads + head) * $D4u + i % $D4u];
             }
             if lane < ROWS {
                 stat_tile[lane] = stats[min(row0 + lane, last - 1u) * params.heads + head];
@@ -84,15 +82,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
     if group.x * KEYS + lane < params.keys {
 #for d D4
-        if params.accumulate_k != 0u {
-            dk[at + $du] += a$d * params.scale;
+        if params.accumulate != 0u {
+            dqkv[k_at + $du] += a$d * params.scale;
+            dqkv[v_at + $du] += b$d;
         } else {
-            dk[at + $du] = a$d * params.scale;
-        }
-        if params.accumulate_v != 0u {
-            dv[at + $du] += b$d;
-        } else {
-            dv[at + $du] = b$d;
+            dqkv[k_at + $du] = a$d * params.scale;
+            dqkv[v_at + $du] = b$d;
         }
 #endfor
     }

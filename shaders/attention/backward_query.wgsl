@@ -1,4 +1,6 @@
-// dq of attention. With p = exp(s - lse), s = scale q.k: ds = p (dout.v - delta), dq = scale sum_j ds_j k_j.
+// dq of attention, into the first columns of dqkv; and stats[t, h].y = delta = sum_d dout out, which the other gradients
+// read. With p = exp(s - lse), s = scale q.k: ds = p (dout.v - delta), dq = scale sum_j ds_j k_j.
+// qkv, dqkv: [T, (H + 2 K) D].
 // variant d16: D4=4
 // variant d32: D4=8
 // variant d48: D4=12
@@ -16,13 +18,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> ranges: array<vec2<u32>>;
-@group(0) @binding(5) var<storage, read> stats: array<vec2<f32>>;
-@group(0) @binding(6) var<storage, read> dout: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> dq: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> ranges: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> out: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> dout: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> stats: array<vec2<f32>>;
+@group(0) @binding(6) var<storage, read_write> dqkv: array<vec4<f32>>;
 
 const ROWS = 32u;
 const KEYS = 8u;
@@ -38,20 +39,26 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let range = ranges[row];
     let first = ranges[group.x * ROWS].x;
     let last = ranges[min(group.x * ROWS + ROWS, params.rows) - 1u].y;
-    let stat = stats[row * params.heads + head];
-    let at = (row * params.heads + head) * $D4u;
+    let out_at = (row * params.heads + head) * $D4u;
+    let kv_row = (params.heads + 2u * params.kv_heads) * $D4u;
+    let at = row * kv_row + head * $D4u;
+    let k_at = (params.heads + kv_head) * $D4u;
+    let v_at = k_at + params.kv_heads * $D4u;
+    let lse = stats[row * params.heads + head].x;
+    var delta = 0.0;
 #for d D4
-    let q$d = q[at + $du] * params.scale;
-    let g$d = dout[at + $du];
+    let q$d = qkv[at + $du] * params.scale;
+    let g$d = dout[out_at + $du];
+    delta += dot(g$d, out[out_at + $du]);
     var a$d = vec4<f32>();
 #endfor
     for (var key0 = first; key0 < last; key0 += KEYS) {
         workgroupBarrier();
         for (var i = lane; i < KEYS * $D4u; i += ROWS) {
             let key = min(key0 + i / $D4u, last - 1u);
-            let source = (key * params.kv_heads + kv_head) * $D4u + i % $D4u;
-            k_tile[i] = k[source];
-            v_tile[i] = v[source];
+            let source = key * kv_row + i % $D4u;
+            k_tile[i] = qkv[k_at + source];
+            v_tile[i] = qkv[v_at + source];
         }
         workgroupBarrier();
         for (var j = 0u; j < KEYS; j++) {
@@ -64,20 +71,21 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             dp += dot(g$d, v_tile[base + $du]);
 #endfor
             let seen = key0 + j >= range.x && key0 + j < range.y;
-            let ds = vec4<f32>(select(0.0, exp(s - stat.x) * (dp - stat.y), seen));
+            let ds = vec4<f32>(select(0.0, exp(s - lse) * (dp - delta), seen));
 #for d D4
             a$d = fma(ds, k$d, a$d);
 #endfor
         }
     }
     if group.x * ROWS + lane < params.rows {
+        stats[row * params.heads + head].y = delta;
         if params.accumulate != 0u {
 #for d D4
-            dq[at + $du] += a$d * params.scale;
+            dqkv[at + $du] += a$d * params.scale;
 #endfor
         } else {
 #for d D4
-            dq[at + $du] = a$d * params.scale;
+            dqkv[at + $du] = a$d * params.scale;
 #endfor
         }
     }

@@ -1,5 +1,5 @@
 // Causal grouped-query attention with an online softmax (Dao et al. 2022, arXiv:2205.14135): no T x T matrix exists.
-// q, out: [T, H * D]; k, v: [keys, K * D]; ranges[t]: the keys row t may see, [start, end); stats: [T, H] of
+// out: [T, H * D]; q, k and v are ranges of columns of their bindings; ranges[t]: the keys row t may see, [start, end); stats: [T, H] of
 // (log-sum-exp, 0). Starts and ends never decrease with t, as packing lays segments one after the other.
 // variant d16: D4=4
 // variant d32: D4=8
@@ -13,6 +13,11 @@ struct Params {
     rows: u32,
     heads: u32,
     kv_heads: u32,
+    // In vec4: from row to row of q, and of k and v; where k and v start.
+    q_row: u32,
+    kv_row: u32,
+    k_at: u32,
+    v_at: u32,
     scale: f32,
 }
 
@@ -42,8 +47,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let first = ranges[group.x * ROWS].x;
     let last = ranges[min(group.x * ROWS + ROWS, params.rows) - 1u].y;
     let at = (row * params.heads + head) * $D4u;
+    let q_at = row * params.q_row + head * $D4u;
 #for d D4
-    let q$d = q[at + $du] * params.scale;
+    let q$d = q[q_at + $du] * params.scale;
     var o$d = vec4<f32>();
 #endfor
     var m = MASKED;
@@ -52,9 +58,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         workgroupBarrier();
         for (var i = lane; i < KEYS * $D4u; i += ROWS) {
             let key = min(key0 + i / $D4u, last - 1u);
-            let source = (key * params.kv_heads + kv_head) * $D4u + i % $D4u;
-            k_tile[i] = k[source];
-            v_tile[i] = v[source];
+            let source = key * params.kv_row + kv_head * $D4u + i % $D4u;
+            k_tile[i] = k[params.k_at + source];
+            v_tile[i] = v[params.v_at + source];
         }
         workgroupBarrier();
         // The keys go in a loop and not in a row of copies: unrolled, software adapters take minutes to compile this.

@@ -1,20 +1,27 @@
-// Copies rows of new keys or values to their positions in the cache. x: [T, C]; cache: [positions, C].
+// Copies the keys and values in rows of qkv to their positions in the cache. qkv: [T, Q + 2 C]; caches: [positions, C].
 
 struct Params {
+    queries: u32,
     channels: u32,
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> qkv: array<f32>;
 @group(0) @binding(2) var<storage, read> positions: array<u32>;
-@group(0) @binding(3) var<storage, read_write> cache: array<f32>;
+@group(0) @binding(3) var<storage, read_write> keys: array<f32>;
+@group(0) @binding(4) var<storage, read_write> values: array<f32>;
 
-// One invocation copies one element.
+// One invocation copies one element of a key and of a value.
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = id.y * groups.x * 64u + id.x;
     if i < params.count {
-        cache[positions[i / params.channels] * params.channels + i % params.channels] = x[i];
+        let row = i / params.channels;
+        let c = i % params.channels;
+        let source = row * (params.queries + 2u * params.channels) + params.queries + c;
+        let at = positions[row] * params.channels + c;
+        keys[at] = qkv[source];
+        values[at] = qkv[source + params.channels];
     }
 }

@@ -1,10 +1,12 @@
 // Rotary position embedding over interleaved pairs (2i, 2i+1), as GGUF's llama files hold them (Su et al. 2021,
-// arXiv:2104.09864). x, y: [T, heads * D]; table: [positions, D/2] of (cos, sin). `sign` -1 rotates back: a rotation's
-// transpose is its inverse, so that is also the backward.
+// arXiv:2104.09864). x, y: [T, C], of which the first `turned` pairs of a row are heads that turn and the rest is copied;
+// table: [positions, D/2] of (cos, sin). `sign` -1 rotates back: a rotation's transpose is its inverse, so that is also
+// the backward.
 
 struct Params {
     pairs: u32,
     row_pairs: u32,
+    turned: u32,
     half_dim: u32,
     accumulate: u32,
     sign: f32,
@@ -24,10 +26,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         return;
     }
     let row = i / params.row_pairs;
-    let turn = table[positions[row] * params.half_dim + i % params.half_dim];
     let pair = x[i];
-    let s = turn.y * params.sign;
-    let value = vec2<f32>(pair.x * turn.x - pair.y * s, pair.x * s + pair.y * turn.x);
+    var value = pair;
+    let place = i % params.row_pairs;
+    if place < params.turned {
+        let turn = table[positions[row] * params.half_dim + place % params.half_dim];
+        let s = turn.y * params.sign;
+        value = vec2<f32>(pair.x * turn.x - pair.y * s, pair.x * s + pair.y * turn.x);
+    }
     if params.accumulate != 0u {
         y[i] += value;
     } else {

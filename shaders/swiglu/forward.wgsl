@@ -1,19 +1,21 @@
-// y = silu(gate) * up, elementwise over [T, F] (Shazeer 2020, arXiv:2002.05202).
+// y = silu(gate) * up, elementwise (Shazeer 2020, arXiv:2002.05202). x: [T, 2 F], gate before up; y: [T, F].
 
 struct Params {
+    ffn: u32,
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> gate: array<f32>;
-@group(0) @binding(2) var<storage, read> up: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 // One invocation computes one element.
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = id.y * groups.x * 64u + id.x;
     if i < params.count {
-        y[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
+        let at = i + i / params.ffn * params.ffn;
+        let gate = x[at];
+        y[i] = gate / (1.0 + exp(-gate)) * x[at + params.ffn];
     }
 }

@@ -49,6 +49,18 @@ impl Matrix {
         Self { data: self.data.iter().zip(&other.data).map(|(&a, &b)| f(a, b)).collect(), ..*self }
     }
 
+    /// Some of the columns.
+    pub fn columns(&self, range: std::ops::Range<usize>) -> Self {
+        let data = (0..self.rows).flat_map(|row| self.row(row)[range.clone()].iter().copied()).collect();
+        Self { rows: self.rows, cols: range.len(), data }
+    }
+
+    /// The columns of this one and then those of the other.
+    pub fn beside(&self, other: &Self) -> Self {
+        let row = |row| self.row(row).iter().chain(other.row(row)).copied();
+        Self { rows: self.rows, cols: self.cols + other.cols, data: (0..self.rows).flat_map(row).collect() }
+    }
+
     /// Every element times `factor`.
     pub fn scaled(&self, factor: f64) -> Self {
         self.map(|v| v * factor)

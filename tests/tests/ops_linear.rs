@@ -2,9 +2,10 @@
 
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::quant::{quantize_f16, quantize_q4_0, quantize_q4_1, quantize_q8_0};
-use tunesmith::tape::Tape;
-use tunesmith_tests::check_op::{Bench, Case, Input, Operand};
+use tunesmith::ops::LowRank;
+use tunesmith_tests::check_op::{Bench, Case, Input};
 use tunesmith_tests::golden::hash::uniform;
+use tunesmith_tests::reference::Matrix;
 
 const QUANTIZED: [GgmlType; 3] = [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0];
 
@@ -43,149 +44,291 @@ fn check_shapes(bench: &mut Bench, ty: GgmlType, shapes: &[(usize, usize, usize)
 
 #[test]
 fn quantized() {
-    let mut bench = Bench::new("linear, quantized");
-    for ty in QUANTIZED {
-        check_shapes(
-            &mut bench,
-            ty,
-            &[
-                (1, 1, 32),
-                (1, 63, 64),
-                (1, 65, 96),
-                (7, 191, 32),
-                (8, 192, 192),
-                (9, 193, 224),
-                (13, 97, 576),
-                (67, 5, 64),
-            ],
-        );
-    }
-}
-
-#[test]
-fn halves() {
-    let mut bench = Bench::new("linear, f16");
-    let shapes =
-        [(1, 1, 4), (1, 63, 28), (1, 65, 36), (7, 191, 12), (8, 192, 192), (9, 193, 196), (13, 97, 100), (67, 5, 8)];
-    check_shapes(&mut bench, GgmlType::F16, &shapes);
-    // Halves below the normal range, of which a GPU may make zeros but ours must not.
-    let w = uniform("subnormal halves", 97 * 36, 4e-5);
-    check(&mut bench, "subnormal", 9, uniform("subnormal halves x", 9 * 36, 1.0), frozen(97, 36, GgmlType::F16, &w));
-}
-
-#[test]
-fn plain() {
-    let mut bench = Bench::new("linear, f32");
-    let shapes = [
-        (1, 1, 1),
-        (1, 65, 31),
-        (2, 3, 1),
-        (3, 1, 5),
-        (7, 191, 15),
-        (8, 192, 32),
-        (9, 193, 33),
-        (8, 33, 191),
-        (9, 17, 193),
-        (31, 97, 577),
-        (67, 131, 16),
-    ];
-    check_shapes(&mut bench, GgmlType::F32, &shapes);
-}
-
-#[test]
-fn trained() {
-    let mut bench = Bench::new("linear, trained");
-    let shapes =
-        [(1, 1, 1), (1, 65, 31), (3, 5, 7), (8, 192, 16), (9, 193, 17), (15, 33, 193), (16, 97, 97), (67, 131, 96)];
-    for (m, n, k) in shapes {
-        let name = format!("{n} x {k}");
-        let x = uniform(&format!("trained {name} x"), m * k, 1.0);
-        let w = uniform(&format!("trained {name} w"), n * k, 0.5);
-        check(&mut bench, &name, m, x.clone(), Input::trained(n, k, w.clone()));
-        // The input of the first layer wants no gradient.
-        bench.check(&Case {
-            name: format!("{name}, {m} rows, constant input"),
-            inputs: vec![Input::constant(m, k, x), Input::trained(n, k, w)],
-            build: &|t, at| t.linear(at[0].var(), at[1].weight()),
-            forward: &|x| x[0].times_transposed(&x[1]),
-            backward: &|x, dy| vec![x[0].clone(), dy.transposed_times(&x[0])],
-        });
-    }
-}
-
-#[test]
-fn narrow() {
-    let mut bench = Bench::new("linear, narrow");
-    for r in [1, 3, 4, 16, 63, 64, 65] {
-        for m in [1, r, r + 1, 71] {
-            for (n, k) in [(r, 96), (97, r)] {
-                let name = format!("{n} x {k}");
-                let x = uniform(&format!("narrow {name} x"), m * k, 1.0);
-                let w = uniform(&format!("narrow {name} w"), n * k, 0.5);
-                check(&mut bench, &name, m, x, Input::trained(n, k, w));
-            }
+    for mut bench in Bench::all("linear, quantized") {
+        for ty in QUANTIZED {
+            check_shapes(
+                &mut bench,
+                ty,
+                &[
+                    (1, 1, 32),
+                    (1, 63, 64),
+                    (1, 65, 96),
+                    (7, 191, 32),
+                    (8, 192, 192),
+                    (9, 193, 224),
+                    (13, 97, 576),
+                    (67, 5, 64),
+                ],
+            );
         }
     }
 }
 
 #[test]
-fn onto() {
-    let mut bench = Bench::new("linear_onto");
-    for (m, n, k, r, scale) in
-        [(1, 96, 64, 4, 2.0), (9, 193, 96, 16, 0.5), (67, 33, 32, 1, -1.5), (13, 64, 576, 65, 2.0)]
-    {
-        let values = |what: &str, count| uniform(&format!("onto {n} x {k} {what}"), count, 1.0);
-        let w = frozen(n, k, GgmlType::Q4_1, &values("w", n * k));
-        let (a, b) = (Input::trained(r, k, values("a", r * k)), Input::trained(n, r, values("b", n * r)));
-        let x = values("x", m * k);
-        for (what, x) in [("", Input::leaf(m, k, x.clone())), (", constant input", Input::constant(m, k, x))] {
+fn halves() {
+    for mut bench in Bench::all("linear, f16") {
+        let shapes = [
+            (1, 1, 4),
+            (1, 63, 28),
+            (1, 65, 36),
+            (7, 191, 12),
+            (8, 192, 192),
+            (9, 193, 196),
+            (13, 97, 100),
+            (67, 5, 8),
+        ];
+        check_shapes(&mut bench, GgmlType::F16, &shapes);
+        // Halves below the normal range, of which a GPU may make zeros but ours must not.
+        let w = uniform("subnormal halves", 97 * 36, 4e-5);
+        check(
+            &mut bench,
+            "subnormal",
+            9,
+            uniform("subnormal halves x", 9 * 36, 1.0),
+            frozen(97, 36, GgmlType::F16, &w),
+        );
+    }
+}
+
+#[test]
+fn plain() {
+    for mut bench in Bench::all("linear, f32") {
+        let shapes = [
+            (1, 1, 1),
+            (1, 65, 31),
+            (2, 3, 1),
+            (3, 1, 5),
+            (7, 191, 15),
+            (8, 192, 32),
+            (9, 193, 33),
+            (8, 33, 191),
+            (9, 17, 193),
+            (31, 97, 577),
+            (67, 131, 16),
+        ];
+        check_shapes(&mut bench, GgmlType::F32, &shapes);
+    }
+}
+
+#[test]
+fn trained() {
+    for mut bench in Bench::all("linear, trained") {
+        let shapes =
+            [(1, 1, 1), (1, 65, 31), (3, 5, 7), (8, 192, 16), (9, 193, 17), (15, 33, 193), (16, 97, 97), (67, 131, 96)];
+        for (m, n, k) in shapes {
+            let name = format!("{n} x {k}");
+            let x = uniform(&format!("trained {name} x"), m * k, 1.0);
+            let w = uniform(&format!("trained {name} w"), n * k, 0.5);
+            check(&mut bench, &name, m, x.clone(), Input::trained(n, k, w.clone()));
+            // The input of the first layer wants no gradient.
             bench.check(&Case {
-                name: format!("{m} rows, {n} x {k}, rank {r}{what}"),
-                inputs: vec![x, w.clone(), a.clone(), b.clone()],
-                build: &|t: &mut Tape, at: &[Operand]| {
-                    let y = t.linear(at[0].var(), at[1].weight());
-                    let low = t.linear(at[0].var(), at[2].weight());
-                    t.linear_onto(y, low, at[3].weight(), scale);
-                    y
-                },
-                forward: &|x| {
-                    let low = x[0].times_transposed(&x[2]).times_transposed(&x[3]);
-                    x[0].times_transposed(&x[1]).plus(&low.scaled(f64::from(scale)))
-                },
-                backward: &|x, dy| {
-                    let dy_scaled = dy.scaled(f64::from(scale));
-                    let dlow = dy_scaled.times(&x[3]);
-                    let dx = dy.times(&x[1]).plus(&dlow.times(&x[2]));
-                    let db = dy_scaled.transposed_times(&x[0].times_transposed(&x[2]));
-                    vec![dx, x[1].clone(), dlow.transposed_times(&x[0]), db]
-                },
+                name: format!("{name}, {m} rows, constant input"),
+                inputs: vec![Input::constant(m, k, x), Input::trained(n, k, w)],
+                build: &|t, at| t.linear(at[0].var(), at[1].weight()),
+                forward: &|x| x[0].times_transposed(&x[1]),
+                backward: &|x, dy| vec![x[0].clone(), dy.transposed_times(&x[0])],
             });
         }
     }
 }
 
 #[test]
-fn odd_values() {
-    let mut bench = Bench::new("linear, odd values");
-    let (m, n, k) = (9, 97, 64);
-    // Zero rows on both sides.
-    let mut x = uniform("zero rows x", m * k, 1.0);
-    x[..2 * k].fill(0.0);
-    let mut w = uniform("zero rows w", n * k, 1.0);
-    w[k..3 * k].fill(0.0);
-    for ty in QUANTIZED.into_iter().chain([GgmlType::F16, GgmlType::F32]) {
-        check(&mut bench, &format!("zero rows, {ty}"), m, x.clone(), frozen(n, k, ty, &w));
-    }
-    // f16 scales below the normal range, with their signs.
-    for ty in QUANTIZED {
-        let mut blocks = frozen(n, k, ty, &uniform("subnormal scales", n * k, 1.0)).blocks().to_vec();
-        for (i, block) in blocks.chunks_exact_mut(ty.block_bytes()).enumerate() {
-            let sign = if i % 3 == 0 { 0x8000 } else { 0 };
-            block[..2].copy_from_slice(&((1 + i as u16 * 7 % 1023) | sign).to_le_bytes());
-            if ty == GgmlType::Q4_1 {
-                block[2..4].copy_from_slice(&(1 + i as u16 * 13 % 1023).to_le_bytes());
+fn narrow() {
+    for mut bench in Bench::all("linear, narrow") {
+        for r in [1, 3, 4, 16, 63, 64, 65] {
+            for m in [1, r, r + 1, 71] {
+                for (n, k) in [(r, 96), (97, r)] {
+                    let name = format!("{n} x {k}");
+                    let x = uniform(&format!("narrow {name} x"), m * k, 1.0);
+                    let w = uniform(&format!("narrow {name} w"), n * k, 0.5);
+                    check(&mut bench, &name, m, x, Input::trained(n, k, w));
+                }
             }
         }
-        check(&mut bench, &format!("subnormal scales, {ty}"), m, x.clone(), Input::frozen(n, k, ty, blocks));
+    }
+}
+
+/// Layers side by side with low-rank pairs beside some, and a residual: q, k and v, gate and up, and the others.
+struct Grouped {
+    rows: usize,
+    k: usize,
+    /// Output features of each layer, its encoding, and whether it has a pair.
+    layers: Vec<(usize, GgmlType, bool)>,
+    /// Whether the layers are one matrix.
+    joined: bool,
+    rank: usize,
+    scale: f32,
+    residual: bool,
+    /// Whether A reads something else than the layers.
+    apart: bool,
+    /// Whether the input wants a gradient.
+    constant: bool,
+}
+
+fn check_grouped(bench: &mut Bench, case: &Grouped) {
+    let &Grouped { rows, k, joined, rank, scale, residual, apart, constant, .. } = case;
+    let layers = &case.layers;
+    let n: usize = layers.iter().map(|layer| layer.0).sum();
+    let name = format!(
+        "{rows} rows, {:?} x {k}, joined {joined}, rank {rank}, residual {residual}, apart {apart}, constant {constant}",
+        layers.iter().map(|(n, ty, low)| format!("{n} {ty} {low}")).collect::<Vec<_>>()
+    );
+    let values = |what: &str, count| uniform(&format!("grouped {name} {what}"), count, 1.0);
+    let value = |what: &str, cols| {
+        let values = values(what, rows * cols);
+        if constant { Input::constant(rows, cols, values) } else { Input::leaf(rows, cols, values) }
+    };
+    let with_pair: Vec<usize> = layers.iter().filter(|layer| layer.2).map(|layer| layer.0).collect();
+    let (ranks, b_rows) = (rank * with_pair.len(), with_pair.iter().sum());
+    let mut inputs = vec![
+        value("x", k),
+        Input::leaf(rows, n, values("residual", rows * n)),
+        value("x of A", k),
+        Input::trained(ranks, k, values("a", ranks * k)),
+        Input::trained_after(b_rows, rank, values("b", b_rows * rank)),
+    ];
+    if joined {
+        inputs.push(frozen(n, k, layers[0].1, &values("w", n * k)));
+    } else {
+        inputs.extend(
+            layers.iter().enumerate().map(|(i, &(n, ty, _))| frozen(n, k, ty, &values(&format!("w{i}"), n * k))),
+        );
+    }
+    // Column ranges of the layers with a pair, in the result and in B's rows.
+    let parts = || {
+        let (mut first, mut row) = (0, 0);
+        layers.iter().filter_map(move |&(n, _, low)| {
+            let at = first;
+            first += n;
+            if !low {
+                return None;
+            }
+            row += n;
+            Some((at..at + n, row - n..row))
+        })
+    };
+    let rows_of = |m: &Matrix, range: std::ops::Range<usize>| Matrix {
+        rows: range.len(),
+        cols: m.cols,
+        data: m.data[range.start * m.cols..range.end * m.cols].to_vec(),
+    };
+    let all_weights = |x: &[Matrix]| {
+        let data = x[5..].iter().flat_map(|w| w.data.iter().copied()).collect();
+        Matrix { rows: n, cols: k, data }
+    };
+    let of_a = if apart { 2 } else { 0 };
+    bench.check(&Case {
+        name: name.clone(),
+        inputs,
+        build: &|t, at| {
+            let weights: Vec<_> = at[5..].iter().map(|w| w.weight().clone()).collect();
+            let low = LowRank {
+                x: at[of_a].var(),
+                a: at[3].weight(),
+                b: at[4].weight(),
+                rank,
+                segments: layers.iter().map(|&(n, _, low)| (n, low)).collect(),
+                scale,
+            };
+            t.linears(at[0].var(), &weights, Some(&low), residual.then(|| at[1].var()))
+        },
+        forward: &|x| {
+            let mut y = x[0].times_transposed(&all_weights(x));
+            let low = x[of_a].times_transposed(&x[3]).scaled(f64::from(scale));
+            for (i, (cols, b)) in parts().enumerate() {
+                let part = low.columns(i * rank..(i + 1) * rank).times_transposed(&rows_of(&x[4], b));
+                for row in 0..rows {
+                    for (j, col) in cols.clone().enumerate() {
+                        y.row_mut(row)[col] += part.row(row)[j];
+                    }
+                }
+            }
+            if residual { y.plus(&x[1]) } else { y }
+        },
+        backward: &|x, dy| {
+            let s = f64::from(scale);
+            let low = x[of_a].times_transposed(&x[3]);
+            let mut dlow = Matrix::zeros(rows, 0);
+            let mut db = Matrix { rows: 0, cols: rank, data: Vec::new() };
+            for (i, (cols, b)) in parts().enumerate() {
+                let dy = dy.columns(cols).scaled(s);
+                dlow = dlow.beside(&dy.times(&rows_of(&x[4], b)));
+                let part = dy.transposed_times(&low.columns(i * rank..(i + 1) * rank));
+                db.rows += part.rows;
+                db.data.extend(part.data);
+            }
+            let dx_low = dlow.times(&x[3]);
+            let dx = dy.times(&all_weights(x));
+            let none = Matrix::zeros(rows, k);
+            let (dx, dx_apart) = if apart { (dx, dx_low) } else { (dx.plus(&dx_low), none) };
+            let dresidual = if residual { dy.clone() } else { Matrix::zeros(rows, n) };
+            let mut all = vec![dx, dresidual, dx_apart, dlow.transposed_times(&x[of_a]), db];
+            all.extend(x[5..].iter().cloned());
+            all
+        },
+    });
+}
+
+#[test]
+fn grouped() {
+    use GgmlType::{F16, F32, Q4_0, Q4_1, Q8_0};
+    for mut bench in Bench::all("linears") {
+        let base = Grouped {
+            rows: 9,
+            k: 96,
+            layers: vec![(193, Q4_1, true)],
+            joined: true,
+            rank: 16,
+            scale: 0.5,
+            residual: false,
+            apart: false,
+            constant: false,
+        };
+        check_grouped(&mut bench, &base);
+        check_grouped(&mut bench, &Grouped { residual: true, ..base });
+        let base = || Grouped { layers: vec![(193, Q4_1, true)], ..base };
+        check_grouped(&mut bench, &Grouped { constant: true, rank: 1, rows: 67, scale: -1.5, ..base() });
+        check_grouped(&mut bench, &Grouped { apart: true, residual: true, rank: 65, rows: 13, k: 576, ..base() });
+        for (i, lows) in [[true, true, true], [true, false, true], [false, true, false], [false, false, true]]
+            .into_iter()
+            .enumerate()
+        {
+            let layers = |types: [GgmlType; 3]| {
+                [130, 33, 65].into_iter().zip(types).zip(lows).map(|((n, ty), low)| (n, ty, low)).collect()
+            };
+            let rows = [17, 1, 33, 16][i];
+            let rank = [16, 4, 3, 17][i];
+            let together = layers([[Q8_0, Q4_0, F16, F32][i]; 3]);
+            check_grouped(&mut bench, &Grouped { rows, rank, layers: together, residual: i % 2 == 0, ..base() });
+            let apart = layers([Q4_1, Q8_0, F32]);
+            check_grouped(&mut bench, &Grouped { rows, rank, layers: apart, joined: false, ..base() });
+        }
+    }
+}
+
+#[test]
+fn odd_values() {
+    for mut bench in Bench::all("linear, odd values") {
+        let (m, n, k) = (9, 97, 64);
+        // Zero rows on both sides.
+        let mut x = uniform("zero rows x", m * k, 1.0);
+        x[..2 * k].fill(0.0);
+        let mut w = uniform("zero rows w", n * k, 1.0);
+        w[k..3 * k].fill(0.0);
+        for ty in QUANTIZED.into_iter().chain([GgmlType::F16, GgmlType::F32]) {
+            check(&mut bench, &format!("zero rows, {ty}"), m, x.clone(), frozen(n, k, ty, &w));
+        }
+        // f16 scales below the normal range, with their signs.
+        for ty in QUANTIZED {
+            let mut blocks = frozen(n, k, ty, &uniform("subnormal scales", n * k, 1.0)).blocks().to_vec();
+            for (i, block) in blocks.chunks_exact_mut(ty.block_bytes()).enumerate() {
+                let sign = if i % 3 == 0 { 0x8000 } else { 0 };
+                block[..2].copy_from_slice(&((1 + i as u16 * 7 % 1023) | sign).to_le_bytes());
+                if ty == GgmlType::Q4_1 {
+                    block[2..4].copy_from_slice(&(1 + i as u16 * 13 % 1023).to_le_bytes());
+                }
+            }
+            check(&mut bench, &format!("subnormal scales, {ty}"), m, x.clone(), Input::frozen(n, k, ty, blocks));
+        }
     }
 }

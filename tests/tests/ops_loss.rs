@@ -69,7 +69,7 @@ fn check(context: &Context, name: &str, head: &Head, x: &[f32], batches: [&[Targ
     let buffers = Targets { nll: nll.buffer.clone(), total: total.buffer.clone(), ..buffers };
     let before = uniform(&format!("loss {name} before"), x.len(), 0.1);
     let (value, grad) = (Guarded::new(context, x), Guarded::new(context, &before));
-    let mut t = Tape::new();
+    let mut t = Tape::new(&context);
     let mut input = t.leaf(rows, channels, &value.buffer, Some(&grad.buffer));
     if interior {
         let zero = Guarded::new(context, &vec![0f32; x.len()]);
@@ -194,7 +194,7 @@ fn a_single_word_has_no_loss() {
     let head = Head::plain(&context, 1, 4, &[1.0, 2.0, 3.0, 4.0]);
     let buffers = Targets::new(&context, 1).unwrap();
     let (value, grad) = (Guarded::new(&context, &[1f32; 4]), Guarded::new(&context, &[0.5f32; 4]));
-    let mut t = Tape::new();
+    let mut t = Tape::new(&context);
     let x = t.leaf(1, 4, &value.buffer, Some(&grad.buffer));
     t.cross_entropy(x, &head.weight, &buffers, true);
     t.backward();
@@ -218,7 +218,7 @@ fn weights_and_padding() {
     // A batch without targets loses nothing and moves nothing.
     let buffers = Targets::new(&context, rows).unwrap();
     let (value, grad) = (Guarded::new(&context, &x), Guarded::new(&context, &vec![1f32; x.len()]));
-    let mut t = Tape::new();
+    let mut t = Tape::new(&context);
     let input = t.leaf(rows, channels, &value.buffer, Some(&grad.buffer));
     t.cross_entropy(input, &head.weight, &buffers, true);
     t.backward();
@@ -231,7 +231,7 @@ fn weights_and_padding() {
     }
 
     // Without training there are losses and no gradients.
-    let mut t = Tape::new();
+    let mut t = Tape::new(&context);
     let input = t.leaf(rows, channels, &value.buffer, Some(&grad.buffer));
     t.cross_entropy(input, &head.weight, &buffers, false);
     t.backward();
@@ -251,7 +251,7 @@ fn a_loss_times_a_power_of_two_is_its_gradient_times_that() {
     let head = Head::plain(&context, vocab, channels, &uniform("loss powers w", vocab * channels, 0.5));
     let buffers = Targets::new(&context, rows).unwrap();
     let grad = Guarded::new(&context, &vec![0f32; rows * channels]);
-    let mut t = Tape::new();
+    let mut t = Tape::new(&context);
     let input = t.leaf(rows, channels, &x.buffer, Some(&grad.buffer));
     t.cross_entropy(input, &head.weight, &buffers, true);
     t.backward();

@@ -67,17 +67,18 @@ fn swiglu_op() {
         for (gate, extreme) in gate.iter_mut().skip(1).step_by(7).zip([100.0, -100.0, 1e4, -1e4, 0.0]) {
             *gate = extreme;
         }
-        let gate = Input::leaf(rows, cols, gate);
         let up = uniform(&format!("swiglu {name} up"), rows * cols, 2.0);
-        for (what, up) in [("both", Input::leaf(rows, cols, up.clone())), ("gate", Input::constant(rows, cols, up))] {
-            bench.check(&Case {
-                name: format!("{name}, {what}"),
-                inputs: vec![gate.clone(), up],
-                build: &|t, at| t.swiglu(at[0].var(), at[1].var()),
-                forward: &|x| swiglu(&x[0], &x[1]),
-                backward: &|x, dy| swiglu_backward(&x[0], &x[1], dy).into(),
-            });
-        }
+        let x = Matrix::from_f32(rows, cols, &gate).beside(&Matrix::from_f32(rows, cols, &up));
+        bench.check(&Case {
+            name,
+            inputs: vec![Input::leaf(rows, 2 * cols, x.to_f32())],
+            build: &|t, at| t.swiglu(at[0].var()),
+            forward: &|x| swiglu(&x[0].columns(0..cols), &x[0].columns(cols..2 * cols)),
+            backward: &|x, dy| {
+                let [gate, up] = swiglu_backward(&x[0].columns(0..cols), &x[0].columns(cols..2 * cols), dy);
+                vec![gate.beside(&up)]
+            },
+        });
     }
 }
 
@@ -111,21 +112,26 @@ fn rms_norm_op() {
 #[test]
 fn rope_op() {
     let mut bench = Bench::new("rope");
-    for (rows, heads, dim, base) in
-        [(1, 1, 16, 1e4), (3, 3, 32, 1e4), (65, 1, 64, 1e5), (33, 9, 80, 1e6), (7, 2, 128, 1e4)]
+    // The columns behind the heads stay as they are.
+    for (rows, heads, dim, base, rest) in
+        [(1, 1, 16, 1e4, 0), (3, 3, 32, 1e4, 32), (65, 1, 64, 1e5, 128), (33, 9, 80, 1e6, 0), (7, 2, 128, 1e4, 2)]
     {
-        let name = format!("{rows} rows, {heads} heads of {dim}");
+        let name = format!("{rows} rows, {heads} heads of {dim} and {rest}");
         let table = RopeTable::new(&bench.context, 2048, dim, base).unwrap();
         // Segments start again at 0; the last position of the table occurs.
         let positions: Vec<u32> = (0..rows as u32).map(|row| if row == 1 { 2047 } else { row % 23 * 71 }).collect();
         let buffer = Guarded::new(&bench.context, &positions).buffer;
-        let x = uniform(&format!("rope {name}"), rows * heads * dim, 2.0);
+        let (turned, cols) = (heads * dim, heads * dim + rest);
+        let x = uniform(&format!("rope {name}"), rows * cols, 2.0);
+        let turn = |x: &Matrix, sign| {
+            rope(&x.columns(0..turned), &positions, dim, base, sign).beside(&x.columns(turned..cols))
+        };
         bench.check(&Case {
             name,
-            inputs: vec![Input::leaf(rows, heads * dim, x)],
-            build: &|t, at| t.rope(at[0].var(), &buffer, &table),
-            forward: &|x| rope(&x[0], &positions, dim, base, 1.0),
-            backward: &|_, dy| vec![rope(dy, &positions, dim, base, -1.0)],
+            inputs: vec![Input::leaf(rows, cols, x)],
+            build: &|t, at| t.rope(at[0].var(), turned, &buffer, &table),
+            forward: &|x| turn(&x[0], 1.0),
+            backward: &|_, dy| vec![turn(dy, -1.0)],
         });
     }
 }
@@ -219,7 +225,7 @@ fn copy_and_clear() {
     let context = context();
     let values = uniform("copy", 97, 1.0);
     let (from, to) = (Guarded::new(&context, &values), Guarded::new(&context, &[0f32; 97]));
-    let mut t = Tape::new();
+    let mut t = Tape::new(&context);
     let x = t.leaf(1, 97, &from.buffer, None);
     let y = t.leaf(1, 97, &to.buffer, None);
     t.copy(x, y);

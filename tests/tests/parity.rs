@@ -71,7 +71,7 @@ fn check_logits(name: &str) {
         let device = Inputs::new(&context, rows).unwrap();
         let row = context.buffer("row", 4).unwrap();
         let logits = context.buffer("logits", vocab as u64 * 4).unwrap();
-        let mut t = Tape::new();
+        let mut t = Tape::new(&model.context);
         let h = Decoder { model: &model, peft: None, training: false }.forward(&mut t, &device, None);
         // The last row's logits come from the plan; the other rows' from the same hidden states, row by row.
         let hidden = context.buffer("hidden", (rows * model.config.hidden * 4) as u64).unwrap();
@@ -84,7 +84,7 @@ fn check_logits(name: &str) {
         context.write(&device.positions, 0, &positions);
         context.write(&device.masks.keys_of_row, 0, &keys);
         forward.run(0);
-        let mut t = Tape::new();
+        let mut t = Tape::new(&model.context);
         let h = t.leaf(rows, model.config.hidden, &hidden, None);
         t.row_logits(h, model.head(), &row, &logits);
         let head = t.finish(&context).unwrap();

@@ -47,6 +47,16 @@ impl Encoding {
         }
     }
 
+    /// Bytes of the codes of `elements` elements.
+    pub fn codes_bytes(self, elements: u64) -> u64 {
+        elements.div_ceil(self.codes_per_word() as u64) * 4
+    }
+
+    /// Bytes of the scales of `elements` elements.
+    pub fn scales_bytes(self, elements: u64) -> u64 {
+        elements / GROUP as u64 * self.scales_per_group() as u64 * 4
+    }
+
     /// f32 numbers in the scales of one group of [`GROUP`] elements.
     pub fn scales_per_group(self) -> usize {
         match self {

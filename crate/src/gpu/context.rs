@@ -9,6 +9,8 @@ use serde::Serialize;
 use wgpu::util::DeviceExt;
 
 use super::kernel::{Access, Kernel};
+use super::pace::Pace;
+use super::subgroup;
 use crate::{Error, Result};
 
 /// What a person may want to know of the adapter in use.
@@ -79,6 +81,15 @@ fn no_adapter(what: String) -> Error {
     }
 }
 
+/// Which of an adapter's optional features a device is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Features {
+    /// Those that some kernels are faster with.
+    Fast,
+    /// None: what every browser has.
+    Plain,
+}
+
 /// A device with its queue and its compiled kernels. Cheap to clone.
 #[derive(Clone)]
 pub struct Context(Rc<Inner>);
@@ -89,15 +100,25 @@ struct Inner {
     info: DeviceInfo,
     pipelines: RefCell<HashMap<usize, wgpu::ComputePipeline>>,
     failure: Arc<Mutex<Option<Error>>>,
+    subgroup: u32,
+    pace: Pace,
 }
 
 impl Context {
-    /// Requests an adapter and a device with WebGPU's default limits, whatever the adapter could do beyond them: what
-    /// runs here runs in every browser.
+    /// Requests an adapter and a device with WebGPU's default limits, whatever the adapter could do beyond them, and
+    /// with those of its optional features that some kernels are faster with.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] when there is none, [`Error::Gpu`] when the device is refused.
     pub async fn new() -> Result<Self> {
+        Self::with(Features::Fast).await
+    }
+
+    /// As [`Context::new`], with a choice of features.
+    ///
+    /// # Errors
+    /// As [`Context::new`].
+    pub async fn with(wanted: Features) -> Result<Self> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let adapter = instance
             .request_adapter(&wgpu::RequestAdapterOptions {
@@ -108,9 +129,14 @@ impl Context {
             .map_err(|error| no_adapter(error.to_string()))?;
         let adapter_info = adapter.get_info();
         let limits = wgpu::Limits::default();
+        let (subgroup, features) = match wanted {
+            Features::Fast => subgroup::usable(&adapter).await,
+            Features::Plain => (0, wgpu::Features::empty()),
+        };
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("tunesmith"),
+                required_features: features,
                 required_limits: limits.clone(),
                 ..Default::default()
             })
@@ -141,8 +167,22 @@ impl Context {
                 });
             }
         });
-        let info = DeviceInfo::new(adapter_info, &limits, &[]);
-        Ok(Self(Rc::new(Inner { device, queue, info, pipelines: RefCell::default(), failure })))
+        let names = if subgroup > 0 { vec!["subgroup".to_owned()] } else { Vec::new() };
+        let info = DeviceInfo::new(adapter_info, &limits, &names);
+        Ok(Self(Rc::new(Inner {
+            device,
+            queue,
+            info,
+            pipelines: RefCell::default(),
+            failure,
+            subgroup,
+            pace: Pace::default(),
+        })))
+    }
+
+    /// Lanes of the subgroups that kernels may use; 0 where they may use none.
+    pub fn subgroup(&self) -> u32 {
+        self.0.subgroup
     }
 
     /// The adapter in use.
@@ -162,8 +202,17 @@ impl Context {
         &self.0.device
     }
 
+    pub(super) fn pace(&self) -> &Pace {
+        &self.0.pace
+    }
+
     pub(super) fn queue(&self) -> &wgpu::Queue {
         &self.0.queue
+    }
+
+    /// Most bytes that one binding may hold.
+    pub fn binding_limit(&self) -> u64 {
+        self.0.info.limits["maxStorageBufferBindingSize"]
     }
 
     /// A zeroed storage buffer.
@@ -171,7 +220,7 @@ impl Context {
     /// # Errors
     /// [`Error::Limit`] when `bytes` is past what one binding may hold.
     pub fn buffer(&self, what: &str, bytes: u64) -> Result<wgpu::Buffer> {
-        let limit = self.0.info.limits["maxStorageBufferBindingSize"];
+        let limit = self.binding_limit();
         if bytes > limit {
             return Err(Error::Limit {
                 what: what.into(),
@@ -256,7 +305,7 @@ impl Context {
             return pipeline.clone();
         }
         let device = &self.0.device;
-        let source = wgpu::ShaderSource::Wgsl(kernel.source.into());
+        let source = wgpu::ShaderSource::Wgsl(subgroup::source(kernel));
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
         let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
             binding,

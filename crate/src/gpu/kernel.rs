@@ -18,6 +18,8 @@ pub struct Kernel {
     pub name: &'static str,
     /// Invocations of a workgroup.
     pub workgroup: [u32; 3],
+    /// Lanes of a subgroup that the kernel was written for; 0 for one that uses no subgroups.
+    pub subgroup: u32,
     /// Access of the storage bindings, from binding 1.
     pub bindings: &'static [Access],
     /// The expanded WGSL.

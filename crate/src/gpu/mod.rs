@@ -2,13 +2,15 @@
 
 mod context;
 mod kernel;
+mod pace;
 mod plan;
 mod readback;
 mod recorder;
+mod subgroup;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use context::adapters;
-pub use context::{Context, DeviceInfo};
+pub use context::{Context, DeviceInfo, Features};
 pub use kernel::{Access, Kernel, kernels};
 pub use plan::{Plan, PlanStats};
 pub use readback::Readback;

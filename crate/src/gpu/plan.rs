@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use super::recorder::{Binding, Command, Recorder, Storage, Work};
 use super::{Context, Kernel};
 use crate::Result;
+use crate::clock::now_ms;
 
 /// What one run of a plan costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,15 +24,18 @@ enum Step {
     Clear { buffer: wgpu::Buffer },
 }
 
+struct Planned {
+    step: Step,
+    gate: Option<u32>,
+    weight: f64,
+}
+
 /// A static list of dispatches with everything they need.
 pub struct Plan {
     context: Context,
-    steps: Vec<(Step, Option<u32>)>,
+    steps: Vec<Planned>,
     arena_bytes: u64,
 }
-
-/// Dispatches a submit: short submits keep a slow adapter's watchdog quiet and let a browser draw in between.
-const DISPATCHES_PER_SUBMIT: usize = 128;
 
 /// First and last command that touches each planned buffer.
 fn lifetimes(recorder: &Recorder) -> Vec<Option<(usize, usize)>> {
@@ -125,7 +129,7 @@ impl Plan {
                 }
                 Work::Clear(buffer) => Step::Clear { buffer: resolve(&(*buffer).into()).0 },
             };
-            steps.push((step, command.gate));
+            steps.push(Planned { step, gate: command.gate, weight: command.weight });
         }
         context.check()?;
         Ok(Self { context: context.clone(), steps, arena_bytes: arena.iter().map(wgpu::Buffer::size).sum() })
@@ -134,31 +138,41 @@ impl Plan {
     /// Encodes and submits the whole list, with the commands of gates `0..open`.
     pub fn run(&self, open: usize) -> PlanStats {
         let mut stats = PlanStats { arena_bytes: self.arena_bytes, ..Default::default() };
-        let mut steps = self.steps.iter().filter(|(_, gate)| gate.is_none_or(|gate| (gate as usize) < open)).peekable();
+        let is_open = |planned: &&Planned| planned.gate.is_none_or(|gate| (gate as usize) < open);
+        let total: f64 = self.steps.iter().filter(is_open).map(|planned| planned.weight).sum();
+        let budget = self.context.pace().budget(self.context.info().software, total);
+        let started = now_ms();
+        let mut steps = self.steps.iter().filter(is_open).peekable();
         while steps.peek().is_some() {
             let mut encoder = self.context.device().create_command_encoder(&Default::default());
-            let mut left = DISPATCHES_PER_SUBMIT;
-            while left > 0 && steps.peek().is_some() {
-                if let Some((Step::Clear { buffer }, _)) = steps.peek() {
+            let mut work = 0.0;
+            // A submit holds at least one step, and no more when the next would pass the budget.
+            let mut fits = |planned: &Planned| {
+                let fits = work == 0.0 || work + planned.weight <= budget;
+                work += planned.weight;
+                fits
+            };
+            let mut next = |steps: &mut std::iter::Peekable<_>| steps.next_if(|planned: &&Planned| fits(planned));
+            let mut step = next(&mut steps);
+            while let Some(planned) = step {
+                if let Step::Clear { buffer } = &planned.step {
                     encoder.clear_buffer(buffer, 0, None);
-                    steps.next();
+                    step = next(&mut steps);
                     continue;
                 }
                 let mut pass = encoder.begin_compute_pass(&Default::default());
-                while left > 0
-                    && let Some((Step::Dispatch { pipeline, group, uniform, groups }, _)) = steps.peek()
-                {
+                while let Some(Planned { step: Step::Dispatch { pipeline, group, uniform, groups }, .. }) = step {
                     pass.set_pipeline(pipeline);
                     pass.set_bind_group(0, group, &[*uniform]);
                     pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
                     stats.dispatches += 1;
-                    left -= 1;
-                    steps.next();
+                    step = next(&mut steps);
                 }
             }
             self.context.queue().submit([encoder.finish()]);
             stats.submits += 1;
         }
+        self.context.pace().watch(&self.context, started, total);
         stats
     }
 }

@@ -1,5 +1,6 @@
 //! A linear list of dispatches over buffers that do not exist yet.
 
+use super::Context;
 use super::kernel::Kernel;
 
 /// A buffer of one recorder: an existing one, or a place in the arena that the plan will choose.
@@ -44,6 +45,8 @@ pub(super) struct Command {
     pub(super) work: Work,
     /// Runs only when the plan is run with more than this many gates open.
     pub(super) gate: Option<u32>,
+    /// About how many floating-point operations it does.
+    pub(super) weight: f64,
 }
 
 /// Records dispatches in order. Which arena slot a buffer gets follows from the list itself.
@@ -53,12 +56,32 @@ pub struct Recorder {
     pub(super) commands: Vec<Command>,
     pub(super) uniforms: Vec<u8>,
     gate: Option<u32>,
+    subgroup: u32,
+    weight: Option<f64>,
 }
+
+/// What an invocation of an elementwise kernel costs, in floating-point operations: it waits for memory.
+const ELEMENTWISE: f64 = 16.0;
 
 /// Dynamic uniform offsets are multiples of this (WebGPU's default `minUniformBufferOffsetAlignment`).
 const UNIFORM_ALIGNMENT: usize = 256;
 
 impl Recorder {
+    /// An empty list for this device.
+    pub fn new(context: &Context) -> Self {
+        Self { subgroup: context.subgroup(), ..Self::default() }
+    }
+
+    /// Lanes of the subgroups that kernels of this list may use; 0 where they may use none.
+    pub fn subgroup(&self) -> u32 {
+        self.subgroup
+    }
+
+    /// Whether the plan chooses the buffer's place.
+    pub fn is_planned(&self, id: BufferId) -> bool {
+        matches!(self.buffers[id.0 as usize], Storage::Planned { .. })
+    }
+
     /// A buffer for `count` values of four bytes that exists only while the list needs it.
     pub fn planned(&mut self, count: usize) -> BufferId {
         self.push(Storage::Planned { bytes: (count as u64 * 4).max(16).next_multiple_of(16) })
@@ -96,12 +119,22 @@ impl Recorder {
         self.uniforms.extend_from_slice(bytemuck::bytes_of(params));
         self.uniforms.resize(self.uniforms.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
         let work = Work::Dispatch { kernel, bindings: bindings.to_vec(), uniform, groups };
-        self.commands.push(Command { work, gate: self.gate });
+        // Elementwise kernels move some numbers an invocation.
+        let [x, y, z] = kernel.workgroup;
+        let invocations = groups.iter().map(|&n| f64::from(n)).product::<f64>() * f64::from(x * y * z);
+        let weight = self.weight.take().unwrap_or(ELEMENTWISE * invocations);
+        self.commands.push(Command { work, gate: self.gate, weight });
+    }
+
+    /// Says about how many floating-point operations the next dispatch does; for kernels that do more than a few an
+    /// invocation.
+    pub fn weigh(&mut self, operations: f64) {
+        self.weight = Some(operations);
     }
 
     /// Fills a buffer with zeros.
     pub fn clear(&mut self, buffer: BufferId) {
-        self.commands.push(Command { work: Work::Clear(buffer), gate: self.gate });
+        self.commands.push(Command { work: Work::Clear(buffer), gate: self.gate, weight: 0.0 });
     }
 
     /// What is recorded until [`Recorder::close_gate`] runs only when the plan is run with more than `gate` gates open.

@@ -1,6 +1,6 @@
 //! The forward pass of a decoder, described on a tape; the tuning method is asked at each hook.
 
-use super::{Model, Module, Weight};
+use super::{Group, Model};
 use crate::Result;
 use crate::gpu::{Buffer, Context};
 use crate::ops::{CacheLayer, Masks};
@@ -50,14 +50,15 @@ pub struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
-    fn linear(&self, t: &mut Tape, inputs: &Inputs, layer: usize, module: Module, x: Var) -> Var {
-        let weight: &Weight = self.model.layers[layer].linear(module);
+    /// A group of linear layers of one block, on `x` and onto `residual`.
+    fn linears(&self, t: &mut Tape, inputs: &Inputs, layer: usize, group: Group, x: Var, residual: Option<Var>) -> Var {
+        let weights = self.model.layers[layer].linears(group);
         match self.peft {
             Some(peft) => {
                 let counter = self.training.then_some(&inputs.counter);
-                peft.linear(t, Site { layer, module, counter }, x, weight)
+                peft.linears(t, Site { layer, group, counter }, x, weights, residual)
             }
-            None => t.linear(x, weight),
+            None => t.linears(x, weights, None, residual),
         }
     }
 
@@ -65,28 +66,20 @@ impl Decoder<'_> {
     pub fn forward(&self, t: &mut Tape, inputs: &Inputs, cache: Option<&[CacheLayer]>) -> Var {
         let model = self.model;
         let (config, heads) = (&model.config, model.config.heads());
+        let turned = (heads.heads + heads.kv_heads) * heads.head_dim;
         let prompt = self.peft.and_then(Peft::prompt);
         let mut h = t.embed(inputs.rows, &inputs.ids, &model.embedding, prompt);
         for (index, layer) in model.layers.iter().enumerate() {
             let x = t.rms_norm(h, &layer.attention_norm, config.norm_eps);
-            let q = self.linear(t, inputs, index, Module::QProj, x);
-            let k = self.linear(t, inputs, index, Module::KProj, x);
-            let v = self.linear(t, inputs, index, Module::VProj, x);
-            let q = t.rope(q, &inputs.positions, &model.rope);
-            let k = t.rope(k, &inputs.positions, &model.rope);
-            let (k, v) = match cache {
-                Some(cache) => t.write_cache(k, v, &inputs.positions, &cache[index]),
-                None => (k, v),
-            };
-            let attended = t.attention(q, k, v, heads, &inputs.masks);
-            let attended = self.linear(t, inputs, index, Module::OProj, attended);
-            h = t.add(h, attended);
+            let qkv = self.linears(t, inputs, index, Group::Qkv, x, None);
+            let qkv = t.rope(qkv, turned, &inputs.positions, &model.rope);
+            let cached = cache.map(|cache| t.write_cache(qkv, heads, &inputs.positions, &cache[index]));
+            let attended = t.attention(qkv, cached, heads, &inputs.masks);
+            h = self.linears(t, inputs, index, Group::Output, attended, Some(h));
             let x = t.rms_norm(h, &layer.ffn_norm, config.norm_eps);
-            let gate = self.linear(t, inputs, index, Module::GateProj, x);
-            let up = self.linear(t, inputs, index, Module::UpProj, x);
-            let x = t.swiglu(gate, up);
-            let fed = self.linear(t, inputs, index, Module::DownProj, x);
-            h = t.add(h, fed);
+            let gate_up = self.linears(t, inputs, index, Group::GateUp, x, None);
+            let x = t.swiglu(gate_up);
+            h = self.linears(t, inputs, index, Group::Down, x, Some(h));
         }
         t.rms_norm(h, &model.norm, config.norm_eps)
     }

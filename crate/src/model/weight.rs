@@ -96,6 +96,22 @@ impl Weight {
         }
     }
 
+    /// The gradients from this weight's to `last`'s as one binding, and the element in it at which the last starts. Both
+    /// are trainable pieces of the same flat parameters, this one first.
+    ///
+    /// # Panics
+    /// For any others.
+    pub(crate) fn bind_grads_to(&self, last: &Weight, list: &mut Recorder) -> (Binding, usize) {
+        match (&self.storage, &last.storage) {
+            (Storage::Trainable(from), Storage::Trainable(to)) if from.grads == to.grads && from.offset < to.offset => {
+                let at = to.offset - from.offset;
+                let count = at + last.rows * last.cols;
+                (list.fixed(&from.grads).slice(from.offset as u64 * 4, count as u64 * 4), at)
+            }
+            _ => panic!("{} and {} are not trained side by side", self.name, last.name),
+        }
+    }
+
     /// The gradient as a binding; `None` for a frozen weight.
     pub(crate) fn bind_grad(&self, list: &mut Recorder) -> Option<Binding> {
         match &self.storage {

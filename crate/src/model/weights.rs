@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{ModelConfig, Weight};
 use crate::Result;
-use crate::format::gguf::Gguf;
+use crate::format::gguf::{Gguf, TensorInfo};
 use crate::format::quant::{Encoding, pack};
 use crate::gpu::Context;
 use crate::ops::RopeTable;
@@ -89,6 +89,34 @@ impl Module {
     }
 }
 
+/// The linear layers of a block that read the same input, and whose results stand side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    /// q, k and v.
+    Qkv,
+    /// What follows attention.
+    Output,
+    /// gate and up.
+    GateUp,
+    /// down.
+    Down,
+}
+
+impl Group {
+    /// All of them, in the order of the forward pass.
+    pub const ALL: [Self; 4] = [Self::Qkv, Self::Output, Self::GateUp, Self::Down];
+
+    /// Its layers, in the order in which their results stand.
+    pub fn modules(self) -> &'static [Module] {
+        match self {
+            Self::Qkv => &[Module::QProj, Module::KProj, Module::VProj],
+            Self::Output => &[Module::OProj],
+            Self::GateUp => &[Module::GateProj, Module::UpProj],
+            Self::Down => &[Module::DownProj],
+        }
+    }
+}
+
 impl fmt::Display for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -101,13 +129,14 @@ pub struct Layer {
     pub attention_norm: Weight,
     /// Gain of the norm before the feed-forward, `[1, C]`.
     pub ffn_norm: Weight,
-    linears: [Weight; 7],
+    linears: [Vec<Weight>; 4],
 }
 
 impl Layer {
-    /// One of the seven linear layers.
-    pub fn linear(&self, module: Module) -> &Weight {
-        &self.linears[module as usize]
+    /// The weights of a group: one matrix, its layers below each other, or, where their encodings differ or one binding
+    /// would not hold it, a matrix each.
+    pub fn linears(&self, group: Group) -> &[Weight] {
+        &self.linears[group as usize]
     }
 }
 
@@ -169,19 +198,14 @@ impl Model {
         let embedding = loader.weight("token_embd.weight", config.vocab, c).await?;
         let mut layers = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
-            let mut linears = Vec::with_capacity(7);
-            for module in Module::ALL {
-                let (rows, cols) = module.shape(&config);
-                let name = format!("blk.{layer}.{}", module.gguf_name());
-                if gguf.find_tensor(&format!("{name}.bias")).is_some() {
-                    return Err(gguf.invalid(format!("{name}.bias: biases are not supported")));
-                }
-                linears.push(loader.weight(&format!("{name}.weight"), rows, cols).await?);
+            let mut linears = Vec::with_capacity(4);
+            for group in Group::ALL {
+                linears.push(loader.group(layer, group, &config).await?);
             }
             layers.push(Layer {
                 attention_norm: loader.norm(&format!("blk.{layer}.attn_norm.weight"), c).await?,
                 ffn_norm: loader.norm(&format!("blk.{layer}.ffn_norm.weight"), c).await?,
-                linears: linears.try_into().ok().expect("seven modules"),
+                linears: linears.try_into().ok().expect("four groups"),
             });
         }
         let norm = loader.norm("output_norm.weight", c).await?;
@@ -219,8 +243,11 @@ impl Model {
     /// Bytes of weights on the device.
     pub fn gpu_bytes(&self) -> u64 {
         let norms = |layer: &Layer| layer.attention_norm.bytes() + layer.ffn_norm.bytes();
-        let layers: u64 =
-            self.layers.iter().map(|layer| norms(layer) + layer.linears.iter().map(Weight::bytes).sum::<u64>()).sum();
+        let layers: u64 = self
+            .layers
+            .iter()
+            .map(|layer| norms(layer) + layer.linears.iter().flatten().map(Weight::bytes).sum::<u64>())
+            .sum();
         self.embedding.bytes() + layers + self.norm.bytes() + self.output.as_ref().map_or(0, Weight::bytes)
     }
 }
@@ -242,7 +269,21 @@ struct Loader<'a> {
     progress: &'a mut dyn FnMut(u64, u64),
 }
 
-impl Loader<'_> {
+/// A tensor of the file that was found to be what it should.
+struct Part<'a> {
+    tensor: &'a TensorInfo,
+    encoding: Encoding,
+    rows: usize,
+    cols: usize,
+}
+
+impl Part<'_> {
+    fn elements(&self) -> u64 {
+        (self.rows * self.cols) as u64
+    }
+}
+
+impl<'a> Loader<'a> {
     async fn norm(&mut self, name: &str, channels: usize) -> Result<Weight> {
         let tensor = self.gguf.tensor(name)?;
         if self.gguf.encoding(tensor)? != Encoding::F32 {
@@ -251,7 +292,35 @@ impl Loader<'_> {
         self.weight(name, 1, channels).await
     }
 
+    /// The weights of one group: see [`Layer::linears`].
+    async fn group(&mut self, layer: usize, group: Group, config: &ModelConfig) -> Result<Vec<Weight>> {
+        let mut parts = Vec::new();
+        for &module in group.modules() {
+            let name = format!("blk.{layer}.{}", module.gguf_name());
+            if self.gguf.find_tensor(&format!("{name}.bias")).is_some() {
+                return Err(self.gguf.invalid(format!("{name}.bias: biases are not supported")));
+            }
+            let (rows, cols) = module.shape(config);
+            let part = self.part(&format!("{name}.weight"), rows, cols)?;
+            parts.push(part);
+        }
+        let encoding = parts[0].encoding;
+        let bytes: u64 = parts.iter().map(|part| encoding.codes_bytes(part.elements())).sum();
+        let joined = parts.iter().all(|part| part.encoding == encoding) && bytes <= self.context.binding_limit();
+        let mut weights = Vec::new();
+        for parts in if joined { vec![parts] } else { parts.into_iter().map(|part| vec![part]).collect() } {
+            weights.push(self.upload(&parts).await?);
+        }
+        Ok(weights)
+    }
+
     async fn weight(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight> {
+        let part = self.part(name, rows, cols)?;
+        self.upload(&[part]).await
+    }
+
+    /// Finds and checks one tensor.
+    fn part(&self, name: &str, rows: usize, cols: usize) -> Result<Part<'a>> {
         let tensor = self.gguf.tensor(name)?;
         let expected: &[u64] = if rows == 1 { &[cols as u64] } else { &[cols as u64, rows as u64] };
         if tensor.dims != expected {
@@ -261,35 +330,43 @@ impl Loader<'_> {
         if encoding == Encoding::F16 && !cols.is_multiple_of(4) {
             return Err(self.gguf.invalid(format!("{name}: rows of {cols} f16 numbers, expected a multiple of 4")));
         }
-        let (elements, group) = ((rows * cols) as u64, crate::format::quant::GROUP as u64);
-        let codes = self.context.buffer(name, (elements / encoding.codes_per_word() as u64).max(1) * 4)?;
-        let scales = match encoding.scales_per_group() as u64 {
+        Ok(Part { tensor, encoding, rows, cols })
+    }
+
+    /// Uploads tensors of one encoding and one width as one matrix, below each other.
+    async fn upload(&mut self, parts: &[Part<'_>]) -> Result<Weight> {
+        let Part { tensor, encoding, cols, .. } = parts[0];
+        let name = tensor.name.as_str();
+        let elements: u64 = parts.iter().map(Part::elements).sum();
+        let codes = self.context.buffer(name, encoding.codes_bytes(elements))?;
+        let scales = match encoding.scales_bytes(elements) {
             0 => None,
-            count => Some(self.context.buffer(name, elements / group * count * 4)?),
+            bytes => Some(self.context.buffer(name, bytes)?),
         };
-        let ty = tensor.ty;
         let context = self.context;
-        let mut failed = None;
         let mut pending = 0u64;
-        self.gguf.read_tensor_chunks(tensor, CHUNK, |first, bytes| {
-            let packed = pack(ty, bytes)?;
-            context.write(&codes, first / encoding.codes_per_word() as u64 * 4, &packed.codes);
-            if let Some(scales) = &scales {
-                let offset = first / group * encoding.scales_per_group() as u64 * 4;
-                context.write(scales, offset, &packed.scales);
-            }
-            // wgpu keeps what was written in staging memory until something is submitted.
-            context.flush();
-            self.done += bytes.len() as u64;
-            pending += bytes.len() as u64;
-            (self.progress)(self.done, self.total);
-            failed = context.check().err();
-            failed.clone().map_or(Ok(()), Err)
-        })?;
+        let mut before = 0u64;
+        for Part { tensor, .. } in parts {
+            self.gguf.read_tensor_chunks(tensor, CHUNK, |first, bytes| {
+                let packed = pack(tensor.ty, bytes)?;
+                context.write(&codes, encoding.codes_bytes(before + first), &packed.codes);
+                if let Some(scales) = &scales {
+                    context.write(scales, encoding.scales_bytes(before + first), &packed.scales);
+                }
+                // wgpu keeps what was written in staging memory until something is submitted.
+                context.flush();
+                self.done += bytes.len() as u64;
+                pending += bytes.len() as u64;
+                (self.progress)(self.done, self.total);
+                context.check()
+            })?;
+            before += tensor.elements();
+        }
         if pending >= CHUNK as u64 / 2 {
             // Lets the staging memory of a large tensor go before the next one fills more.
             context.wait().await?;
         }
+        let rows = parts.iter().map(|part| part.rows).sum();
         Ok(Weight::frozen(name, rows, cols, encoding, codes, scales))
     }
 }
@@ -303,7 +380,7 @@ impl Model {
         let count = ids.len() * self.config.hidden;
         let ids = self.context.buffer_with("token ids", ids)?;
         let out = self.context.buffer("embeddings", count as u64 * 4)?;
-        let mut t = Tape::new();
+        let mut t = Tape::new(&self.context);
         let rows = count / self.config.hidden;
         let y = t.embed(rows, &ids, &self.embedding, None);
         let copy = t.leaf(rows, self.config.hidden, &out, None);

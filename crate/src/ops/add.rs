@@ -1,6 +1,6 @@
-//! `y = a + b`: the residual stream.
+//! `y = a + b`, and copies.
 
-use crate::gpu::{kernels, spread};
+use crate::gpu::{BufferId, kernels, spread};
 use crate::tape::{Op, Tape, Var};
 
 struct Add {
@@ -17,15 +17,16 @@ impl Tape {
         self.push(Add { a, b, y }, needs_grad);
         y
     }
-}
 
-impl Tape {
     /// Copies `x` into the leaf `out` of the same shape: a result to read back. Nothing flows back through it.
     pub fn copy(&mut self, x: Var, out: Var) {
-        let count = self.count(x);
-        let bindings = [self.value(x).into(), self.value(out).into()];
-        let params = kernels::add_backward::Params { count: count as u32, accumulate: 0 };
-        self.list.dispatch(&kernels::ADD_BACKWARD, &bindings, &params, spread(count));
+        self.copy_buffer(self.count(x), self.value(x), self.value(out), 0);
+    }
+
+    /// Copies `count` numbers, or adds them to what is there.
+    pub(crate) fn copy_buffer(&mut self, count: usize, from: BufferId, to: BufferId, accumulate: u32) {
+        let params = kernels::add_backward::Params { count: count as u32, accumulate };
+        self.list.dispatch(&kernels::ADD_BACKWARD, &[from.into(), to.into()], &params, spread(count));
     }
 }
 
@@ -38,12 +39,15 @@ impl Op for Add {
     }
 
     fn backward(&self, t: &mut Tape) {
-        let (count, dy) = (t.count(self.y), t.grad(self.y));
-        for input in [self.a, self.b] {
-            if let Some((dx, accumulate)) = t.grad_target(input) {
-                let params = kernels::add_backward::Params { count: count as u32, accumulate };
-                t.list.dispatch(&kernels::ADD_BACKWARD, &[dy.into(), dx.into()], &params, spread(count));
-            }
+        // The same value twice gets the gradient twice; a buffer handed on must not be added to itself.
+        let dy = t.grad(self.y);
+        if self.a != self.b {
+            t.pass_grad(self.y, self.a);
+        } else if let Some((dx, accumulate)) = t.grad_target(self.a) {
+            t.copy_buffer(t.count(self.y), dy, dx, accumulate);
+        }
+        if let Some((dx, accumulate)) = t.grad_target(self.b) {
+            t.copy_buffer(t.count(self.y), dy, dx, accumulate);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Causal grouped-query attention over packed segments.
 
-use crate::gpu::{Buffer, BufferId, Kernel, kernels, spread};
+use crate::gpu::{Buffer, BufferId, Kernel, kernels};
 use crate::tape::{Op, Tape, Var};
 
 /// Head dimensions that have kernels.
@@ -27,9 +27,9 @@ pub struct Masks {
 }
 
 struct Attention {
-    q: Var,
-    k: Var,
-    v: Var,
+    qkv: Var,
+    /// Keys and values that are not those in `qkv`.
+    cache: Option<(Var, Var)>,
     heads: Heads,
     keys_of_row: BufferId,
     rows_of_key: BufferId,
@@ -43,14 +43,15 @@ fn variant(kernels: [&'static Kernel; 7], head_dim: usize) -> &'static Kernel {
 }
 
 impl Tape {
-    /// `softmax(q k^T / sqrt(D)) v`: q `[T, H * D]`; k, v `[keys, K * D]`; result `[T, H * D]`.
-    pub fn attention(&mut self, q: Var, k: Var, v: Var, heads: Heads, masks: &Masks) -> Var {
-        let needs_grad = [q, k, v].into_iter().any(|x| self.needs_grad(x));
-        let y = self.var(self.rows(q), self.cols(q), needs_grad);
-        let stats = self.list.planned(2 * self.rows(q) * heads.heads);
+    /// `softmax(q k^T / sqrt(D)) v`: qkv `[T, (H + 2 K) D]` holds the columns of q, k and v side by side; result
+    /// `[T, H * D]`. With a cache, k and v are its two `[keys, K * D]`, and nothing flows back.
+    pub fn attention(&mut self, qkv: Var, cache: Option<(Var, Var)>, heads: Heads, masks: &Masks) -> Var {
+        let needs_grad = self.needs_grad(qkv) && cache.is_none();
+        let y = self.var(self.rows(qkv), heads.heads * heads.head_dim, needs_grad);
+        let stats = self.list.planned(2 * self.rows(qkv) * heads.heads);
         let keys_of_row = self.list.fixed(&masks.keys_of_row);
         let rows_of_key = self.list.fixed(&masks.rows_of_key);
-        self.push(Attention { q, k, v, heads, keys_of_row, rows_of_key, stats, y }, needs_grad);
+        self.push(Attention { qkv, cache, heads, keys_of_row, rows_of_key, stats, y }, needs_grad);
         y
     }
 }
@@ -64,17 +65,29 @@ impl Attention {
 impl Op for Attention {
     fn forward(&self, t: &mut Tape) {
         use kernels::*;
-        let rows = t.rows(self.q);
+        let rows = t.rows(self.qkv);
+        let Heads { heads, kv_heads, head_dim } = self.heads;
+        // In vec4.
+        let d4 = head_dim / 4;
+        let row = (heads + 2 * kv_heads) * d4;
+        let (k, v, kv_row, k_at, v_at) = match self.cache {
+            Some((k, v)) => (k, v, kv_heads * d4, 0, 0),
+            None => (self.qkv, self.qkv, row, heads * d4, (heads + kv_heads) * d4),
+        };
         let params = attention_forward::Params {
             rows: rows as u32,
-            heads: self.heads.heads as u32,
-            kv_heads: self.heads.kv_heads as u32,
+            heads: heads as u32,
+            kv_heads: kv_heads as u32,
+            q_row: row as u32,
+            kv_row: kv_row as u32,
+            k_at: k_at as u32,
+            v_at: v_at as u32,
             scale: self.scale(),
         };
         let bindings = [
-            t.value(self.q).into(),
-            t.value(self.k).into(),
-            t.value(self.v).into(),
+            t.value(self.qkv).into(),
+            t.value(k).into(),
+            t.value(v).into(),
             self.keys_of_row.into(),
             t.value(self.y).into(),
             self.stats.into(),
@@ -89,78 +102,46 @@ impl Op for Attention {
                 &ATTENTION_FORWARD_D96,
                 &ATTENTION_FORWARD_D128,
             ],
-            self.heads.head_dim,
+            head_dim,
         );
-        t.list.dispatch(kernel, &bindings, &params, [rows.div_ceil(32) as u32, self.heads.heads as u32, 1]);
+        // Every other key of a row on average, where the rows are one segment.
+        t.list.weigh(2.0 * (rows * heads * head_dim) as f64 * t.rows(k) as f64);
+        t.list.dispatch(kernel, &bindings, &params, [rows.div_ceil(32) as u32, heads as u32, 1]);
     }
 
     fn backward(&self, t: &mut Tape) {
         use kernels::*;
-        let (rows, keys, dy) = (t.rows(self.q), t.rows(self.k), t.grad(self.y));
-        let Heads { heads, kv_heads, head_dim } = self.heads;
-        let count = rows * heads;
-        let params = attention_backward_delta::Params { head_dim: head_dim as u32, count: count as u32 };
-        let bindings = [t.value(self.y).into(), dy.into(), self.stats.into()];
-        t.list.dispatch(&ATTENTION_BACKWARD_DELTA, &bindings, &params, spread(count));
-
-        if let Some((dq, accumulate)) = t.grad_target(self.q) {
-            let params = attention_backward_query::Params {
-                rows: rows as u32,
-                heads: heads as u32,
-                kv_heads: kv_heads as u32,
-                accumulate,
-                scale: self.scale(),
-            };
-            let bindings = [
-                t.value(self.q).into(),
-                t.value(self.k).into(),
-                t.value(self.v).into(),
-                self.keys_of_row.into(),
-                self.stats.into(),
-                dy.into(),
-                dq.into(),
-            ];
-            let kernel = variant(
-                [
-                    &ATTENTION_BACKWARD_QUERY_D16,
-                    &ATTENTION_BACKWARD_QUERY_D32,
-                    &ATTENTION_BACKWARD_QUERY_D48,
-                    &ATTENTION_BACKWARD_QUERY_D64,
-                    &ATTENTION_BACKWARD_QUERY_D80,
-                    &ATTENTION_BACKWARD_QUERY_D96,
-                    &ATTENTION_BACKWARD_QUERY_D128,
-                ],
-                head_dim,
-            );
-            t.list.dispatch(kernel, &bindings, &params, [rows.div_ceil(32) as u32, heads as u32, 1]);
-        }
-
-        if !t.needs_grad(self.k) && !t.needs_grad(self.v) {
-            return;
-        }
-        // One kernel makes both gradients; an input that needs none gets a buffer nobody reads.
-        let unread = keys * kv_heads * head_dim;
-        let mut target = |input| t.grad_target(input).unwrap_or_else(|| (t.list.planned(unread), 0));
-        let (dk, accumulate_k) = target(self.k);
-        let (dv, accumulate_v) = target(self.v);
-        let params = attention_backward_key_value::Params {
-            keys: keys as u32,
-            heads: heads as u32,
-            kv_heads: kv_heads as u32,
-            accumulate_k,
-            accumulate_v,
-            scale: self.scale(),
-        };
+        let Some((dqkv, accumulate)) = t.grad_target(self.qkv) else { return };
+        let (rows, dy) = (t.rows(self.qkv) as u32, t.grad(self.y));
+        let (heads, kv_heads, scale) = (self.heads.heads as u32, self.heads.kv_heads as u32, self.scale());
+        // The two kernels write different columns. The first also leaves in the statistics what the second reads.
+        let params = attention_backward_query::Params { rows, heads, kv_heads, accumulate, scale };
         let bindings = [
-            t.value(self.q).into(),
-            t.value(self.k).into(),
-            t.value(self.v).into(),
-            self.rows_of_key.into(),
-            self.stats.into(),
+            t.value(self.qkv).into(),
+            self.keys_of_row.into(),
+            t.value(self.y).into(),
             dy.into(),
-            dk.into(),
-            dv.into(),
+            self.stats.into(),
+            dqkv.into(),
         ];
+        let kernel = variant(
+            [
+                &ATTENTION_BACKWARD_QUERY_D16,
+                &ATTENTION_BACKWARD_QUERY_D32,
+                &ATTENTION_BACKWARD_QUERY_D48,
+                &ATTENTION_BACKWARD_QUERY_D64,
+                &ATTENTION_BACKWARD_QUERY_D80,
+                &ATTENTION_BACKWARD_QUERY_D96,
+                &ATTENTION_BACKWARD_QUERY_D128,
+            ],
+            self.heads.head_dim,
+        );
+        let pairs = f64::from(rows) * f64::from(rows) * f64::from(heads) * self.heads.head_dim as f64;
+        t.list.weigh(3.0 * pairs);
+        t.list.dispatch(kernel, &bindings, &params, [rows.div_ceil(32), heads, 1]);
+
+        let params = attention_backward_key_value::Params { keys: rows, heads, kv_heads, accumulate, scale };
+        let bindings = [t.value(self.qkv).into(), self.rows_of_key.into(), self.stats.into(), dy.into(), dqkv.into()];
         let kernel = variant(
             [
                 &ATTENTION_BACKWARD_KEY_VALUE_D16,
@@ -171,9 +152,10 @@ impl Op for Attention {
                 &ATTENTION_BACKWARD_KEY_VALUE_D96,
                 &ATTENTION_BACKWARD_KEY_VALUE_D128,
             ],
-            head_dim,
+            self.heads.head_dim,
         );
-        t.list.dispatch(kernel, &bindings, &params, [keys.div_ceil(32) as u32, kv_heads as u32, 1]);
+        t.list.weigh(4.0 * pairs);
+        t.list.dispatch(kernel, &bindings, &params, [rows.div_ceil(32), kv_heads, 1]);
     }
 
     fn output(&self) -> Option<Var> {

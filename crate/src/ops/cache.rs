@@ -1,5 +1,6 @@
 //! The key-value cache of one layer.
 
+use super::Heads;
 use crate::Result;
 use crate::gpu::{Buffer, BufferId, Context, kernels, spread};
 use crate::tape::{Op, Tape, Var};
@@ -24,31 +25,35 @@ impl CacheLayer {
 }
 
 struct Write {
-    x: Var,
+    qkv: Var,
     positions: BufferId,
-    cache: BufferId,
+    keys: BufferId,
+    values: BufferId,
+    channels: usize,
 }
 
 impl Tape {
-    /// Puts new keys and values `[T, K * D]` at their positions, and returns the whole cache as values
-    /// `[positions, K * D]` for attention. Generation only: nothing flows back.
-    pub fn write_cache(&mut self, k: Var, v: Var, positions: &Buffer, layer: &CacheLayer) -> (Var, Var) {
+    /// Puts the new keys and values in the last columns of `qkv` `[T, (H + 2 K) D]` at their positions, and returns the
+    /// whole cache as values `[positions, K * D]` for attention. Generation only: nothing flows back.
+    pub fn write_cache(&mut self, qkv: Var, heads: Heads, positions: &Buffer, layer: &CacheLayer) -> (Var, Var) {
+        let channels = heads.kv_heads * heads.head_dim;
         let positions = self.list.fixed(positions);
-        let channels = self.cols(k);
-        let mut store = |x, buffer| {
-            let cache = self.list.fixed(buffer);
-            self.push(Write { x, positions, cache }, false);
-            self.leaf(layer.positions, channels, buffer, None)
-        };
-        (store(k, &layer.keys), store(v, &layer.values))
+        let (keys, values) = (self.list.fixed(&layer.keys), self.list.fixed(&layer.values));
+        self.push(Write { qkv, positions, keys, values, channels }, false);
+        let mut whole = |buffer| self.leaf(layer.positions, channels, buffer, None);
+        (whole(&layer.keys), whole(&layer.values))
     }
 }
 
 impl Op for Write {
     fn forward(&self, t: &mut Tape) {
-        let count = t.count(self.x);
-        let params = kernels::cache_write::Params { channels: t.cols(self.x) as u32, count: count as u32 };
-        let bindings = [t.value(self.x).into(), self.positions.into(), self.cache.into()];
+        let count = t.rows(self.qkv) * self.channels;
+        let params = kernels::cache_write::Params {
+            queries: (t.cols(self.qkv) - 2 * self.channels) as u32,
+            channels: self.channels as u32,
+            count: count as u32,
+        };
+        let bindings = [t.value(self.qkv).into(), self.positions.into(), self.keys.into(), self.values.into()];
         t.list.dispatch(&kernels::CACHE_WRITE, &bindings, &params, spread(count));
     }
 

@@ -1,272 +1,282 @@
-//! Linear layers over weights in any encoding, frozen or trainable.
+//! Matrix products on buffers: what linear layers, their gradients and the loss head are made of.
 
 use crate::format::quant::Encoding;
-use crate::gpu::{Binding, Kernel, Recorder, kernels};
-use crate::model::Weight;
-use crate::tape::{Op, Tape, Var};
+use crate::gpu::{Binding, BufferId, Kernel, Recorder, kernels};
 
-/// A matrix addressed by strides, in elements.
+/// A matrix addressed by strides, in elements, from element `at` of its binding.
 #[derive(Clone, Copy)]
-struct View {
-    binding: Binding,
-    row: usize,
-    col: usize,
+pub(super) struct View {
+    pub binding: Binding,
+    pub at: usize,
+    pub row: usize,
+    pub col: usize,
+}
+
+impl View {
+    /// A row-major matrix with rows of `cols`.
+    pub fn rows(binding: impl Into<Binding>, cols: usize) -> Self {
+        Self { binding: binding.into(), at: 0, row: cols, col: 1 }
+    }
+
+    /// The same matrix with rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Self { row: self.col, col: self.row, ..self }
+    }
+
+    /// The matrix from column `col` on.
+    pub fn from_col(self, col: usize) -> Self {
+        Self { at: self.at + col * self.col, ..self }
+    }
 }
 
 /// A row-major matrix in some encoding: the operand that lanes spread over.
 #[derive(Clone)]
-struct Operand {
-    encoding: Encoding,
-    codes: Binding,
-    scales: Option<Binding>,
+pub(super) struct Operand {
+    pub encoding: Encoding,
+    pub codes: Binding,
+    pub scales: Option<Binding>,
 }
 
 impl Operand {
-    fn dense(binding: Binding) -> Self {
-        Self { encoding: Encoding::F32, codes: binding, scales: None }
+    /// Plain numbers.
+    pub fn dense(binding: impl Into<Binding>) -> Self {
+        Self { encoding: Encoding::F32, codes: binding.into(), scales: None }
+    }
+
+    fn bind(&self, bindings: &mut Vec<Binding>) {
+        bindings.push(self.codes);
+        bindings.extend(self.scales);
     }
 }
 
-/// Which way `b` is read: `[cols, depth]` or `[depth, cols]`.
-#[derive(Clone, Copy, PartialEq)]
-enum Layout {
-    Nt,
-    Nn,
+/// One kernel in the forms that adapters want: with workgroup memory and barriers, or with subgroups of 8 or 4 lanes.
+struct Forms {
+    plain: &'static Kernel,
+    sg8: &'static Kernel,
+    sg4: &'static Kernel,
 }
 
-/// One product `out[rows, cols] (+)= scale * a[rows, depth] * b`.
-struct Product {
-    layout: Layout,
-    rows: usize,
-    cols: usize,
-    depth: usize,
-    a: View,
-    b: Operand,
-    out: View,
-    scale: f32,
-    accumulate: bool,
+/// Rows and columns of `out` that one workgroup computes.
+type TileSize = (usize, usize);
+
+impl Forms {
+    /// The form for this list, with its tile: `plain`'s, or that of the others for a lane.
+    fn pick(&self, list: &Recorder, plain: TileSize, (rows, lane_cols): TileSize) -> (&'static Kernel, TileSize) {
+        match list.subgroup() {
+            8 => (self.sg8, (rows, 8 * lane_cols)),
+            4 => (self.sg4, (rows, 4 * lane_cols)),
+            _ => (self.plain, plain),
+        }
+    }
 }
 
-impl Product {
-    fn record(&self, list: &mut Recorder) {
-        let one_row = self.rows == 1;
-        let kernel: &'static Kernel = match (self.layout, self.b.encoding, one_row) {
-            (Layout::Nt, Encoding::Q4, false) => &kernels::MATMUL_NT_Q4,
-            (Layout::Nt, Encoding::Q4, true) => &kernels::MATMUL_NT_Q4_ROW,
-            (Layout::Nt, Encoding::Q8, false) => &kernels::MATMUL_NT_Q8,
-            (Layout::Nt, Encoding::Q8, true) => &kernels::MATMUL_NT_Q8_ROW,
-            (Layout::Nt, Encoding::F16, false) => &kernels::MATMUL_NT_F16,
-            (Layout::Nt, Encoding::F16, true) => &kernels::MATMUL_NT_F16_ROW,
-            (Layout::Nt, Encoding::F32, false) => &kernels::MATMUL_NT_F32,
-            (Layout::Nt, Encoding::F32, true) => &kernels::MATMUL_NT_F32_ROW,
-            (Layout::Nn, Encoding::Q4, _) => &kernels::MATMUL_NN_Q4,
-            (Layout::Nn, Encoding::Q8, _) => &kernels::MATMUL_NN_Q8,
-            (Layout::Nn, Encoding::F16, _) => &kernels::MATMUL_NN_F16,
-            (Layout::Nn, Encoding::F32, _) => &kernels::MATMUL_NN_F32,
+macro_rules! forms {
+    ($plain:ident, $sg8:ident, $sg4:ident) => {
+        Forms { plain: &kernels::$plain, sg8: &kernels::$sg8, sg4: &kernels::$sg4 }
+    };
+}
+
+/// The low-rank part that rides along in `nt`: `scale * low b^T` for the segments of columns that have one.
+#[derive(Clone, Copy)]
+pub(super) struct LowPart {
+    /// `[rows, all ranks]`.
+    pub low: BufferId,
+    /// Columns of `low`.
+    pub low_cols: usize,
+    /// The rows of b of the segments that have some, `[_, rank]`.
+    pub b: Binding,
+    /// The row of b that the first segment starts with.
+    pub b_row: usize,
+    pub rank: usize,
+    pub scale: f32,
+}
+
+/// `out[rows, cols] (+)= scale * a[rows, depth] * b[cols, depth]^T`, with what may ride along.
+pub(super) struct Nt {
+    pub rows: usize,
+    /// Columns of each segment, and where its columns of `low` start, if it has some.
+    pub segments: Vec<(usize, Option<usize>)>,
+    pub depth: usize,
+    pub a: View,
+    pub b: Operand,
+    pub out: View,
+    pub scale: f32,
+    pub accumulate: bool,
+    pub low: Option<LowPart>,
+    /// Added to the result; laid out like `out`.
+    pub residual: Option<BufferId>,
+}
+
+impl Nt {
+    pub fn record(&self, list: &mut Recorder) {
+        let (forms, row) = match self.b.encoding {
+            Encoding::Q4 => (forms!(MATMUL_NT_Q4, MATMUL_NT_Q4_SG8, MATMUL_NT_Q4_SG4), &kernels::MATMUL_NT_Q4_ROW),
+            Encoding::Q8 => (forms!(MATMUL_NT_Q8, MATMUL_NT_Q8_SG8, MATMUL_NT_Q8_SG4), &kernels::MATMUL_NT_Q8_ROW),
+            Encoding::F16 => (forms!(MATMUL_NT_F16, MATMUL_NT_F16_SG8, MATMUL_NT_F16_SG4), &kernels::MATMUL_NT_F16_ROW),
+            Encoding::F32 => (forms!(MATMUL_NT_F32, MATMUL_NT_F32_SG8, MATMUL_NT_F32_SG4), &kernels::MATMUL_NT_F32_ROW),
         };
         // Tile sizes as the kernels state them.
-        let (tile_rows, tile_cols) = match (self.layout, one_row) {
-            (Layout::Nt, false) => (8, 32 * 6),
-            (Layout::Nt, true) => (1, 32 * 2),
-            (Layout::Nn, _) => (8, 24 * 8),
-        };
+        let (kernel, (tile_rows, tile_cols)) =
+            if self.rows == 1 { (row, (1, 32 * 2)) } else { forms.pick(list, (8, 32 * 6), (16, 4)) };
+        let segment = |i: usize| self.segments.get(i).copied().unwrap_or((0, None));
+        let low_at = |i: usize| segment(i).1.map_or(u32::MAX, |at| at as u32);
+        let low = self.low;
         let params = kernels::matmul_nt::Params {
+            rows: self.rows as u32,
+            cols0: segment(0).0 as u32,
+            cols1: segment(1).0 as u32,
+            cols2: segment(2).0 as u32,
+            depth: self.depth as u32,
+            a_at: self.a.at as u32,
+            a_row: self.a.row as u32,
+            a_depth: self.a.col as u32,
+            out_at: self.out.at as u32,
+            out_row: self.out.row as u32,
+            out_col: self.out.col as u32,
+            accumulate: u32::from(self.accumulate),
+            scale: self.scale,
+            residual: u32::from(self.residual.is_some()),
+            rank: low.map_or(0, |low| low.rank as u32),
+            low_row: low.map_or(0, |low| low.low_cols as u32),
+            low0: low_at(0),
+            low1: low_at(1),
+            low2: low_at(2),
+            low_b_row: low.map_or(0, |low| low.b_row as u32),
+            low_scale: low.map_or(0.0, |low| low.scale),
+        };
+        // What does not ride along is not read; `a` stands in.
+        let residual = self.residual.map_or(self.a.binding, Into::into);
+        let (values, b) = low.map_or((self.a.binding, self.a.binding), |low| (low.low.into(), low.b));
+        let mut bindings = vec![self.a.binding, residual, values, b];
+        self.b.bind(&mut bindings);
+        bindings.push(self.out.binding);
+        let all: usize = self.segments.iter().map(|(cols, _)| cols).sum();
+        list.weigh(2.0 * (self.rows * all) as f64 * (self.depth + low.map_or(0, |low| low.rank)) as f64);
+        let tiles: usize = self.segments.iter().map(|(cols, _)| cols.div_ceil(tile_cols)).sum();
+        list.dispatch(kernel, &bindings, &params, [tiles as u32, self.rows.div_ceil(tile_rows) as u32, 1]);
+    }
+}
+
+/// `out[rows, cols] (+)= scale * a[rows, depth] * b[depth, cols]`, and `low[rows, rank] * low_a[rank, cols]` with it.
+pub(super) struct Nn {
+    pub rows: usize,
+    pub cols: usize,
+    pub depth: usize,
+    pub a: View,
+    pub b: Operand,
+    pub out: View,
+    pub scale: f32,
+    pub accumulate: bool,
+    pub low: Option<(BufferId, Binding, usize)>,
+}
+
+impl Nn {
+    pub fn record(&self, list: &mut Recorder) {
+        let forms = match self.b.encoding {
+            Encoding::Q4 => forms!(MATMUL_NN_Q4, MATMUL_NN_Q4_SG8, MATMUL_NN_Q4_SG4),
+            Encoding::Q8 => forms!(MATMUL_NN_Q8, MATMUL_NN_Q8_SG8, MATMUL_NN_Q8_SG4),
+            Encoding::F16 => forms!(MATMUL_NN_F16, MATMUL_NN_F16_SG8, MATMUL_NN_F16_SG4),
+            Encoding::F32 => forms!(MATMUL_NN_F32, MATMUL_NN_F32_SG8, MATMUL_NN_F32_SG4),
+        };
+        let (kernel, (tile_rows, tile_cols)) = forms.pick(list, (8, 24 * 8), (16, 8));
+        let params = kernels::matmul_nn::Params {
             rows: self.rows as u32,
             cols: self.cols as u32,
             depth: self.depth as u32,
+            a_at: self.a.at as u32,
             a_row: self.a.row as u32,
             a_depth: self.a.col as u32,
             out_row: self.out.row as u32,
             out_col: self.out.col as u32,
             accumulate: u32::from(self.accumulate),
             scale: self.scale,
+            rank: self.low.map_or(0, |(_, _, rank)| rank as u32),
         };
-        let mut bindings = vec![self.a.binding, self.b.codes];
-        bindings.extend(self.b.scales);
+        // What does not ride along is not read; `a` stands in.
+        let (low, low_a) = self.low.map_or((self.a.binding, self.a.binding), |(low, a, _)| (low.into(), a));
+        let mut bindings = vec![self.a.binding, low, low_a];
+        self.b.bind(&mut bindings);
         bindings.push(self.out.binding);
+        let depth = self.depth + self.low.map_or(0, |(_, _, rank)| rank);
+        list.weigh(2.0 * (self.rows * self.cols) as f64 * depth as f64);
         let groups = [self.cols.div_ceil(tile_cols) as u32, self.rows.div_ceil(tile_rows) as u32, 1];
         list.dispatch(kernel, &bindings, &params, groups);
     }
 }
 
-/// A dense matrix with at most this many rows is "narrow": its rows ride along instead of spreading over lanes.
-const NARROW: usize = 64;
-
-/// `y (+)= scale * x w^T`.
-struct Linear {
-    x: Var,
-    y: Var,
-    /// Output and input features of the weight.
-    n: usize,
-    k: usize,
-    weight: Operand,
-    grad: Option<Binding>,
-    scale: f32,
-    accumulate: bool,
+/// One pair of matrices of a skinny product: `l[depth, i]`, `z[depth, cols]` and their result `out[i, cols]`.
+#[derive(Clone, Copy)]
+pub(super) struct Pair {
+    pub l: View,
+    pub z: View,
+    /// Strides of the result.
+    pub out_row: usize,
+    pub out_col: usize,
+    pub scale: f32,
 }
 
-impl Tape {
-    /// `x w^T`: x `[T, k]`, w `[n, k]`, result `[T, n]`.
-    pub fn linear(&mut self, x: Var, w: &Weight) -> Var {
-        let needs_grad = self.needs_grad(x) || w.trainable();
-        let y = self.var(self.rows(x), w.rows, needs_grad);
-        self.push_linear(x, w, y, 1.0, false);
-        y
-    }
-
-    /// `y += scale * x w^T`, in place: right after `y` was made, before anything else reads it. The gradient of `y`
-    /// then flows on unchanged to what made it.
-    pub fn linear_onto(&mut self, y: Var, x: Var, w: &Weight, scale: f32) {
-        if self.needs_grad(x) || w.trainable() {
-            self.require_grad(y);
-        }
-        self.push_linear(x, w, y, scale, true);
-    }
-
-    fn push_linear(&mut self, x: Var, w: &Weight, y: Var, scale: f32, accumulate: bool) {
-        let (codes, scales) = w.bind(&mut self.list);
-        let weight = Operand { encoding: w.encoding(), codes, scales };
-        let grad = w.bind_grad(&mut self.list);
-        let needs_grad = self.needs_grad(x) || w.trainable();
-        self.push(Linear { x, y, n: w.rows, k: w.cols, weight, grad, scale, accumulate }, needs_grad);
-    }
-
-    /// `out[rows, n] = x w^T` on buffers that are no values of the tape: the loss head's logits.
-    pub(super) fn product_nt(&mut self, rows: usize, x: Binding, w: &Weight, out: Binding) {
-        let (codes, scales) = w.bind(&mut self.list);
-        Product {
-            layout: Layout::Nt,
-            rows,
-            cols: w.rows,
-            depth: w.cols,
-            a: View { binding: x, row: w.cols, col: 1 },
-            b: Operand { encoding: w.encoding(), codes, scales },
-            out: View { binding: out, row: w.rows, col: 1 },
-            scale: 1.0,
-            accumulate: false,
-        }
-        .record(&mut self.list);
-    }
-
-    /// `out[rows, k] = dy w`, likewise.
-    pub(super) fn product_nn(&mut self, rows: usize, dy: Binding, w: &Weight, out: Binding) {
-        let (codes, scales) = w.bind(&mut self.list);
-        Product {
-            layout: Layout::Nn,
-            rows,
-            cols: w.cols,
-            depth: w.rows,
-            a: View { binding: dy, row: w.rows, col: 1 },
-            b: Operand { encoding: w.encoding(), codes, scales },
-            out: View { binding: out, row: w.cols, col: 1 },
-            scale: 1.0,
-            accumulate: false,
-        }
-        .record(&mut self.list);
-    }
+/// One product of a skinny dispatch.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    /// Which pair: 0 or 1.
+    pub pair: usize,
+    pub depth: usize,
+    /// Rows i of the result.
+    pub width: usize,
+    pub cols: usize,
+    /// Where each starts behind its view's own start, in elements.
+    pub l_at: usize,
+    pub z_at: usize,
+    pub out_at: usize,
 }
 
-impl Op for Linear {
-    fn forward(&self, t: &mut Tape) {
-        let (m, n, k) = (t.rows(self.x), self.n, self.k);
-        let (x, y) = (t.value(self.x), t.value(self.y));
-        let narrow = self.weight.encoding == Encoding::F32 && n <= NARROW && m > n;
-        let product = if narrow {
-            // y^T = w x^T: the few rows of w are shared, the tokens spread over lanes.
-            Product {
-                layout: Layout::Nt,
-                rows: n,
-                cols: m,
-                depth: k,
-                a: View { binding: self.weight.codes, row: k, col: 1 },
-                b: Operand::dense(x.into()),
-                out: View { binding: y.into(), row: 1, col: n },
-                scale: self.scale,
-                accumulate: self.accumulate,
-            }
-        } else {
-            Product {
-                layout: Layout::Nt,
-                rows: m,
-                cols: n,
-                depth: k,
-                a: View { binding: x.into(), row: k, col: 1 },
-                b: self.weight.clone(),
-                out: View { binding: y.into(), row: n, col: 1 },
-                scale: self.scale,
-                accumulate: self.accumulate,
-            }
+/// `out[i, c] (+)= scale * sum_p l[p, i] z[p, c]` for few i: up to four entries of one or two pairs in one dispatch.
+pub(super) struct Skinny {
+    pub pairs: [Pair; 2],
+    pub entries: Vec<Entry>,
+    pub out: Binding,
+    pub accumulate: bool,
+}
+
+impl Skinny {
+    pub fn record(&self, list: &mut Recorder) {
+        let forms = forms!(MATMUL_SKINNY_PLAIN, MATMUL_SKINNY_SG8, MATMUL_SKINNY_SG4);
+        let (kernel, (tile_rows, tile_cols)) = forms.pick(list, (16, 32 * 4), (16, 4));
+        let [first, second] = self.pairs;
+        let mut entries = [[0; 4]; 8];
+        for (i, entry) in self.entries.iter().enumerate() {
+            let Pair { l, z, .. } = self.pairs[entry.pair];
+            entries[2 * i] = [entry.depth, entry.cols, l.at + entry.l_at, z.at + entry.z_at].map(|x| x as u32);
+            entries[2 * i + 1] = [entry.out_at, entry.width, entry.pair, 0].map(|x| x as u32);
+        }
+        let params = kernels::matmul_skinny::Params {
+            entries,
+            l0_p: first.l.row as u32,
+            l0_i: first.l.col as u32,
+            z0_p: first.z.row as u32,
+            z0_c: first.z.col as u32,
+            out0_i: first.out_row as u32,
+            out0_c: first.out_col as u32,
+            l1_p: second.l.row as u32,
+            l1_i: second.l.col as u32,
+            z1_p: second.z.row as u32,
+            z1_c: second.z.col as u32,
+            out1_i: second.out_row as u32,
+            out1_c: second.out_col as u32,
+            accumulate: u32::from(self.accumulate),
+            scale0: first.scale,
+            scale1: second.scale,
+            pad: 0,
         };
-        product.record(&mut t.list);
-    }
-
-    // y = s x w^T: dx = s dy w, dw = s dy^T x.
-    fn backward(&self, t: &mut Tape) {
-        let (m, n, k) = (t.rows(self.x), self.n, self.k);
-        let (x, dy) = (t.value(self.x), t.grad(self.y));
-        if let Some((dx, accumulate)) = t.grad_target(self.x) {
-            let narrow = self.weight.encoding == Encoding::F32 && k <= NARROW && m > k;
-            let (scale, accumulate) = (self.scale, accumulate != 0);
-            let product = if narrow {
-                // dx^T = w^T dy^T, the few columns of w as rows.
-                Product {
-                    layout: Layout::Nt,
-                    rows: k,
-                    cols: m,
-                    depth: n,
-                    a: View { binding: self.weight.codes, row: 1, col: k },
-                    b: Operand::dense(dy.into()),
-                    out: View { binding: dx.into(), row: 1, col: k },
-                    scale,
-                    accumulate,
-                }
-            } else {
-                Product {
-                    layout: Layout::Nn,
-                    rows: m,
-                    cols: k,
-                    depth: n,
-                    a: View { binding: dy.into(), row: n, col: 1 },
-                    b: self.weight.clone(),
-                    out: View { binding: dx.into(), row: k, col: 1 },
-                    scale,
-                    accumulate,
-                }
-            };
-            product.record(&mut t.list);
-        }
-        if let Some(dw) = self.grad {
-            // The narrower side of dw as rows.
-            let product = if n <= k {
-                Product {
-                    layout: Layout::Nn,
-                    rows: n,
-                    cols: k,
-                    depth: m,
-                    a: View { binding: dy.into(), row: 1, col: n },
-                    b: Operand::dense(x.into()),
-                    out: View { binding: dw, row: k, col: 1 },
-                    scale: self.scale,
-                    accumulate: true,
-                }
-            } else {
-                Product {
-                    layout: Layout::Nn,
-                    rows: k,
-                    cols: n,
-                    depth: m,
-                    a: View { binding: x.into(), row: 1, col: k },
-                    b: Operand::dense(dy.into()),
-                    out: View { binding: dw, row: 1, col: k },
-                    scale: self.scale,
-                    accumulate: true,
-                }
-            };
-            product.record(&mut t.list);
-        }
-    }
-
-    fn output(&self) -> Option<Var> {
-        Some(self.y)
+        let bindings = [first.l.binding, first.z.binding, second.l.binding, second.z.binding, self.out];
+        let work = |entry: &Entry| 2.0 * (entry.width * entry.cols) as f64 * entry.depth as f64;
+        list.weigh(self.entries.iter().map(work).sum());
+        let most = |of: fn(&Entry) -> usize| self.entries.iter().map(of).max().unwrap_or(0);
+        let groups = [
+            most(|entry| entry.cols).div_ceil(tile_cols) as u32,
+            most(|entry| entry.width).div_ceil(tile_rows) as u32,
+            self.entries.len() as u32,
+        ];
+        list.dispatch(kernel, &bindings, &params, groups);
     }
 }

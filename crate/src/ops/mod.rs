@@ -5,6 +5,7 @@ mod attention;
 mod cache;
 mod dropout;
 mod embed;
+mod linear;
 mod loss;
 mod matmul;
 mod optimizer;
@@ -14,6 +15,7 @@ mod swiglu;
 
 pub use attention::{HEAD_DIMS, Heads, Masks};
 pub use cache::CacheLayer;
+pub use linear::LowRank;
 pub use loss::{LOSS_ROWS, Targets};
 pub use optimizer::{Hyper, PIECE, record_step};
 pub use rope::RopeTable;

@@ -37,18 +37,19 @@ struct Rope {
     positions: BufferId,
     table: BufferId,
     half_dim: usize,
+    turned: usize,
     y: Var,
 }
 
 impl Tape {
-    /// Rotates each head of `x` `[T, heads * D]` by its row's position.
-    pub fn rope(&mut self, x: Var, positions: &Buffer, table: &RopeTable) -> Var {
+    /// Rotates each head in the first `turned` columns of `x` `[T, C]` by its row's position, and copies the rest.
+    pub fn rope(&mut self, x: Var, turned: usize, positions: &Buffer, table: &RopeTable) -> Var {
         let needs_grad = self.needs_grad(x);
         let y = self.var(self.rows(x), self.cols(x), needs_grad);
         let positions = self.list.fixed(positions);
         let half_dim = table.half_dim;
         let table = self.list.fixed(&table.buffer);
-        self.push(Rope { x, positions, table, half_dim, y }, needs_grad);
+        self.push(Rope { x, positions, table, half_dim, turned, y }, needs_grad);
         y
     }
 }
@@ -59,6 +60,7 @@ impl Rope {
         let params = kernels::rope_rotate::Params {
             pairs: pairs as u32,
             row_pairs: (t.cols(self.x) / 2) as u32,
+            turned: (self.turned / 2) as u32,
             half_dim: self.half_dim as u32,
             accumulate,
             sign,

@@ -1,20 +1,19 @@
-//! `y = silu(gate) * up`.
+//! `y = silu(gate) * up`, of a gate and an up that stand side by side.
 
 use crate::gpu::{kernels, spread};
 use crate::tape::{Op, Tape, Var};
 
 struct SwiGlu {
-    gate: Var,
-    up: Var,
+    x: Var,
     y: Var,
 }
 
 impl Tape {
-    /// `silu(gate) * up`, both `[T, F]`.
-    pub fn swiglu(&mut self, gate: Var, up: Var) -> Var {
-        let needs_grad = self.needs_grad(gate) || self.needs_grad(up);
-        let y = self.var(self.rows(gate), self.cols(gate), needs_grad);
-        self.push(SwiGlu { gate, up, y }, needs_grad);
+    /// `silu(gate) * up`: x `[T, 2 F]` holds the gate's columns and then up's; the result is `[T, F]`.
+    pub fn swiglu(&mut self, x: Var) -> Var {
+        let needs_grad = self.needs_grad(x);
+        let y = self.var(self.rows(x), self.cols(x) / 2, needs_grad);
+        self.push(SwiGlu { x, y }, needs_grad);
         y
     }
 }
@@ -22,20 +21,19 @@ impl Tape {
 impl Op for SwiGlu {
     fn forward(&self, t: &mut Tape) {
         let count = t.count(self.y);
-        let bindings = [t.value(self.gate).into(), t.value(self.up).into(), t.value(self.y).into()];
-        let params = kernels::swiglu_forward::Params { count: count as u32 };
+        let params = kernels::swiglu_forward::Params { ffn: t.cols(self.y) as u32, count: count as u32 };
+        let bindings = [t.value(self.x).into(), t.value(self.y).into()];
         t.list.dispatch(&kernels::SWIGLU_FORWARD, &bindings, &params, spread(count));
     }
 
     fn backward(&self, t: &mut Tape) {
         let (count, dy) = (t.count(self.y), t.grad(self.y));
-        // One kernel makes both gradients; an input that needs none gets a buffer nobody reads.
-        let mut target = |input| t.grad_target(input).unwrap_or_else(|| (t.list.planned(count), 0));
-        let (dgate, accumulate_gate) = target(self.gate);
-        let (dup, accumulate_up) = target(self.up);
-        let bindings = [t.value(self.gate).into(), t.value(self.up).into(), dy.into(), dgate.into(), dup.into()];
-        let params = kernels::swiglu_backward::Params { count: count as u32, accumulate_gate, accumulate_up };
-        t.list.dispatch(&kernels::SWIGLU_BACKWARD, &bindings, &params, spread(count));
+        if let Some((dx, accumulate)) = t.grad_target(self.x) {
+            let ffn = t.cols(self.y) as u32;
+            let params = kernels::swiglu_backward::Params { ffn, count: count as u32, accumulate };
+            let bindings = [t.value(self.x).into(), dy.into(), dx.into()];
+            t.list.dispatch(&kernels::SWIGLU_BACKWARD, &bindings, &params, spread(count));
+        }
     }
 
     fn output(&self) -> Option<Var> {

@@ -6,16 +6,27 @@ use serde_json::{Map, Value, json};
 
 use super::parameters::Spec;
 use super::{Parameters, Peft, Site, random};
-use crate::model::{Model, Module, Weight};
+use crate::model::{Group, Model, Module, Weight};
+use crate::ops::LowRank;
 use crate::tape::{Tape, Var};
 use crate::train::config::RunConfig;
 use crate::{Error, Result};
 
+/// The matrices beside the linear layers of one group.
+struct Pairs {
+    /// Tells this place from others, for dropout.
+    site: u32,
+    /// Every A, and every B, below each other.
+    a: Weight,
+    b: Weight,
+    segments: Vec<(usize, bool)>,
+    modules: Vec<Module>,
+}
+
 /// Low-rank matrices beside some of the linear layers.
 pub struct Lora {
     params: Parameters,
-    /// Index of `lora_A` in the parameters; `lora_B` follows it.
-    sites: BTreeMap<(usize, Module), usize>,
+    sites: BTreeMap<(usize, Group), Pairs>,
     modules: Vec<Module>,
     /// Blocks of the model.
     layers: usize,
@@ -33,21 +44,30 @@ impl Lora {
     pub fn new(model: &Model, config: &RunConfig) -> Result<Self> {
         let r = config.r as usize;
         let mut specs = Vec::new();
-        let mut sites = BTreeMap::new();
+        let mut placed = Vec::new();
         for layer in 0..model.config.layers {
-            for module in Module::ALL {
-                let path = Site::path(layer, module);
-                if !config.target_modules.matches(&path) {
+            for group in Group::ALL {
+                let targeted = |module: &Module| config.target_modules.matches(&Site::path(layer, *module));
+                let modules: Vec<Module> = group.modules().iter().copied().filter(targeted).collect();
+                if modules.is_empty() {
                     continue;
                 }
-                let (rows, cols) = module.shape(&model.config);
-                sites.insert((layer, module), specs.len());
-                let name = |matrix: &str| format!("base_model.model.{path}.{matrix}.weight");
-                let bound = 1.0 / (cols as f32).sqrt();
-                let a = random(config.seed, &name("lora_A")).map(|x| x * bound).take(r * cols).collect();
-                let rope_dim = matches!(module, Module::QProj | Module::KProj).then_some(model.config.head_dim);
-                specs.push(Spec { name: name("lora_A"), shape: (r, cols), rope_dim: None, values: a });
-                specs.push(Spec { name: name("lora_B"), shape: (rows, r), rope_dim, values: vec![0.0; rows * r] });
+                placed.push((layer, group, specs.len(), modules.clone()));
+                let name = |module, matrix| format!("base_model.model.{}.{matrix}.weight", Site::path(layer, module));
+                // All A of the group right behind each other, then all B: each a matrix of its own to the kernels.
+                for &module in &modules {
+                    let (_, cols) = module.shape(&model.config);
+                    let (name, joined) = (name(module, "lora_A"), module != modules[0]);
+                    let bound = 1.0 / (cols as f32).sqrt();
+                    let values = random(config.seed, &name).map(|x| x * bound).take(r * cols).collect();
+                    specs.push(Spec { name, shape: (r, cols), rope_dim: None, values, joined });
+                }
+                for &module in &modules {
+                    let (rows, _) = module.shape(&model.config);
+                    let (name, joined) = (name(module, "lora_B"), module != modules[0]);
+                    let rope_dim = matches!(module, Module::QProj | Module::KProj).then_some(model.config.head_dim);
+                    specs.push(Spec { name, shape: (rows, r), rope_dim, values: vec![0.0; rows * r], joined });
+                }
             }
         }
         if specs.is_empty() {
@@ -57,8 +77,21 @@ impl Lora {
                 help: format!("use \"all-linear\", or some of {}", Module::ALL.map(Module::name).join(", ")),
             });
         }
-        let modules = Module::ALL.into_iter().filter(|module| sites.keys().any(|(_, other)| other == module)).collect();
         let params = Parameters::new(&model.context, specs)?;
+        let mut sites = BTreeMap::new();
+        for (layer, group, first, modules) in placed {
+            let segment = |&module: &Module| (module.shape(&model.config).0, modules.contains(&module));
+            let pairs = Pairs {
+                site: first as u32,
+                a: params.stack(first..first + modules.len()),
+                b: params.stack(first + modules.len()..first + 2 * modules.len()),
+                segments: group.modules().iter().map(segment).collect(),
+                modules,
+            };
+            sites.insert((layer, group), pairs);
+        }
+        let somewhere = |module: &Module| sites.values().any(|pairs| pairs.modules.contains(module));
+        let modules = Module::ALL.into_iter().filter(somewhere).collect();
         let (alpha, dropout) = (config.lora_alpha, config.lora_dropout);
         let layers = model.config.layers;
         Ok(Self { params, sites, modules, layers, r, alpha, dropout, use_rslora: config.use_rslora })
@@ -79,7 +112,13 @@ impl Peft for Lora {
         // PEFT matches `target_modules` against the ends of paths. Where only some layers are tuned, names alone would
         // reach too far, so the paths stand whole.
         let layers: std::collections::BTreeSet<_> = self.sites.keys().map(|(layer, _)| layer).collect();
-        let everywhere = self.sites.len() == layers.len() * self.modules.len();
+        let paths = || {
+            let of_site = |(&(layer, _), pairs): (&(usize, Group), &Pairs)| {
+                pairs.modules.iter().map(|&module| Site::path(layer, module)).collect::<Vec<_>>()
+            };
+            self.sites.iter().flat_map(of_site)
+        };
+        let everywhere = paths().count() == layers.len() * self.modules.len();
         let mut config = Map::new();
         config.insert("peft_type".into(), "LORA".into());
         config.insert("r".into(), self.r.into());
@@ -92,7 +131,7 @@ impl Peft for Lora {
         let names: Vec<String> = if everywhere {
             self.modules.iter().map(|module| module.name().to_owned()).collect()
         } else {
-            self.sites.keys().map(|&(layer, module)| Site::path(layer, module)).collect()
+            paths().collect()
         };
         config.insert("target_modules".into(), json!(names));
         if everywhere && layers.len() < self.layers {
@@ -101,17 +140,23 @@ impl Peft for Lora {
         config
     }
 
-    fn linear(&self, t: &mut Tape, site: Site, x: Var, w: &Weight) -> Var {
-        let y = t.linear(x, w);
-        if let Some(&index) = self.sites.get(&(site.layer, site.module)) {
-            let x = match site.counter {
-                Some(counter) if self.dropout > 0.0 => t.dropout(x, self.dropout as f32, counter, index as u32),
-                _ => x,
-            };
-            let low = t.linear(x, &self.params.tensors[index].weight);
-            t.linear_onto(y, low, &self.params.tensors[index + 1].weight, self.scale());
-        }
-        y
+    fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
+        let Some(pairs) = self.sites.get(&(site.layer, site.group)) else {
+            return t.linears(x, weights, None, residual);
+        };
+        let dropped = match site.counter {
+            Some(counter) if self.dropout > 0.0 => t.dropout(x, self.dropout as f32, counter, pairs.site),
+            _ => x,
+        };
+        let low = LowRank {
+            x: dropped,
+            a: &pairs.a,
+            b: &pairs.b,
+            rank: self.r,
+            segments: pairs.segments.clone(),
+            scale: self.scale(),
+        };
+        t.linears(x, weights, Some(&low), residual)
     }
 }
 

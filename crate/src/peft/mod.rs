@@ -13,7 +13,7 @@ pub use prompt::Prompt;
 
 use crate::Result;
 use crate::gpu::Buffer;
-use crate::model::{Model, Module, Weight};
+use crate::model::{Group, Model, Module, Weight};
 use crate::tape::{Tape, Var};
 use crate::train::config::{Method, RunConfig};
 
@@ -22,8 +22,8 @@ use crate::train::config::{Method, RunConfig};
 pub struct Site<'a> {
     /// The block, from 0.
     pub layer: usize,
-    /// The linear layer in it.
-    pub module: Module,
+    /// The linear layers in it.
+    pub group: Group,
     /// The counter of dropout while training; `None` switches dropout off.
     pub counter: Option<&'a Buffer>,
 }
@@ -48,9 +48,9 @@ pub trait Peft {
         None
     }
 
-    /// What a linear layer computes.
-    fn linear(&self, t: &mut Tape, _site: Site, x: Var, w: &Weight) -> Var {
-        t.linear(x, w)
+    /// What the linear layers of a group compute, side by side, and added to `residual`.
+    fn linears(&self, t: &mut Tape, _site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
+        t.linears(x, weights, None, residual)
     }
 }
 

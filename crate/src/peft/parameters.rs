@@ -41,6 +41,8 @@ pub struct Spec {
     pub rope_dim: Option<usize>,
     /// Its values, in device order.
     pub values: Vec<f32>,
+    /// Whether it lies right behind the tensor before it, so that the two can be used as one matrix.
+    pub joined: bool,
 }
 
 /// Bindings start at multiples of 256 bytes.
@@ -52,20 +54,35 @@ impl Parameters {
     /// # Errors
     /// [`crate::Error::Limit`] when they are larger than one binding together.
     pub fn new(context: &Context, specs: Vec<Spec>) -> Result<Self> {
-        let len = specs.iter().map(|spec| spec.values.len().next_multiple_of(ALIGNMENT)).sum::<usize>();
+        let mut len = 0;
+        let mut offsets = Vec::with_capacity(specs.len());
+        for spec in &specs {
+            if !spec.joined {
+                len = usize::next_multiple_of(len, ALIGNMENT);
+            }
+            offsets.push(len);
+            len += spec.values.len();
+        }
+        let len = len.next_multiple_of(ALIGNMENT);
         let values = context.buffer("trainable parameters", len as u64 * 4)?;
         let grads = context.buffer("gradients", len as u64 * 4)?;
-        let mut offset = 0;
         let mut tensors = Vec::with_capacity(specs.len());
-        for spec in specs {
+        for (spec, offset) in specs.into_iter().zip(offsets) {
             context.write(&values, offset as u64 * 4, &spec.values);
             let parameter = Parameter { values: values.clone(), grads: grads.clone(), offset };
             let weight = Weight::trained(&spec.name, spec.shape.0, spec.shape.1, parameter);
             tensors.push(NamedParam { name: spec.name, shape: spec.shape, rope_dim: spec.rope_dim, weight, offset });
-            offset += spec.values.len().next_multiple_of(ALIGNMENT);
         }
         context.flush();
         Ok(Self { context: context.clone(), values, grads, len, tensors })
+    }
+
+    /// Some tensors that lie right behind each other, of one width, as one matrix.
+    pub fn stack(&self, tensors: std::ops::Range<usize>) -> Weight {
+        let first = &self.tensors[tensors.start];
+        let rows = self.tensors[tensors].iter().map(|tensor| tensor.shape.0).sum();
+        let parameter = Parameter { values: self.values.clone(), grads: self.grads.clone(), offset: first.offset };
+        Weight::trained(&first.name, rows, first.shape.1, parameter)
     }
 
     /// Number of trainable parameters.

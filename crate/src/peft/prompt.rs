@@ -48,7 +48,7 @@ impl Prompt {
                 random(config.seed, NAME).map(|x| x * bound).take(n * channels).collect()
             }
         };
-        let spec = Spec { name: NAME.into(), shape: (n, channels), rope_dim: None, values };
+        let spec = Spec { name: NAME.into(), shape: (n, channels), rope_dim: None, values, joined: false };
         let params = Parameters::new(&model.context, vec![spec])?;
         Ok(Self { params, heads: (model.config.layers, model.config.heads, channels) })
     }

@@ -33,7 +33,6 @@ pub trait Op {
 }
 
 /// Records a forward pass as its ops are pushed, and the backward pass in one reverse walk.
-#[derive(Default)]
 pub struct Tape {
     /// The dispatches so far; ops record into it.
     pub list: Recorder,
@@ -42,9 +41,9 @@ pub struct Tape {
 }
 
 impl Tape {
-    /// An empty tape.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty tape for this device.
+    pub fn new(context: &Context) -> Self {
+        Self { list: Recorder::new(context), values: Vec::new(), ops: Vec::new() }
     }
 
     /// A new value `[rows, cols]`. `needs_grad` flows up: set it when any input of the op that makes it needs one.
@@ -128,6 +127,18 @@ impl Tape {
                 (buffer, 0)
             }
         })
+    }
+
+    /// Hands the complete gradient of an op's output on to an input that it was added up from. The first to write that
+    /// input's gradient only passes the buffer on: the output's gradient is not read again.
+    pub fn pass_grad(&mut self, output: Var, input: Var) {
+        let from = self.grad(output);
+        let untouched = self.values[input.0].grad.is_none();
+        if untouched && self.needs_grad(input) && self.list.is_planned(from) {
+            self.values[input.0].grad = Some(from);
+        } else if let Some((to, accumulate)) = self.grad_target(input) {
+            self.copy_buffer(self.count(input), from, to, accumulate);
+        }
     }
 
     /// Gives a value its gradient from outside, `[rows, cols]` in `buffer`: where the reverse walk begins when no loss

@@ -26,7 +26,7 @@ impl Pass {
         let context = &model.context;
         let inputs = Inputs::new(context, rows)?;
         let targets = Targets::new(context, rows)?;
-        let mut t = Tape::new();
+        let mut t = Tape::new(context);
         let h = Decoder { model, peft, training }.forward(&mut t, &inputs, None);
         t.cross_entropy(h, model.head(), &targets, training);
         if training {

@@ -1,0 +1,19 @@
+// Four weights of column j of nt.wgsl's `b` from depth at$j on, as v$j; quantized ones from their codes u$j.
+#ifdef Q4
+            let v$j = fma(vec4<f32>(u$j & vec4<u32>(15u)), vec4<f32>(s$j.x), vec4<f32>(s$j.y));
+#endif
+#ifdef Q8
+            let i$j = bitcast<vec4<i32>>(vec4<u32>(u$j) << vec4<u32>(24u, 16u, 8u, 0u));
+            let v$j = vec4<f32>(i$j >> vec4<u32>(24u)) * s$j;
+#endif
+#ifdef F16
+            // `a` is zero past the depth, so a clamped, finite weight adds nothing.
+            let p$j = (n$j * params.depth + min(at$j, params.depth - 4u)) / 2u;
+            let v$j = vec4<f32>(unpack2x16float(codes[p$j]), unpack2x16float(codes[p$j + 1u]));
+#endif
+#ifdef F32
+            let l$j = params.depth - 1u;
+            let r$j = n$j * params.depth;
+            let v$j = vec4<f32>(codes[r$j + min(at$j, l$j)], codes[r$j + min(at$j + 1u, l$j)],
+                codes[r$j + min(at$j + 2u, l$j)], codes[r$j + min(at$j + 3u, l$j)]);
+#endif
