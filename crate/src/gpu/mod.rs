@@ -3,6 +3,7 @@
 mod context;
 mod kernel;
 mod plan;
+mod profile;
 mod readback;
 mod recorder;
 
@@ -11,6 +12,7 @@ pub use context::adapters;
 pub use context::{Context, DeviceInfo};
 pub use kernel::{Access, Kernel, kernels};
 pub use plan::{Plan, PlanStats};
+pub use profile::KernelTime;
 pub use readback::Readback;
 pub use recorder::{Binding, BufferId, Recorder, spread};
 pub use wgpu::Buffer;

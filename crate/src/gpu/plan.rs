@@ -6,9 +6,10 @@ use std::collections::hash_map::Entry;
 use super::recorder::{Binding, Command, Recorder, Storage, Work};
 use super::{Context, Kernel};
 use crate::Result;
+use crate::clock::now_ms;
 
 /// What one run of a plan costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PlanStats {
     /// Dispatches encoded.
     pub dispatches: usize,
@@ -16,16 +17,26 @@ pub struct PlanStats {
     pub submits: usize,
     /// Bytes of the arena that the plan's buffers share.
     pub arena_bytes: u64,
+    /// Milliseconds that encoding took, submits not counted: some drivers do the work inside them.
+    pub encode_ms: f64,
 }
 
-enum Step {
-    Dispatch { pipeline: wgpu::ComputePipeline, group: wgpu::BindGroup, uniform: u32, groups: [u32; 3] },
-    Clear { buffer: wgpu::Buffer },
+pub(super) enum Step {
+    Dispatch {
+        kernel: &'static Kernel,
+        pipeline: wgpu::ComputePipeline,
+        group: wgpu::BindGroup,
+        uniform: u32,
+        groups: [u32; 3],
+    },
+    Clear {
+        buffer: wgpu::Buffer,
+    },
 }
 
 /// A static list of dispatches with everything they need.
 pub struct Plan {
-    context: Context,
+    pub(super) context: Context,
     steps: Vec<(Step, Option<u32>)>,
     arena_bytes: u64,
 }
@@ -121,7 +132,7 @@ impl Plan {
                             entry.insert(group).clone()
                         }
                     };
-                    Step::Dispatch { pipeline, group, uniform: *uniform, groups: *grid }
+                    Step::Dispatch { kernel, pipeline, group, uniform: *uniform, groups: *grid }
                 }
                 Work::Clear(buffer) => Step::Clear { buffer: resolve(&(*buffer).into()).0 },
             };
@@ -131,22 +142,28 @@ impl Plan {
         Ok(Self { context: context.clone(), steps, arena_bytes: arena.iter().map(wgpu::Buffer::size).sum() })
     }
 
+    /// The commands that run with the gates `0..open`.
+    pub(super) fn steps(&self, open: usize) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(move |(_, gate)| gate.is_none_or(|gate| (gate as usize) < open)).map(|(step, _)| step)
+    }
+
     /// Encodes and submits the whole list, with the commands of gates `0..open`.
     pub fn run(&self, open: usize) -> PlanStats {
         let mut stats = PlanStats { arena_bytes: self.arena_bytes, ..Default::default() };
-        let mut steps = self.steps.iter().filter(|(_, gate)| gate.is_none_or(|gate| (gate as usize) < open)).peekable();
+        let mut steps = self.steps(open).peekable();
         while steps.peek().is_some() {
+            let started = now_ms();
             let mut encoder = self.context.device().create_command_encoder(&Default::default());
             let mut left = DISPATCHES_PER_SUBMIT;
             while left > 0 && steps.peek().is_some() {
-                if let Some((Step::Clear { buffer }, _)) = steps.peek() {
+                if let Some(Step::Clear { buffer }) = steps.peek() {
                     encoder.clear_buffer(buffer, 0, None);
                     steps.next();
                     continue;
                 }
                 let mut pass = encoder.begin_compute_pass(&Default::default());
                 while left > 0
-                    && let Some((Step::Dispatch { pipeline, group, uniform, groups }, _)) = steps.peek()
+                    && let Some(Step::Dispatch { pipeline, group, uniform, groups, .. }) = steps.peek()
                 {
                     pass.set_pipeline(pipeline);
                     pass.set_bind_group(0, group, &[*uniform]);
@@ -156,7 +173,9 @@ impl Plan {
                     steps.next();
                 }
             }
-            self.context.queue().submit([encoder.finish()]);
+            let commands = encoder.finish();
+            stats.encode_ms += now_ms() - started;
+            self.context.queue().submit([commands]);
             stats.submits += 1;
         }
         stats
