@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::timing::Timing;
 use crate::Result;
-use crate::clock::now_ms;
+use crate::clock::{now_ms, processor_ms};
 use crate::data::batch::{Batch, Dataset, Layout, mix};
 use crate::data::render::Rendered;
 use crate::gpu::{KernelTime, PlanStats};
@@ -28,6 +28,9 @@ pub struct StepCost {
     pub encode_ms: f64,
     /// Until everything is submitted, in the median. Of a driver that does the work inside submits, nearly all.
     pub submitted_ms: f64,
+    /// Processor time of all threads a run: of a software adapter, what a busy machine changes least. `None` where the
+    /// system does not tell.
+    pub processor_ms: Option<f64>,
     /// T a second, in the median.
     pub tokens_per_second: f64,
     /// 1e9 operations a second that the mathematics takes, in the median.
@@ -95,7 +98,6 @@ impl<'a> Steps<'a> {
         let targets = sft::targets(&batch, batch.target_tokens);
         let pass = Pass::new(self.model, Some(self.peft), rows, true)?;
         let mut runs = Runs::default();
-        // The first compiles kernels and touches memory for the first time.
         for run in 0..=self.runs {
             let started = now_ms();
             context.clear(&self.peft.params().grads);
@@ -111,9 +113,7 @@ impl<'a> Steps<'a> {
             stats.encode_ms += more.encode_ms;
             runs.loss = f64::from(loss.wait::<f32>().await?[0]);
             runs.stats = stats;
-            if run > 0 {
-                runs.push(ms, submitted_ms);
-            }
+            runs.push(run, ms, submitted_ms);
         }
         let cost = self.cost(&batch, runs, true);
         let mut kernels = pass.profile(&batch, &targets, [0, 0]).await?;
@@ -140,9 +140,7 @@ impl<'a> Steps<'a> {
             let loss = context.read_later::<f32>(&pass.targets.total, 0, 1);
             let submitted_ms = now_ms() - started;
             runs.loss = f64::from(loss.wait::<f32>().await?[0]);
-            if run > 0 {
-                runs.push(now_ms() - started, submitted_ms);
-            }
+            runs.push(run, now_ms() - started, submitted_ms);
         }
         Ok(self.cost(&batch, runs, false))
     }
@@ -163,6 +161,7 @@ impl<'a> Steps<'a> {
     }
 
     fn cost(&self, batch: &Batch, runs: Runs, training: bool) -> StepCost {
+        let processor_ms = runs.processor_ms();
         let timing = Timing::of(runs.times);
         let gflops = operations(self.model, self.peft.params().count(), batch.t, training) / timing.ms / 1e6;
         StepCost {
@@ -171,6 +170,7 @@ impl<'a> Steps<'a> {
             timing,
             encode_ms: Timing::of(runs.encoding).ms,
             submitted_ms: Timing::of(runs.submitted).ms,
+            processor_ms,
             tokens_per_second: batch.t as f64 / timing.ms * 1e3,
             gflops,
             alu_share: gflops / self.peak_gflops,
@@ -188,15 +188,28 @@ struct Runs {
     times: Vec<f64>,
     encoding: Vec<f64>,
     submitted: Vec<f64>,
+    processor_began: Option<f64>,
+    processor_ended: Option<f64>,
     stats: PlanStats,
     loss: f64,
 }
 
 impl Runs {
-    fn push(&mut self, ms: f64, submitted_ms: f64) {
+    /// The first, number 0, compiles kernels and touches memory for the first time: it does not count.
+    fn push(&mut self, run: usize, ms: f64, submitted_ms: f64) {
+        let processor = processor_ms();
+        if run == 0 {
+            self.processor_began = processor;
+            return;
+        }
+        self.processor_ended = processor;
         self.times.push(ms);
         self.encoding.push(self.stats.encode_ms);
         self.submitted.push(submitted_ms);
+    }
+
+    fn processor_ms(&self) -> Option<f64> {
+        Some((self.processor_ended? - self.processor_began?) / self.times.len() as f64)
     }
 }
 
