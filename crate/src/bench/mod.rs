@@ -32,7 +32,7 @@ use crate::{Error, Result};
 pub struct Settings {
     /// The T's that ops and steps are measured at.
     pub tokens: Vec<usize>,
-    /// Timed steps and forward passes at each T.
+    /// Timed steps and forward passes at each T: at least one.
     pub steps: usize,
     /// Rank of LoRA beside each of the seven linear layers.
     pub r: usize,
@@ -99,11 +99,15 @@ pub enum Measurement {
 /// Measures a model; `tell` is given each result as it comes, and ends the bench with an error.
 ///
 /// # Errors
-/// [`Error::Config`] for a T that the model has no positions for, or that no batch has; [`Error::Limit`] for what the
-/// device cannot hold; [`Error::Gpu`] when it failed.
+/// [`Error::Config`] for a T that the model has no positions for, or that no batch has, and for no steps;
+/// [`Error::Limit`] for what the device cannot hold; [`Error::Gpu`] when it failed.
 pub async fn run(model: &Model, settings: &Settings, mut tell: impl FnMut(Measurement) -> Result<()>) -> Result<()> {
     for &tokens in &settings.tokens {
         check(model, tokens)?;
+    }
+    if settings.steps == 0 {
+        let (what, help) = ("there is no step to time".into(), "give at least 1".into());
+        return Err(Error::Config { field: "steps".into(), what, help });
     }
     let mut config = RunConfig::new(Method::Lora);
     config.set("r", &settings.r.to_string())?;
@@ -124,11 +128,9 @@ pub async fn run(model: &Model, settings: &Settings, mut tell: impl FnMut(Measur
         let mut steps = step::Steps::new(model, peft, &config, settings.steps, peak.gflops)?;
         let mut profiles = Vec::new();
         for &tokens in &settings.tokens {
-            let (step, profile) = steps.step(tokens).await?;
-            let step_ms = step.timing.ms;
+            let (step, cost, profile) = steps.measure(tokens).await?;
+            let step_per_forward = step.timing.ms / cost.timing.ms;
             tell(Measurement::Step(step))?;
-            let cost = steps.forward(tokens).await?;
-            let step_per_forward = step_ms / cost.timing.ms;
             tell(Measurement::Forward { cost, step_per_forward })?;
             profiles.push(profile);
         }

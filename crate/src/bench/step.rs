@@ -73,7 +73,7 @@ pub struct Steps<'a> {
 const LEARNING_RATE: f64 = 1e-4;
 
 impl<'a> Steps<'a> {
-    /// Prepares for `runs` timed steps at each T.
+    /// Prepares for `runs` timed steps at each T, at least one.
     ///
     /// # Errors
     /// As [`Optimizer::new`].
@@ -88,61 +88,66 @@ impl<'a> Steps<'a> {
         Ok(Self { model, peft, optimizer, runs, peak_gflops })
     }
 
-    /// Whole steps of T = `rows`: forward, backward, optimizer. Then one more, kernel by kernel.
+    /// Whole steps of T = `rows` (forward, backward, optimizer), and forward passes with their loss, in turns, so that a
+    /// machine that gets busier meanwhile changes both. Then one more step, kernel by kernel.
     ///
     /// # Errors
     /// As [`Pass::new`] and [`Optimizer::outcome`].
-    pub async fn step(&mut self, rows: usize) -> Result<(StepCost, Profile)> {
-        let context = self.model.context.clone();
+    pub async fn measure(&mut self, rows: usize) -> Result<(StepCost, StepCost, Profile)> {
+        let model = self.model;
         let batch = self.batch(rows);
         let targets = sft::targets(&batch, batch.target_tokens);
-        let pass = Pass::new(self.model, Some(self.peft), rows, true)?;
-        let mut runs = Runs::default();
-        for run in 0..=self.runs {
-            let started = now_ms();
-            context.clear(&self.peft.params().grads);
-            context.clear(&pass.targets.total);
-            let mut stats = pass.run(&batch, &targets, [0, run as u32]);
-            let loss = context.read_later::<f32>(&pass.targets.total, 0, 1);
-            let (more, report) = self.optimizer.step(LEARNING_RATE);
-            let submitted_ms = now_ms() - started;
-            self.optimizer.outcome(report).await?;
-            let ms = now_ms() - started;
-            stats.dispatches += more.dispatches;
-            stats.submits += more.submits;
-            stats.encode_ms += more.encode_ms;
-            runs.loss = f64::from(loss.wait::<f32>().await?[0]);
-            runs.stats = stats;
-            runs.push(run, ms, submitted_ms);
+        let peft = self.peft;
+        let pass = |training| Pass::new(model, Some(peft), rows, training);
+        // The first run compiles kernels and touches memory for the first time. Each is alone on the device in it.
+        let evaluation = pass(false)?;
+        let mut forwards = Runs::default();
+        self.forward(&evaluation, &batch, &targets).await?;
+        forwards.allocated_bytes = model.context.allocated_bytes();
+        drop(evaluation);
+        let training = pass(true)?;
+        let mut steps = Runs::default();
+        self.step(&training, &batch, &targets).await?;
+        steps.allocated_bytes = model.context.allocated_bytes();
+        let evaluation = pass(false)?;
+        for _ in 0..self.runs {
+            steps.runs.push(self.step(&training, &batch, &targets).await?);
+            forwards.runs.push(self.forward(&evaluation, &batch, &targets).await?);
         }
-        let cost = self.cost(&batch, runs, true);
-        let mut kernels = pass.profile(&batch, &targets, [0, 0]).await?;
+        let mut kernels = training.profile(&batch, &targets, [0, 0]).await?;
         kernels.extend(self.optimizer.profile(LEARNING_RATE).await?);
         kernels.sort_by(|a, b| b.ms.total_cmp(&a.ms));
         let ms = kernels.iter().map(|kernel| kernel.ms).sum();
-        Ok((cost, Profile { tokens: rows, ms, kernels }))
+        let profile = Profile { tokens: rows, ms, kernels };
+        Ok((self.cost(&batch, steps, true), self.cost(&batch, forwards, false), profile))
     }
 
-    /// Forward passes of T = `rows` with their loss, and nothing that a gradient needs.
-    ///
-    /// # Errors
-    /// As [`Pass::new`] and [`crate::gpu::Context::read`].
-    pub async fn forward(&self, rows: usize) -> Result<StepCost> {
+    async fn step(&mut self, pass: &Pass, batch: &Batch, targets: &[(u32, u32, f32)]) -> Result<Run> {
         let context = &self.model.context;
-        let batch = self.batch(rows);
-        let targets = sft::targets(&batch, batch.target_tokens);
-        let pass = Pass::new(self.model, Some(self.peft), rows, false)?;
-        let mut runs = Runs::default();
-        for run in 0..=self.runs {
-            let started = now_ms();
-            context.clear(&pass.targets.total);
-            runs.stats = pass.run(&batch, &targets, [0, run as u32]);
-            let loss = context.read_later::<f32>(&pass.targets.total, 0, 1);
-            let submitted_ms = now_ms() - started;
-            runs.loss = f64::from(loss.wait::<f32>().await?[0]);
-            runs.push(run, now_ms() - started, submitted_ms);
-        }
-        Ok(self.cost(&batch, runs, false))
+        let clock = Clock::start();
+        context.clear(&self.peft.params().grads);
+        context.clear(&pass.targets.total);
+        let mut stats = pass.run(batch, targets, [0, 0]);
+        let loss = context.read_later::<f32>(&pass.targets.total, 0, 1);
+        let (more, report) = self.optimizer.step(LEARNING_RATE);
+        let submitted_ms = clock.ms();
+        self.optimizer.outcome(report).await?;
+        let loss = f64::from(loss.wait::<f32>().await?[0]);
+        stats.dispatches += more.dispatches;
+        stats.submits += more.submits;
+        stats.encode_ms += more.encode_ms;
+        Ok(Run { ms: clock.ms(), processor_ms: clock.processor_ms(), submitted_ms, stats, loss })
+    }
+
+    async fn forward(&self, pass: &Pass, batch: &Batch, targets: &[(u32, u32, f32)]) -> Result<Run> {
+        let context = &self.model.context;
+        let clock = Clock::start();
+        context.clear(&pass.targets.total);
+        let stats = pass.run(batch, targets, [0, 0]);
+        let loss = context.read_later::<f32>(&pass.targets.total, 0, 1);
+        let submitted_ms = clock.ms();
+        let loss = f64::from(loss.wait::<f32>().await?[0]);
+        Ok(Run { ms: clock.ms(), processor_ms: clock.processor_ms(), submitted_ms, stats, loss })
     }
 
     /// One example of random ids that fills T rows.
@@ -161,56 +166,63 @@ impl<'a> Steps<'a> {
     }
 
     fn cost(&self, batch: &Batch, runs: Runs, training: bool) -> StepCost {
-        let processor_ms = runs.processor_ms();
-        let timing = Timing::of(runs.times);
+        let median = |of: fn(&Run) -> f64| Timing::of(runs.runs.iter().map(of).collect());
+        let (timing, last) = (median(|run| run.ms), runs.runs.last().expect("at least one run"));
+        let processor: Option<f64> = runs.runs.iter().map(|run| run.processor_ms).sum();
         let gflops = operations(self.model, self.peft.params().count(), batch.t, training) / timing.ms / 1e6;
         StepCost {
             tokens: batch.t,
             target_tokens: batch.target_tokens,
             timing,
-            encode_ms: Timing::of(runs.encoding).ms,
-            submitted_ms: Timing::of(runs.submitted).ms,
-            processor_ms,
+            encode_ms: median(|run| run.stats.encode_ms).ms,
+            submitted_ms: median(|run| run.submitted_ms).ms,
+            processor_ms: processor.map(|all| all / timing.runs as f64),
             tokens_per_second: batch.t as f64 / timing.ms * 1e3,
             gflops,
             alu_share: gflops / self.peak_gflops,
-            dispatches: runs.stats.dispatches,
-            submits: runs.stats.submits,
-            planned_bytes: runs.stats.arena_bytes,
-            allocated_bytes: self.model.context.allocated_bytes(),
-            loss: runs.loss,
+            dispatches: last.stats.dispatches,
+            submits: last.stats.submits,
+            planned_bytes: last.stats.arena_bytes,
+            allocated_bytes: runs.allocated_bytes,
+            loss: last.loss,
         }
     }
 }
 
-#[derive(Default)]
-struct Runs {
-    times: Vec<f64>,
-    encoding: Vec<f64>,
-    submitted: Vec<f64>,
-    processor_began: Option<f64>,
-    processor_ended: Option<f64>,
+/// Both clocks, from one moment on.
+struct Clock {
+    started: f64,
+    processor: Option<f64>,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { processor: processor_ms(), started: now_ms() }
+    }
+
+    fn ms(&self) -> f64 {
+        now_ms() - self.started
+    }
+
+    fn processor_ms(&self) -> Option<f64> {
+        Some(processor_ms()? - self.processor?)
+    }
+}
+
+/// One step, or one forward pass.
+struct Run {
+    ms: f64,
+    processor_ms: Option<f64>,
+    submitted_ms: f64,
     stats: PlanStats,
     loss: f64,
 }
 
-impl Runs {
-    /// The first, number 0, compiles kernels and touches memory for the first time: it does not count.
-    fn push(&mut self, run: usize, ms: f64, submitted_ms: f64) {
-        let processor = processor_ms();
-        if run == 0 {
-            self.processor_began = processor;
-            return;
-        }
-        self.processor_ended = processor;
-        self.times.push(ms);
-        self.encoding.push(self.stats.encode_ms);
-        self.submitted.push(submitted_ms);
-    }
-
-    fn processor_ms(&self) -> Option<f64> {
-        Some((self.processor_ended? - self.processor_began?) / self.times.len() as f64)
-    }
+/// Those that count, and the bytes on the device in the one before them.
+#[derive(Default)]
+struct Runs {
+    runs: Vec<Run>,
+    allocated_bytes: Option<u64>,
 }
 
 /// Floating-point operations of T rows, a multiplication and an addition for each weight and row: frozen weights once
