@@ -52,7 +52,7 @@ pub struct Generated {
     pub text: String,
     /// Why it ended.
     pub stop: Stop,
-    /// Generated tokens a second, prefill not counted.
+    /// Tokens decoded a second: prefill, which gives the first, is not counted, and 0 stands for it alone.
     pub tokens_per_second: f64,
 }
 
@@ -125,6 +125,26 @@ impl<'a> Generator<'a> {
         step.plan.run(0);
     }
 
+    /// Runs the ids that generation starts from; returns the logits `[V]` after the last.
+    pub(crate) async fn prefill(&self, ids: &[u32]) -> Result<Vec<f32>> {
+        let mut done = 0;
+        for chunk in ids.chunks(PREFILL) {
+            self.run(&self.prefill, chunk, done);
+            done += chunk.len();
+        }
+        self.read_logits().await
+    }
+
+    /// Runs one more id at its position; returns the logits `[V]` after it.
+    pub(crate) async fn decode(&self, id: u32, position: usize) -> Result<Vec<f32>> {
+        self.run(&self.decode, &[id], position);
+        self.read_logits().await
+    }
+
+    async fn read_logits(&self) -> Result<Vec<f32>> {
+        self.model.context.read(&self.logits, 0, self.model.config.vocab).await
+    }
+
     /// Continues `prompt`. `on_text` is given the text as it comes, in whole characters; it returns false to stop.
     ///
     /// # Errors
@@ -149,11 +169,8 @@ impl<'a> Generator<'a> {
                 help: "write a prompt, and keep it shorter than the model's context".into(),
             });
         }
-        let mut done = 0;
-        for chunk in ids.chunks(PREFILL) {
-            self.run(&self.prefill, chunk, done);
-            done += chunk.len();
-        }
+        let first = ids.len();
+        let mut logits = self.prefill(&ids).await?;
         let mut random = Random(sampling.seed);
         let mut stream = self.model.tokenizer.stream();
         let mut generated = Vec::new();
@@ -161,7 +178,6 @@ impl<'a> Generator<'a> {
         let mut stop = Stop::Length;
         let started = now_ms();
         while generated.len() < sampling.max_new_tokens {
-            let logits: Vec<f32> = self.model.context.read(&self.logits, 0, vocab as usize).await?;
             let id = choose(&logits, sampling, &mut random);
             if self.model.tokenizer.end_ids().contains(&id) {
                 stop = Stop::End;
@@ -174,19 +190,20 @@ impl<'a> Generator<'a> {
                 stop = Stop::Cancelled;
                 break;
             }
-            if done >= self.positions {
+            if ids.len() >= self.positions || generated.len() == sampling.max_new_tokens {
                 break;
             }
-            self.run(&self.decode, &[id], done);
-            done += 1;
+            logits = self.decode(id, ids.len()).await?;
+            ids.push(id);
         }
+        let seconds = (now_ms() - started) / 1e3;
         let rest = stream.finish();
         if !rest.is_empty() {
             text.push_str(&rest);
             on_text(&rest);
         }
-        let seconds = (now_ms() - started) / 1e3;
-        let tokens_per_second = if seconds > 0.0 { generated.len() as f64 / seconds } else { 0.0 };
+        let decoded = (ids.len() - first) as f64;
+        let tokens_per_second = if seconds > 0.0 { decoded / seconds } else { 0.0 };
         Ok(Generated { ids: generated, text, stop, tokens_per_second })
     }
 }

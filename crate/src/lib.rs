@@ -6,6 +6,7 @@
 //! and [`peft::io`] writes the adapter.
 #![deny(missing_docs)]
 
+pub mod bench;
 pub mod clock;
 pub mod data;
 pub mod error;

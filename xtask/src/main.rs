@@ -1,6 +1,7 @@
-//! Every chore has one name: start, test, check, wasm, model, fixtures.
+//! Every chore has one name: start, test, check, wasm, model, bench, fixtures.
 
 mod apt;
+mod bench;
 mod check;
 mod fixtures;
 mod model;
@@ -31,6 +32,8 @@ usage: cargo xtask COMMAND
   check     the checks alone: format, clippy, documentation, spelling
   wasm      build the crate for the browser into web/src/pkg
   model     fetch the default model into target/models
+  bench     measure a release build: the numbers go to target/bench, their tables into docs/performance.md;
+            takes the flags of `tunesmith bench` (default: --synthetic smollm2-135m)
   fixtures  make the golden numbers of tests/golden again with PyTorch (a download of several GB; optional)";
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         ["check"] => check::run_all(),
         ["wasm"] => wasm_package(),
         ["model"] => model::fetch().map(|path| println!("{}", path.display())),
+        ["bench", flags @ ..] => bench::run_all(flags),
         ["fixtures"] => fixtures::run_all(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

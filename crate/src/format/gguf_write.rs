@@ -44,13 +44,21 @@ impl GgufWriter {
         self.tensors.push(Tensor { name: name.into(), dims: dims.into(), ty, data });
     }
 
+    /// Names a tensor whose data is kept elsewhere: then only [`GgufWriter::header`] is asked for.
+    pub fn declare(&mut self, name: &str, dims: &[u64], ty: GgmlType) {
+        self.tensors.push(Tensor { name: name.into(), dims: dims.into(), ty, data: Vec::new() });
+    }
+
     /// Adds a dense f32 tensor.
     pub fn tensor_f32(&mut self, name: &str, dims: &[u64], values: &[f32]) {
         self.tensor(name, dims, GgmlType::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect());
     }
 
-    /// The bytes of the file.
-    pub fn finish(self) -> Vec<u8> {
+    /// The bytes of the file up to its tensors' data, which follow, each from the next multiple of 32 on.
+    ///
+    /// # Panics
+    /// When a declared tensor is no whole number of blocks.
+    pub fn header(&self) -> Vec<u8> {
         let mut out = b"GGUF".to_vec();
         out.extend(3u32.to_le_bytes());
         out.extend((self.tensors.len() as u64).to_le_bytes());
@@ -59,15 +67,23 @@ impl GgufWriter {
             put_string(&mut out, key);
             put_value(&mut out, value);
         }
-        let mut offset = 0;
+        let mut offset = 0_u64;
         for tensor in &self.tensors {
             put_string(&mut out, &tensor.name);
             out.extend((tensor.dims.len() as u32).to_le_bytes());
             out.extend(tensor.dims.iter().flat_map(|dim| dim.to_le_bytes()));
             out.extend(tensor.ty.number().to_le_bytes());
-            out.extend((offset as u64).to_le_bytes());
-            offset += tensor.data.len().next_multiple_of(ALIGNMENT);
+            out.extend(offset.to_le_bytes());
+            let bytes = tensor.ty.byte_len(tensor.dims.iter().product()).expect("whole blocks");
+            offset += bytes.next_multiple_of(ALIGNMENT as u64);
         }
+        out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+        out
+    }
+
+    /// The bytes of the file.
+    pub fn finish(self) -> Vec<u8> {
+        let mut out = self.header();
         for tensor in &self.tensors {
             out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
             out.extend(&tensor.data);

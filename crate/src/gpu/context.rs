@@ -266,6 +266,12 @@ impl Context {
         self.0.queue.submit([encoder.finish()]);
     }
 
+    /// Bytes of every buffer that lives on the device now, staging memory included; `None` where the backend does not
+    /// tell.
+    pub fn allocated_bytes(&self) -> Option<u64> {
+        self.0.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
+    }
+
     pub(super) fn uniform(&self, data: &[u8]) -> wgpu::Buffer {
         self.0.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
             label: Some("parameters"),

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::clock::now_ms;
 
 /// What one run of a plan costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PlanStats {
     /// Dispatches encoded.
     pub dispatches: usize,
@@ -17,22 +17,33 @@ pub struct PlanStats {
     pub submits: usize,
     /// Bytes of the arena that the plan's buffers share.
     pub arena_bytes: u64,
+    /// Milliseconds that encoding took, submits not counted: some drivers do the work inside them.
+    pub encode_ms: f64,
 }
 
-enum Step {
-    Dispatch { pipeline: wgpu::ComputePipeline, group: wgpu::BindGroup, uniform: u32, groups: [u32; 3] },
-    Clear { buffer: wgpu::Buffer },
+pub(super) enum Step {
+    Dispatch {
+        kernel: &'static Kernel,
+        pipeline: wgpu::ComputePipeline,
+        group: wgpu::BindGroup,
+        uniform: u32,
+        groups: [u32; 3],
+    },
+    Clear {
+        buffer: wgpu::Buffer,
+    },
 }
 
-struct Planned {
-    step: Step,
+/// A command of a plan.
+pub(super) struct Planned {
+    pub(super) step: Step,
     gate: Option<u32>,
     weight: f64,
 }
 
 /// A static list of dispatches with everything they need.
 pub struct Plan {
-    context: Context,
+    pub(super) context: Context,
     steps: Vec<Planned>,
     arena_bytes: u64,
 }
@@ -125,7 +136,7 @@ impl Plan {
                             entry.insert(group).clone()
                         }
                     };
-                    Step::Dispatch { pipeline, group, uniform: *uniform, groups: *grid }
+                    Step::Dispatch { kernel, pipeline, group, uniform: *uniform, groups: *grid }
                 }
                 Work::Clear(buffer) => Step::Clear { buffer: resolve(&(*buffer).into()).0 },
             };
@@ -135,15 +146,20 @@ impl Plan {
         Ok(Self { context: context.clone(), steps, arena_bytes: arena.iter().map(wgpu::Buffer::size).sum() })
     }
 
+    /// The commands that run with the gates `0..open`.
+    pub(super) fn steps(&self, open: usize) -> impl Iterator<Item = &Planned> {
+        self.steps.iter().filter(move |planned| planned.gate.is_none_or(|gate| (gate as usize) < open))
+    }
+
     /// Encodes and submits the whole list, with the commands of gates `0..open`.
     pub fn run(&self, open: usize) -> PlanStats {
         let mut stats = PlanStats { arena_bytes: self.arena_bytes, ..Default::default() };
-        let is_open = |planned: &&Planned| planned.gate.is_none_or(|gate| (gate as usize) < open);
-        let total: f64 = self.steps.iter().filter(is_open).map(|planned| planned.weight).sum();
+        let total: f64 = self.steps(open).map(|planned| planned.weight).sum();
         let budget = self.context.pace().budget(self.context.info().software, total);
-        let started = now_ms();
-        let mut steps = self.steps.iter().filter(is_open).peekable();
+        let run_started = now_ms();
+        let mut steps = self.steps(open).peekable();
         while steps.peek().is_some() {
+            let started = now_ms();
             let mut encoder = self.context.device().create_command_encoder(&Default::default());
             let mut work = 0.0;
             // A submit holds at least one step, and no more when the next would pass the budget.
@@ -161,7 +177,7 @@ impl Plan {
                     continue;
                 }
                 let mut pass = encoder.begin_compute_pass(&Default::default());
-                while let Some(Planned { step: Step::Dispatch { pipeline, group, uniform, groups }, .. }) = step {
+                while let Some(Planned { step: Step::Dispatch { pipeline, group, uniform, groups, .. }, .. }) = step {
                     pass.set_pipeline(pipeline);
                     pass.set_bind_group(0, group, &[*uniform]);
                     pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
@@ -169,10 +185,12 @@ impl Plan {
                     step = next(&mut steps);
                 }
             }
-            self.context.queue().submit([encoder.finish()]);
+            let commands = encoder.finish();
+            stats.encode_ms += now_ms() - started;
+            self.context.queue().submit([commands]);
             stats.submits += 1;
         }
-        self.context.pace().watch(&self.context, started, total);
+        self.context.pace().watch(&self.context, run_started, total);
         stats
     }
 }

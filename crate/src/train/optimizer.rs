@@ -2,7 +2,7 @@
 
 use super::config::RunConfig;
 use crate::Result;
-use crate::gpu::{Buffer, Context, Plan, PlanStats, Readback, Recorder};
+use crate::gpu::{Buffer, Context, KernelTime, Plan, PlanStats, Readback, Recorder};
 use crate::ops::{Hyper, PIECE, record_step};
 use crate::peft::Parameters;
 
@@ -95,6 +95,24 @@ impl Optimizer {
 
     /// Runs one step on the gradients as they stand.
     pub fn step(&mut self, learning_rate: f64) -> (PlanStats, StepReport) {
+        self.upload(learning_rate);
+        let stats = self.plan.run(0);
+        let state = self.context.read_later::<f32>(&self.state, 0, 2);
+        let sums = self.context.read_later::<f32>(&self.sums, 0, self.owners.len());
+        (stats, StepReport { state, sums })
+    }
+
+    /// As [`Optimizer::step`], one dispatch after the other, each of them timed.
+    ///
+    /// # Errors
+    /// As [`Plan::profile`].
+    pub async fn profile(&mut self, learning_rate: f64) -> Result<Vec<KernelTime>> {
+        self.upload(learning_rate);
+        self.plan.profile(0).await
+    }
+
+    /// The numbers of the next step.
+    fn upload(&mut self, learning_rate: f64) {
         self.updates += 1;
         let t = f64::from(self.updates);
         let hyper = [
@@ -108,10 +126,6 @@ impl Optimizer {
             (1.0 - self.beta2.powf(t)).sqrt(),
         ];
         self.context.write(&self.hyper, 0, &hyper.map(|value| value as f32));
-        let stats = self.plan.run(0);
-        let state = self.context.read_later::<f32>(&self.state, 0, 2);
-        let sums = self.context.read_later::<f32>(&self.sums, 0, self.owners.len());
-        (stats, StepReport { state, sums })
     }
 
     /// Waits for a step's report.

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::data::batch::Batch;
-use crate::gpu::{Context, Plan, PlanStats};
+use crate::gpu::{Context, KernelTime, Plan, PlanStats};
 use crate::model::{Decoder, Inputs, Model};
 use crate::ops::Targets;
 use crate::peft::Peft;
@@ -38,6 +38,26 @@ impl Pass {
     /// Uploads a batch of T rows and runs the plan on it: losses and gradients add to what is there.
     /// `targets` are (row, label, weight); `counter` is (seed, micro-step).
     pub fn run(&self, batch: &Batch, targets: &[(u32, u32, f32)], counter: [u32; 2]) -> PlanStats {
+        let gates = self.upload(batch, targets, counter);
+        self.plan.run(gates)
+    }
+
+    /// As [`Pass::run`], one dispatch after the other, each of them timed.
+    ///
+    /// # Errors
+    /// As [`Plan::profile`].
+    pub async fn profile(
+        &self,
+        batch: &Batch,
+        targets: &[(u32, u32, f32)],
+        counter: [u32; 2],
+    ) -> Result<Vec<KernelTime>> {
+        let gates = self.upload(batch, targets, counter);
+        self.plan.profile(gates).await
+    }
+
+    /// Returns the gates to open.
+    fn upload(&self, batch: &Batch, targets: &[(u32, u32, f32)], counter: [u32; 2]) -> usize {
         let context = &self.context;
         context.write(&self.inputs.ids, 0, &batch.ids);
         context.write(&self.inputs.positions, 0, &batch.positions);
@@ -48,7 +68,6 @@ impl Pass {
         context.write(&self.inputs.masks.keys_of_row, 0, &keys);
         context.write(&self.inputs.masks.rows_of_key, 0, &queries);
         context.write(&self.inputs.counter, 0, &counter);
-        let gates = self.targets.write(context, targets);
-        self.plan.run(gates)
+        self.targets.write(context, targets)
     }
 }

@@ -249,6 +249,7 @@ impl Trainer {
             self.micro_step = self.micro_step.wrapping_add(1);
             stats.dispatches += run.dispatches;
             stats.submits += run.submits;
+            stats.encode_ms += run.encode_ms;
             stats.arena_bytes = stats.arena_bytes.max(run.arena_bytes);
             losses.push(context.read_later::<f32>(&pass.targets.total, 0, 1));
         }
@@ -256,6 +257,7 @@ impl Trainer {
         let (run, report) = self.optimizer.step(learning_rate);
         stats.dispatches += run.dispatches;
         stats.submits += run.submits;
+        stats.encode_ms += run.encode_ms;
         self.stats = stats;
         self.step += 1;
         let tokens = batches.iter().map(|batch| batch.tokens).sum();

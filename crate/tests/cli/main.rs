@@ -2,6 +2,7 @@
 //! binary because cargo builds it for the tests of its own package alone.
 
 mod bad_input;
+mod bench;
 mod run;
 mod show;
 mod support;

@@ -7,6 +7,8 @@ use tunesmith::Result;
 use tunesmith::train::config::{Method, RunConfig};
 use tunesmith::train::field::Field;
 
+use super::bench;
+
 /// The name of a flag that several commands have.
 pub const JSON: &str = "json";
 
@@ -23,7 +25,7 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands([train(), eval(), generate(), inspect(), devices()])
+        .subcommands([train(), eval(), generate(), inspect(), devices(), bench::command()])
 }
 
 fn train() -> Command {
@@ -107,7 +109,8 @@ fn devices() -> Command {
     Command::new("devices").about("Lists the GPU adapters, their limits and features").arg(json())
 }
 
-fn model() -> Arg {
+/// `--model`.
+pub fn model() -> Arg {
     file("model", "FILE", "The model, a GGUF file [default: SmolLM2-135M-Instruct, fetched when it is not there]")
 }
 
@@ -119,7 +122,8 @@ fn data() -> Arg {
     file("data", "FILE", "The examples, one JSON object a line").required(true)
 }
 
-fn json() -> Arg {
+/// `--json`.
+pub fn json() -> Arg {
     switch(JSON, "Print one JSON object a line, for programs")
 }
 
@@ -127,7 +131,8 @@ fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
-fn file(name: &'static str, kind: &'static str, help: &'static str) -> Arg {
+/// A flag that takes a path.
+pub fn file(name: &'static str, kind: &'static str, help: &'static str) -> Arg {
     value(name, kind, value_parser!(PathBuf)).help(help)
 }
 
@@ -136,7 +141,8 @@ fn text(name: &'static str, help: &'static str) -> Arg {
     value(name, "TEXT", value_parser!(String)).allow_hyphen_values(true).help(help)
 }
 
-fn value(name: &'static str, kind: &'static str, parser: impl Into<clap::builder::ValueParser>) -> Arg {
+/// A flag that takes a value.
+pub fn value(name: &'static str, kind: &'static str, parser: impl Into<clap::builder::ValueParser>) -> Arg {
     Arg::new(name).long(name).value_name(kind).value_parser(parser.into())
 }
 

@@ -36,15 +36,23 @@ pub fn open(path: &Path) -> Result<Gguf> {
     Gguf::open(Box::new(FileSource::open(path)?))
 }
 
-/// Puts the model onto the device.
+/// Puts the model that `--model` names, or the default one, onto the device.
+///
+/// # Errors
+/// As [`path`], [`open`] and [`load_gguf`].
+pub fn load(matches: &ArgMatches, report: &mut Report) -> Result<Model> {
+    let gguf = open(&path(matches, report)?)?;
+    load_gguf(&gguf, report)
+}
+
+/// Puts a model onto the device.
 ///
 /// # Errors
 /// For a model we cannot run, or a device that cannot hold it.
-pub fn load(matches: &ArgMatches, report: &mut Report) -> Result<Model> {
-    let gguf = open(&path(matches, report)?)?;
+pub fn load_gguf(gguf: &Gguf, report: &mut Report) -> Result<Model> {
     let context = block_on(Context::new())?;
     report.start_bar(gguf.file_len(), "Loading the model {bar:24} {percent}%");
-    let model = block_on(Model::load(&context, &gguf, |done, total| report.move_bar(done, total)));
+    let model = block_on(Model::load(&context, gguf, |done, total| report.move_bar(done, total)));
     report.end_bar();
     model
 }

@@ -1,8 +1,10 @@
-//! The command line: `tunesmith train`, `eval`, `generate`, `inspect`, `devices`.
+//! The command line: `tunesmith train`, `eval`, `generate`, `inspect`, `devices`, `bench`.
 
 mod adapter;
 mod args;
 mod base;
+mod bench;
+mod bench_table;
 mod data;
 mod default_model;
 mod devices;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         "generate" => generate::run(matches, &mut report),
         "inspect" => inspect::run(matches, &mut report),
         "devices" => devices::run(&mut report),
+        "bench" => bench::run(matches, &mut report),
         _ => unreachable!("clap knows the commands"),
     };
     match outcome {

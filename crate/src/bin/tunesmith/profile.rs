@@ -16,7 +16,7 @@ pub fn line(stats: PlanStats, weights: u64) -> String {
 }
 
 /// The most memory the process has had, where the system tells: Linux's VmHWM.
-fn peak_bytes() -> Option<u64> {
+pub fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
