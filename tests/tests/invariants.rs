@@ -145,7 +145,7 @@ fn gradients(model: &Model, adapter: &dyn Peft, packing: bool, batches: &[&[usiz
     let batches: Vec<_> = batches.iter().map(|members| dataset.batch(members)).collect();
     let total = batches.iter().map(|batch| batch.target_tokens).sum();
     let context = &model.context;
-    context.clear(&adapter.params().grads);
+    context.clear(&[&adapter.params().grads]);
     let mut loss = 0.0;
     for batch in &batches {
         let pass = Pass::new(model, Some(adapter), batch.t, true).unwrap();
@@ -191,7 +191,7 @@ fn scaling_the_loss_by_a_power_of_two_scales_the_gradients_exactly() {
     let batch = Dataset::new(examples(), layout).batch(&[0, 1, 2, 3, 4, 5]);
     let pass = Pass::new(&model, Some(adapter.as_ref()), batch.t, true).unwrap();
     let grads = |scale: f32| {
-        model.context.clear(&adapter.params().grads);
+        model.context.clear(&[&adapter.params().grads]);
         let targets = sft::targets(&batch, batch.target_tokens).into_iter();
         let targets: Vec<_> = targets.map(|(row, label, weight)| (row, label, weight * scale)).collect();
         pass.run(&batch, &targets, [0, 0]);

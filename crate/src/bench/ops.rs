@@ -237,11 +237,12 @@ impl Ops<'_> {
     pub async fn optimizer(&self, config: &RunConfig) -> Result<OpCost> {
         let params = self.peft.params();
         let mut optimizer = Optimizer::new(self.context(), params, config)?;
+        let loss = self.context().buffer("loss", 4)?;
         let mut times = Vec::new();
         for _ in 0..12 {
             let started = now_ms();
             // At a rate of zero nothing moves.
-            let (_, report) = optimizer.step(0.0);
+            let (_, report) = optimizer.step(0.0, &loss);
             optimizer.outcome(report).await?;
             times.push(now_ms() - started);
         }

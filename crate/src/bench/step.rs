@@ -125,16 +125,14 @@ impl<'a> Steps<'a> {
     async fn step(&mut self, pass: &Pass, batch: &Batch, targets: &[(u32, u32, f32)]) -> Result<Run> {
         let context = &self.model.context;
         let clock = Clock::start();
-        context.clear(&self.peft.params().grads);
-        context.clear(&pass.targets.total);
+        let submits = context.submits();
+        context.clear(&[&self.peft.params().grads, &pass.targets.total]);
         let mut stats = pass.run(batch, targets, [0, 0]);
-        let loss = context.read_later::<f32>(&pass.targets.total, 0, 1);
-        let (more, report) = self.optimizer.step(LEARNING_RATE);
+        let (more, report) = self.optimizer.step(LEARNING_RATE, &pass.targets.total);
         let submitted_ms = clock.ms();
-        self.optimizer.outcome(report).await?;
-        let loss = f64::from(loss.wait::<f32>().await?[0]);
+        let loss = self.optimizer.outcome(report).await?.loss;
         stats.dispatches += more.dispatches;
-        stats.submits += more.submits;
+        stats.submits = context.submits() - submits;
         stats.encode_ms += more.encode_ms;
         Ok(Run { ms: clock.ms(), processor_ms: clock.processor_ms(), submitted_ms, stats, loss })
     }
@@ -142,7 +140,7 @@ impl<'a> Steps<'a> {
     async fn forward(&self, pass: &Pass, batch: &Batch, targets: &[(u32, u32, f32)]) -> Result<Run> {
         let context = &self.model.context;
         let clock = Clock::start();
-        context.clear(&pass.targets.total);
+        context.clear(&[&pass.targets.total]);
         let stats = pass.run(batch, targets, [0, 0]);
         let loss = context.read_later::<f32>(&pass.targets.total, 0, 1);
         let submitted_ms = clock.ms();

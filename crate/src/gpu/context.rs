@@ -1,6 +1,6 @@
 //! The device and the compiled kernels.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -102,6 +102,7 @@ struct Inner {
     failure: Arc<Mutex<Option<Error>>>,
     subgroup: u32,
     pace: Pace,
+    submits: Cell<usize>,
 }
 
 impl Context {
@@ -177,6 +178,7 @@ impl Context {
             failure,
             subgroup,
             pace: Pace::default(),
+            submits: Cell::default(),
         })))
     }
 
@@ -259,11 +261,24 @@ impl Context {
         self.0.queue.submit([]);
     }
 
-    /// Fills a whole buffer with zeros.
-    pub fn clear(&self, buffer: &wgpu::Buffer) {
+    /// Fills whole buffers with zeros.
+    pub fn clear(&self, buffers: &[&wgpu::Buffer]) {
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
-        encoder.clear_buffer(buffer, 0, None);
-        self.0.queue.submit([encoder.finish()]);
+        for buffer in buffers {
+            encoder.clear_buffer(buffer, 0, None);
+        }
+        self.submit(encoder);
+    }
+
+    /// Hands commands to the device, and counts that.
+    pub(super) fn submit(&self, encoder: wgpu::CommandEncoder) -> wgpu::SubmissionIndex {
+        self.0.submits.set(self.0.submits.get() + 1);
+        self.0.queue.submit([encoder.finish()])
+    }
+
+    /// Submits of commands so far, uploads not counted.
+    pub fn submits(&self) -> usize {
+        self.0.submits.get()
     }
 
     /// Bytes of every buffer that lives on the device now, staging memory included; `None` where the backend does not

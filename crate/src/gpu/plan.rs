@@ -185,9 +185,8 @@ impl Plan {
                     step = next(&mut steps);
                 }
             }
-            let commands = encoder.finish();
             stats.encode_ms += now_ms() - started;
-            self.context.queue().submit([commands]);
+            self.context.submit(encoder);
             stats.submits += 1;
         }
         self.context.pace().watch(&self.context, run_started, total);

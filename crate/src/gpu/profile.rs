@@ -18,9 +18,8 @@ pub struct KernelTime {
 
 impl Context {
     async fn timed(&self, commands: wgpu::CommandEncoder) -> Result<f64> {
-        let commands = commands.finish();
         let started = now_ms();
-        self.queue().submit([commands]);
+        self.submit(commands);
         self.wait().await?;
         Ok(now_ms() - started)
     }

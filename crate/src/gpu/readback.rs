@@ -21,7 +21,18 @@ impl Context {
     /// Starts copying `count` values from byte `offset` (a multiple of 4) of `buffer`, as they stand after everything
     /// submitted so far.
     pub fn read_later<T: bytemuck::Pod>(&self, buffer: &wgpu::Buffer, offset: u64, count: usize) -> Readback {
-        let bytes = (count * size_of::<T>()) as u64;
+        self.read_pieces(&[(buffer, offset, (count * size_of::<T>()) as u64)])
+    }
+
+    /// Starts copying the first words of some buffers, `(buffer, words)`, one behind the other, in one submit.
+    pub fn read_firsts(&self, firsts: &[(&wgpu::Buffer, usize)]) -> Readback {
+        let pieces: Vec<_> = firsts.iter().map(|&(buffer, words)| (buffer, 0, words as u64 * 4)).collect();
+        self.read_pieces(&pieces)
+    }
+
+    /// `(buffer, byte offset, bytes)`, all but the last whole words.
+    fn read_pieces(&self, pieces: &[(&wgpu::Buffer, u64, u64)]) -> Readback {
+        let bytes: u64 = pieces.iter().map(|piece| piece.2).sum();
         let staging = self.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some("readback"),
             size: bytes.next_multiple_of(4).max(4),
@@ -29,8 +40,12 @@ impl Context {
             mapped_at_creation: false,
         });
         let mut encoder = self.device().create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes.next_multiple_of(4));
-        let submission = self.queue().submit([encoder.finish()]);
+        let mut to = 0;
+        for &(buffer, offset, bytes) in pieces {
+            encoder.copy_buffer_to_buffer(buffer, offset, &staging, to, bytes.next_multiple_of(4));
+            to += bytes;
+        }
+        let submission = self.submit(encoder);
         #[cfg(target_arch = "wasm32")]
         let _ = submission;
         let (sender, arrived) = oneshot::channel();

@@ -27,10 +27,7 @@ pub struct Optimizer {
 }
 
 /// What an optimizer step reports, on its way.
-pub struct StepReport {
-    state: Readback,
-    sums: Readback,
-}
+pub struct StepReport(Readback);
 
 /// What an optimizer step did.
 pub struct StepOutcome {
@@ -38,6 +35,8 @@ pub struct StepOutcome {
     pub grad_norm: f32,
     /// The tensor whose gradient was not finite, if any: then nothing moved.
     pub skipped: Option<usize>,
+    /// The loss that was read along.
+    pub loss: f64,
     /// The moment at which the device was done with it, by [`crate::clock::now_ms`].
     pub finished: f64,
 }
@@ -93,13 +92,12 @@ impl Optimizer {
         })
     }
 
-    /// Runs one step on the gradients as they stand.
-    pub fn step(&mut self, learning_rate: f64) -> (PlanStats, StepReport) {
+    /// Runs one step on the gradients as they stand. The report brings along the number in `loss`.
+    pub fn step(&mut self, learning_rate: f64, loss: &Buffer) -> (PlanStats, StepReport) {
         self.upload(learning_rate);
         let stats = self.plan.run(0);
-        let state = self.context.read_later::<f32>(&self.state, 0, 2);
-        let sums = self.context.read_later::<f32>(&self.sums, 0, self.owners.len());
-        (stats, StepReport { state, sums })
+        let report = self.context.read_firsts(&[(loss, 1), (&self.state, 2), (&self.sums, self.owners.len())]);
+        (stats, StepReport(report))
     }
 
     /// As [`Optimizer::step`], one dispatch after the other, each of them timed.
@@ -133,15 +131,15 @@ impl Optimizer {
     /// # Errors
     /// [`crate::Error::Gpu`] when the device failed.
     pub async fn outcome(&self, report: StepReport) -> Result<StepOutcome> {
-        let state: Vec<f32> = report.state.wait().await?;
-        let (sums, finished): (Vec<f32>, f64) = report.sums.wait_timed().await?;
-        let skipped = (state[1] == 0.0).then(|| {
+        let (all, finished): (Vec<f32>, f64) = report.0.wait_timed().await?;
+        let (loss, grad_norm, factor, sums) = (all[0], all[1], all[2], &all[3..]);
+        let skipped = (factor == 0.0).then(|| {
             let piece = sums.iter().position(|sum| !sum.is_finite());
             // Finite pieces whose total overflows: the largest is to blame.
             let largest = || (0..sums.len()).max_by(|&a, &b| sums[a].total_cmp(&sums[b])).unwrap_or(0);
             self.owners[piece.unwrap_or_else(largest)]
         });
-        Ok(StepOutcome { grad_norm: state[0], skipped, finished })
+        Ok(StepOutcome { grad_norm, skipped, loss: f64::from(loss), finished })
     }
 
     /// First and second moments, flat.

@@ -23,9 +23,22 @@ impl Pass {
     /// # Errors
     /// As [`Plan::new`].
     pub fn new(model: &Model, peft: Option<&dyn Peft>, rows: usize, training: bool) -> Result<Self> {
+        Self::adding_to(model, peft, rows, training, Targets::new(&model.context, rows)?)
+    }
+
+    /// As [`Pass::new`], with targets made before: their total may be another pass's, too.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn adding_to(
+        model: &Model,
+        peft: Option<&dyn Peft>,
+        rows: usize,
+        training: bool,
+        targets: Targets,
+    ) -> Result<Self> {
         let context = &model.context;
         let inputs = Inputs::new(context, rows)?;
-        let targets = Targets::new(context, rows)?;
         let mut t = Tape::new(context);
         let h = Decoder { model, peft, training }.forward(&mut t, &inputs, None);
         t.cross_entropy(h, model.head(), &targets, training);

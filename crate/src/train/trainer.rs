@@ -14,9 +14,10 @@ use crate::clock::now_ms;
 use crate::data::batch::{Batch, Dataset, Layout, order};
 use crate::data::example::Example;
 use crate::data::render::{Rendered, Renderer};
-use crate::gpu::{PlanStats, Readback};
+use crate::gpu::{Buffer, PlanStats};
 use crate::model::Model;
 use crate::objective::sft;
+use crate::ops::Targets;
 use crate::peft::Peft;
 use crate::{Error, Result};
 
@@ -56,6 +57,8 @@ pub struct Trainer {
     schedule: Schedule,
     pub(super) optimizer: Optimizer,
     passes: VecDeque<(usize, Pass)>,
+    /// The loss of the current step, which every pass adds to.
+    total: Buffer,
     /// Micro-batches of the current epoch that are still to come.
     pub(super) queue: VecDeque<Vec<usize>>,
     pub(super) epoch: u64,
@@ -78,7 +81,6 @@ pub(super) struct Pending {
     tokens: usize,
     target_tokens: usize,
     started: f64,
-    losses: Vec<Readback>,
     report: StepReport,
 }
 
@@ -129,6 +131,7 @@ impl Trainer {
             schedule: Schedule::new(&config, steps),
             optimizer,
             passes: VecDeque::new(),
+            total: model.context.buffer("loss", 4)?,
             queue: VecDeque::new(),
             epoch: 0,
             an_epoch,
@@ -218,7 +221,8 @@ impl Trainer {
         if self.passes.len() == PLANS {
             self.passes.pop_front();
         }
-        let pass = Pass::new(&self.model, Some(self.peft.as_ref()), rows, true)?;
+        let targets = Targets { total: self.total.clone(), ..Targets::new(&self.model.context, rows)? };
+        let pass = Pass::adding_to(&self.model, Some(self.peft.as_ref()), rows, true, targets)?;
         self.passes.push_back((rows, pass));
         Ok(())
     }
@@ -237,32 +241,29 @@ impl Trainer {
         let batches = self.next_batches();
         let started = now_ms();
         let target_tokens: usize = batches.iter().map(|batch| batch.target_tokens).sum();
-        context.clear(&self.peft.params().grads);
+        let submits = context.submits();
+        context.clear(&[&self.peft.params().grads, &self.total]);
         let mut stats = PlanStats::default();
-        let mut losses = Vec::with_capacity(batches.len());
         for batch in &batches {
             self.select_pass(batch.t)?;
             let (_, pass) = self.passes.back().expect("just selected");
-            context.clear(&pass.targets.total);
             let counter = [self.config.seed, self.micro_step];
             let run = pass.run(batch, &sft::targets(batch, target_tokens), counter);
             self.micro_step = self.micro_step.wrapping_add(1);
             stats.dispatches += run.dispatches;
-            stats.submits += run.submits;
             stats.encode_ms += run.encode_ms;
             stats.arena_bytes = stats.arena_bytes.max(run.arena_bytes);
-            losses.push(context.read_later::<f32>(&pass.targets.total, 0, 1));
         }
         let learning_rate = self.schedule.rate(self.step);
-        let (run, report) = self.optimizer.step(learning_rate);
+        let (run, report) = self.optimizer.step(learning_rate, &self.total);
         stats.dispatches += run.dispatches;
-        stats.submits += run.submits;
+        stats.submits = context.submits() - submits;
         stats.encode_ms += run.encode_ms;
         self.stats = stats;
         self.step += 1;
         let tokens = batches.iter().map(|batch| batch.tokens).sum();
         let step = self.step;
-        self.pending.push_back(Pending { step, learning_rate, tokens, target_tokens, started, losses, report });
+        self.pending.push_back(Pending { step, learning_rate, tokens, target_tokens, started, report });
         while self.pending.len() >= IN_FLIGHT {
             self.arrive(&mut events).await?;
         }
@@ -288,10 +289,6 @@ impl Trainer {
 
     async fn arrive(&mut self, events: &mut Vec<Event>) -> Result<()> {
         let Some(pending) = self.pending.pop_front() else { return Ok(()) };
-        let mut loss = 0.0;
-        for part in pending.losses {
-            loss += f64::from(part.wait::<f32>().await?[0]);
-        }
         let outcome = self.optimizer.outcome(pending.report).await?;
         let ms = outcome.finished - pending.started.max(self.last_finished);
         self.last_finished = outcome.finished;
@@ -313,11 +310,11 @@ impl Trainer {
         } else {
             self.skips = 0;
         }
-        self.last_loss = loss;
+        self.last_loss = outcome.loss;
         if pending.step.is_multiple_of(self.config.logging_steps as usize) || pending.step == self.steps {
             events.push(Event::Step {
                 step: pending.step,
-                loss,
+                loss: outcome.loss,
                 learning_rate: pending.learning_rate,
                 grad_norm: outcome.skipped.is_none().then_some(f64::from(outcome.grad_norm)),
                 tokens: pending.tokens,
