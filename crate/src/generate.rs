@@ -7,6 +7,7 @@ use crate::model::{Decoder, Inputs, Model};
 use crate::ops::CacheLayer;
 use crate::peft::Peft;
 use crate::tape::Tape;
+use crate::train::config::Recompute;
 use crate::{Error, Result};
 
 /// Rows of a prefill pass.
@@ -90,9 +91,14 @@ impl<'a> Generator<'a> {
             let inputs = Inputs::new(context, rows)?;
             let row = context.buffer("last row", 4)?;
             let mut t = Tape::new(context);
-            let h = Decoder { model, peft, training: false }.forward(&mut t, &inputs, Some(&cache));
+            let h = Decoder { model, peft, training: false, recompute: Recompute::None }.forward(
+                &mut t,
+                &inputs,
+                Some(&cache),
+            );
             t.row_logits(h, model.head(), &row, &logits);
-            Ok(Step { inputs, row, plan: t.finish(context)? })
+            let plan = t.finish(context)?;
+            Ok(Step { inputs, row, plan })
         };
         let virtual_tokens = peft.and_then(Peft::prompt).map_or(0, |prompt| prompt.rows);
         Ok(Self { model, virtual_tokens, prefill: step(PREFILL)?, decode: step(1)?, logits, positions })

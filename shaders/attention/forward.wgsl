@@ -1,4 +1,4 @@
-// Causal grouped-query attention with an online softmax (Dao et al. 2022, arXiv:2205.14135): no T x T matrix exists.
+// Causal grouped-query attention, a tile of keys at a time (Dao et al. 2022, arXiv:2205.14135): no T x T matrix exists.
 // out: [T, H * D]; q, k and v are ranges of columns of their bindings; ranges[t]: the keys row t may see, [start, end); stats: [T, H] of
 // (log-sum-exp, 0). Starts and ends never decrease with t, as packing lays segments one after the other.
 // variant d16: D4=4
@@ -34,8 +34,6 @@ const KEYS = 8u;
 const MASKED = -1e30;
 var<workgroup> k_tile: array<vec4<f32>, $D4 * 8>;
 var<workgroup> v_tile: array<vec4<f32>, $D4 * 8>;
-// Each lane's scores of the 8 keys; no lane reads another's.
-var<workgroup> scores: array<f32, 256>;
 
 // One workgroup computes 32 query rows of one head, a row a lane; tiles of 8 keys and values are shared.
 @compute @workgroup_size(32)
@@ -52,7 +50,26 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let q$d = q[q_at + $du] * params.scale;
     var o$d = vec4<f32>();
 #endfor
+    // The largest score first and then the sums, key by key: the way tiles fall on a row's keys changes no bit of it, so
+    // a row is the same wherever packing puts it.
     var m = MASKED;
+    for (var key0 = first; key0 < last; key0 += KEYS) {
+        workgroupBarrier();
+        for (var i = lane; i < KEYS * $D4u; i += ROWS) {
+            let key = min(key0 + i / $D4u, last - 1u);
+            k_tile[i] = k[params.k_at + key * params.kv_row + kv_head * $D4u + i % $D4u];
+        }
+        workgroupBarrier();
+        // The keys go in a loop and not in a row of copies: unrolled, software adapters take minutes to compile this.
+        for (var j = 0u; j < KEYS; j++) {
+            let base = j * $D4u;
+            var s = 0.0;
+#for d D4
+            s += dot(q$d, k_tile[base + $du]);
+#endfor
+            m = max(m, select(MASKED, s, key0 + j >= range.x && key0 + j < range.y));
+        }
+    }
     var l = 0.0;
     for (var key0 = first; key0 < last; key0 += KEYS) {
         workgroupBarrier();
@@ -63,27 +80,14 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             v_tile[i] = v[params.v_at + source];
         }
         workgroupBarrier();
-        // The keys go in a loop and not in a row of copies: unrolled, software adapters take minutes to compile this.
-        var top = m;
         for (var j = 0u; j < KEYS; j++) {
             let base = j * $D4u;
             var s = 0.0;
 #for d D4
             s += dot(q$d, k_tile[base + $du]);
 #endfor
-            scores[j * ROWS + lane] = s;
-            top = max(top, select(MASKED, s, key0 + j >= range.x && key0 + j < range.y));
-        }
-        let keep = exp(m - top);
-        m = top;
-        l *= keep;
-#for d D4
-        o$d *= keep;
-#endfor
-        for (var j = 0u; j < KEYS; j++) {
-            let base = j * $D4u;
             let seen = key0 + j >= range.x && key0 + j < range.y;
-            let p = select(0.0, exp(scores[j * ROWS + lane] - top), seen);
+            let p = select(0.0, exp(s - m), seen);
             l += p;
 #for d D4
             o$d = fma(vec4<f32>(p), v_tile[base + $du], o$d);

@@ -72,6 +72,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         let o$k = place.z + min(vec4<u32>(i0 + $k * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u)) * params.l$s_i;
 #endfor
         for (var p0 = 0u; p0 < depth; p0 += DEPTH) {
+            // Each block is summed by itself: over many tokens one long f32 sum loses digits.
+#for j N
+#for k 4
+            var b$k_$j = vec4<f32>();
+#endfor
+#endfor
 #ifdef PLAIN
             workgroupBarrier();
             for (var i = lane; i < 64u; i += LANES) {
@@ -90,7 +96,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 {
                     let v = vec4<f32>(z$s[at$j + p]);
 #for k 4
-                    c$k_$j = fma(x$k, v, c$k_$j);
+                    b$k_$j = fma(x$k, v, b$k_$j);
 #endfor
                 }
 #endfor
@@ -110,13 +116,18 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 {
                     let v = vec4<f32>(z$s[at$j + p]);
 #for k 4
-                    c$k_$j = fma(x$k, v, c$k_$j);
+                    b$k_$j = fma(x$k, v, b$k_$j);
 #endfor
                 }
 #endfor
             }
 #endfor
 #endif
+#for j N
+#for k 4
+            c$k_$j += b$k_$j;
+#endfor
+#endfor
         }
         // Written from an array in a loop: a store for each register makes for long code.
         var sums: array<vec4<f32>, 4 * $N>;

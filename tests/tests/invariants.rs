@@ -9,7 +9,7 @@ use tunesmith::data::render::Rendered;
 use tunesmith::model::Model;
 use tunesmith::objective::sft;
 use tunesmith::peft::{self, Peft, io};
-use tunesmith::train::config::{LrScheduler, Method, RunConfig};
+use tunesmith::train::config::{LrScheduler, Method, Recompute, RunConfig};
 use tunesmith::train::{Event, ExampleLoss, Pass, Trainer, evaluate};
 use tunesmith_tests::golden::hash;
 use tunesmith_tests::models;
@@ -148,7 +148,7 @@ fn gradients(model: &Model, adapter: &dyn Peft, packing: bool, batches: &[&[usiz
     context.clear(&[&adapter.params().grads]);
     let mut loss = 0.0;
     for batch in &batches {
-        let pass = Pass::new(model, Some(adapter), batch.t, true).unwrap();
+        let pass = Pass::new(model, Some(adapter), batch.t, Some(Recompute::None)).unwrap();
         pass.run(batch, &sft::targets(batch, total), [0, 0]);
         loss += f64::from(block_on(context.read::<f32>(&pass.targets.total, 0, 1)).unwrap()[0]);
     }
@@ -178,6 +178,44 @@ fn packing_and_splitting_change_nothing() {
 }
 
 #[test]
+fn computing_again_changes_no_bit_and_needs_less_memory() {
+    let model = models::load(&models::context(), "nano");
+    for method in Method::ALL {
+        let mut config = config(method);
+        if method == Method::Lora {
+            config.lora_dropout = 0.25;
+        }
+        let adapter = create(&model, &config);
+        for (index, tensor) in adapter.params().tensors.iter().enumerate() {
+            let count = tensor.shape.0 * tensor.shape.1;
+            adapter.params().write(index, &hash::uniform(&tensor.name, count, 0.2));
+        }
+        let layout = Layout {
+            packing: true,
+            per_device_train_batch_size: 6,
+            max_length: 256,
+            virtual_tokens: adapter.prompt().map_or(0, |prompt| prompt.rows),
+            vocab_size: model.config.vocab,
+        };
+        let batch = Dataset::new(examples(), layout).batch(&[0, 1, 2, 3, 4, 5]);
+        let mut results = Vec::new();
+        for recompute in [Recompute::None, Recompute::GateUp, Recompute::Block] {
+            let pass = Pass::new(&model, Some(adapter.as_ref()), batch.t, Some(recompute)).unwrap();
+            model.context.clear(&[&adapter.params().grads]);
+            let stats = pass.run(&batch, &sft::targets(&batch, batch.target_tokens), [7, 3]);
+            let loss = block_on(model.context.read::<f32>(&pass.targets.total, 0, 1)).unwrap();
+            let grads = block_on(adapter.params().read_grads()).unwrap().concat();
+            let bits: Vec<u32> = loss.iter().chain(&grads).map(|value| value.to_bits()).collect();
+            results.push((bits, stats.arena_bytes, stats.dispatches));
+        }
+        let [(none, all, few), (gate_up, _, more), (block, least, many)] = results.try_into().unwrap();
+        assert!(none == gate_up && none == block, "{}", method.name());
+        println!("{}: {all}, {least} bytes", method.name());
+        assert!(few < more && more < many, "{}: {few}, {more}, {many} dispatches", method.name());
+    }
+}
+
+#[test]
 fn scaling_the_loss_by_a_power_of_two_scales_the_gradients_exactly() {
     let model = models::load(&models::context(), "nano");
     let adapter = create(&model, &config(Method::Lora));
@@ -189,7 +227,7 @@ fn scaling_the_loss_by_a_power_of_two_scales_the_gradients_exactly() {
         vocab_size: model.config.vocab,
     };
     let batch = Dataset::new(examples(), layout).batch(&[0, 1, 2, 3, 4, 5]);
-    let pass = Pass::new(&model, Some(adapter.as_ref()), batch.t, true).unwrap();
+    let pass = Pass::new(&model, Some(adapter.as_ref()), batch.t, Some(Recompute::None)).unwrap();
     let grads = |scale: f32| {
         model.context.clear(&[&adapter.params().grads]);
         let targets = sft::targets(&batch, batch.target_tokens).into_iter();

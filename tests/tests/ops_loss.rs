@@ -69,7 +69,7 @@ fn check(context: &Context, name: &str, head: &Head, x: &[f32], batches: [&[Targ
     let buffers = Targets { nll: nll.buffer.clone(), total: total.buffer.clone(), ..buffers };
     let before = uniform(&format!("loss {name} before"), x.len(), 0.1);
     let (value, grad) = (Guarded::new(context, x), Guarded::new(context, &before));
-    let mut t = Tape::new(&context);
+    let mut t = Tape::new(context);
     let mut input = t.leaf(rows, channels, &value.buffer, Some(&grad.buffer));
     if interior {
         let zero = Guarded::new(context, &vec![0f32; x.len()]);

@@ -11,7 +11,7 @@ use tunesmith::model::{Decoder, Inputs, Model};
 use tunesmith::objective::sft;
 use tunesmith::peft::{self, Peft};
 use tunesmith::tape::Tape;
-use tunesmith::train::config::{LrScheduler, Method, PromptTuningInit, RunConfig};
+use tunesmith::train::config::{LrScheduler, Method, PromptTuningInit, Recompute, RunConfig};
 use tunesmith::train::{Event, Pass, Trainer};
 use tunesmith_tests::golden::{self, Answer, Curve, Example, Gradients, LogitRows, Summary, hash, nano};
 use tunesmith_tests::models;
@@ -72,7 +72,8 @@ fn check_logits(name: &str) {
         let row = context.buffer("row", 4).unwrap();
         let logits = context.buffer("logits", vocab as u64 * 4).unwrap();
         let mut t = Tape::new(&model.context);
-        let h = Decoder { model: &model, peft: None, training: false }.forward(&mut t, &device, None);
+        let h = Decoder { model: &model, peft: None, training: false, recompute: Recompute::None }
+            .forward(&mut t, &device, None);
         // The last row's logits come from the plan; the other rows' from the same hidden states, row by row.
         let hidden = context.buffer("hidden", (rows * model.config.hidden * 4) as u64).unwrap();
         let copy = t.leaf(rows, model.config.hidden, &hidden, None);
@@ -110,7 +111,7 @@ fn check_gradients(name: &str, method: Method) {
     let virtual_tokens = adapter.prompt().map_or(0, |prompt| prompt.rows);
     let batch = batch(&model, &[rendered(&inputs(name).step)], virtual_tokens);
     assert_eq!(batch.target_tokens, want.target_tokens);
-    let pass = Pass::new(&model, Some(adapter.as_ref()), batch.t, true).unwrap();
+    let pass = Pass::new(&model, Some(adapter.as_ref()), batch.t, Some(Recompute::None)).unwrap();
     pass.run(&batch, &sft::targets(&batch, batch.target_tokens), [0, 0]);
     let loss = f64::from(block_on(context.read::<f32>(&pass.targets.total, 0, 1)).unwrap()[0]);
     let off = (loss - want.loss).abs() / want.loss;

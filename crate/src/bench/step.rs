@@ -11,7 +11,7 @@ use crate::gpu::{KernelTime, PlanStats};
 use crate::model::{Model, Module};
 use crate::objective::sft;
 use crate::peft::Peft;
-use crate::train::config::RunConfig;
+use crate::train::config::{Recompute, RunConfig};
 use crate::train::{Optimizer, Pass};
 
 /// What a step, or a forward pass, costs at T rows.
@@ -100,16 +100,16 @@ impl<'a> Steps<'a> {
         let peft = self.peft;
         let pass = |training| Pass::new(model, Some(peft), rows, training);
         // The first run compiles kernels and touches memory for the first time. Each is alone on the device in it.
-        let evaluation = pass(false)?;
+        let evaluation = pass(None)?;
         let mut forwards = Runs::default();
         self.forward(&evaluation, &batch, &targets).await?;
         forwards.allocated_bytes = model.context.allocated_bytes();
         drop(evaluation);
-        let training = pass(true)?;
+        let training = pass(Some(Recompute::None))?;
         let mut steps = Runs::default();
         self.step(&training, &batch, &targets).await?;
         steps.allocated_bytes = model.context.allocated_bytes();
-        let evaluation = pass(false)?;
+        let evaluation = pass(None)?;
         for _ in 0..self.runs {
             steps.runs.push(self.step(&training, &batch, &targets).await?);
             forwards.runs.push(self.forward(&evaluation, &batch, &targets).await?);

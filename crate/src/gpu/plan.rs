@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::recorder::{Binding, Command, Recorder, Storage, Work};
+use super::kernel::Access;
+use super::recorder::{Binding, BufferId, Command, Recorder, Storage, Work};
 use super::{Context, Kernel};
 use crate::Result;
 use crate::clock::now_ms;
@@ -67,6 +68,30 @@ fn for_each_buffer(command: &Command, mut visit: impl FnMut(usize)) {
     }
 }
 
+/// Drops commands that only write planned buffers which nothing reads afterwards: what a block that is recomputed ends
+/// in, or a gradient that comes along with another.
+fn drop_unread(recorder: &mut Recorder) {
+    let mut read = vec![false; recorder.buffers.len()];
+    let mut keep = vec![true; recorder.commands.len()];
+    for (index, command) in recorder.commands.iter().enumerate().rev() {
+        let wanted = |id: BufferId, read: &[bool]| read[id.0 as usize] || !recorder.is_planned(id);
+        match &command.work {
+            Work::Clear(buffer) => keep[index] = wanted(*buffer, &read),
+            Work::Dispatch { kernel, bindings, .. } => {
+                let bound = || bindings.iter().zip(kernel.bindings);
+                let mut written = bound().filter(|(_, access)| **access == Access::ReadWrite);
+                keep[index] = written.any(|(binding, _)| wanted(binding.buffer, &read));
+                if keep[index] {
+                    // What is written may be added to what was there.
+                    bound().for_each(|(binding, _)| read[binding.buffer.0 as usize] = true);
+                }
+            }
+        }
+    }
+    let mut keep = keep.into_iter();
+    recorder.commands.retain(|_| keep.next().unwrap_or(true));
+}
+
 /// Chooses an arena slot for each planned buffer; returns the choice and the slots' sizes. Two buffers share a slot
 /// only when no command lies in both lifetimes, so one dispatch never sees a slot twice.
 fn assign_slots(recorder: &Recorder) -> (Vec<Option<usize>>, Vec<u64>) {
@@ -108,7 +133,8 @@ impl Plan {
     /// # Errors
     /// [`crate::Error::Limit`] when a buffer is larger than one binding may be, [`crate::Error::Gpu`] when the device
     /// refused something.
-    pub fn new(context: &Context, recorder: Recorder) -> Result<Self> {
+    pub fn new(context: &Context, mut recorder: Recorder) -> Result<Self> {
+        drop_unread(&mut recorder);
         let (choice, sizes) = assign_slots(&recorder);
         let arena = sizes.iter().map(|&bytes| context.buffer("activations", bytes)).collect::<Result<Vec<_>>>()?;
         let uniforms = context.uniform(if recorder.uniforms.is_empty() { &[0; 16] } else { &recorder.uniforms });

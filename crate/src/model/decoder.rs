@@ -6,6 +6,7 @@ use crate::gpu::{Buffer, Context};
 use crate::ops::{CacheLayer, Masks};
 use crate::peft::{Peft, Site};
 use crate::tape::{Tape, Var};
+use crate::train::config::Recompute;
 
 /// The inputs of one plan, on the device, for up to T rows.
 #[derive(Clone)]
@@ -40,6 +41,7 @@ impl Inputs {
 }
 
 /// Describes forward passes of one model under one tuning method.
+#[derive(Clone, Copy)]
 pub struct Decoder<'a> {
     /// The frozen model.
     pub model: &'a Model,
@@ -47,9 +49,11 @@ pub struct Decoder<'a> {
     pub peft: Option<&'a dyn Peft>,
     /// Whether dropout is on.
     pub training: bool,
+    /// What the backward pass computes again.
+    pub recompute: Recompute,
 }
 
-impl Decoder<'_> {
+impl<'a> Decoder<'a> {
     /// A group of linear layers of one block, on `x` and onto `residual`.
     fn linears(&self, t: &mut Tape, inputs: &Inputs, layer: usize, group: Group, x: Var, residual: Option<Var>) -> Var {
         let weights = self.model.layers[layer].linears(group);
@@ -62,25 +66,36 @@ impl Decoder<'_> {
         }
     }
 
-    /// The hidden states after the last norm, `[T, C]`. With a cache, one layer each, keys and values go through it.
-    pub fn forward(&self, t: &mut Tape, inputs: &Inputs, cache: Option<&[CacheLayer]>) -> Var {
-        let model = self.model;
+    /// One block on the residual stream `h`.
+    fn block(&self, t: &mut Tape<'a>, inputs: &'a Inputs, index: usize, h: Var, cache: Option<&CacheLayer>) -> Var {
+        let (model, layer) = (self.model, &self.model.layers[index]);
         let (config, heads) = (&model.config, model.config.heads());
         let turned = (heads.heads + heads.kv_heads) * heads.head_dim;
+        let x = t.rms_norm(h, &layer.attention_norm, config.norm_eps);
+        let qkv = self.linears(t, inputs, index, Group::Qkv, x, None);
+        let qkv = t.rope(qkv, turned, &inputs.positions, &model.rope);
+        let cached = cache.map(|cache| t.write_cache(qkv, heads, &inputs.positions, cache));
+        let attended = t.attention(qkv, cached, heads, &inputs.masks);
+        let h = self.linears(t, inputs, index, Group::Output, attended, Some(h));
+        let x = t.rms_norm(h, &layer.ffn_norm, config.norm_eps);
+        let decoder = *self;
+        let x = t.block(x, self.recompute == Recompute::GateUp, move |t, x| {
+            let gate_up = decoder.linears(t, inputs, index, Group::GateUp, x, None);
+            t.swiglu(gate_up)
+        });
+        self.linears(t, inputs, index, Group::Down, x, Some(h))
+    }
+
+    /// The hidden states after the last norm, `[T, C]`. With a cache, one layer each, keys and values go through it.
+    pub fn forward(&self, t: &mut Tape<'a>, inputs: &'a Inputs, cache: Option<&'a [CacheLayer]>) -> Var {
+        let (model, decoder) = (self.model, *self);
         let prompt = self.peft.and_then(Peft::prompt);
         let mut h = t.embed(inputs.rows, &inputs.ids, &model.embedding, prompt);
-        for (index, layer) in model.layers.iter().enumerate() {
-            let x = t.rms_norm(h, &layer.attention_norm, config.norm_eps);
-            let qkv = self.linears(t, inputs, index, Group::Qkv, x, None);
-            let qkv = t.rope(qkv, turned, &inputs.positions, &model.rope);
-            let cached = cache.map(|cache| t.write_cache(qkv, heads, &inputs.positions, &cache[index]));
-            let attended = t.attention(qkv, cached, heads, &inputs.masks);
-            h = self.linears(t, inputs, index, Group::Output, attended, Some(h));
-            let x = t.rms_norm(h, &layer.ffn_norm, config.norm_eps);
-            let gate_up = self.linears(t, inputs, index, Group::GateUp, x, None);
-            let x = t.swiglu(gate_up);
-            h = self.linears(t, inputs, index, Group::Down, x, Some(h));
+        for index in 0..model.layers.len() {
+            h = t.block(h, self.recompute == Recompute::Block, move |t, h| {
+                decoder.block(t, inputs, index, h, cache.map(|cache| &cache[index]))
+            });
         }
-        t.rms_norm(h, &model.norm, config.norm_eps)
+        t.rms_norm(h, &model.norm, model.config.norm_eps)
     }
 }

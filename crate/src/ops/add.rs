@@ -9,7 +9,7 @@ struct Add {
     y: Var,
 }
 
-impl Tape {
+impl Tape<'_> {
     /// `a + b`, both `[rows, cols]`.
     pub fn add(&mut self, a: Var, b: Var) -> Var {
         let needs_grad = self.needs_grad(a) || self.needs_grad(b);

@@ -42,7 +42,7 @@ fn variant(kernels: [&'static Kernel; 7], head_dim: usize) -> &'static Kernel {
     kernels[index]
 }
 
-impl Tape {
+impl Tape<'_> {
     /// `softmax(q k^T / sqrt(D)) v`: qkv `[T, (H + 2 K) D]` holds the columns of q, k and v side by side; result
     /// `[T, H * D]`. With a cache, k and v are its two `[keys, K * D]`, and nothing flows back.
     pub fn attention(&mut self, qkv: Var, cache: Option<(Var, Var)>, heads: Heads, masks: &Masks) -> Var {

@@ -32,7 +32,7 @@ struct Write {
     channels: usize,
 }
 
-impl Tape {
+impl Tape<'_> {
     /// Puts the new keys and values in the last columns of `qkv` `[T, (H + 2 K) D]` at their positions, and returns the
     /// whole cache as values `[positions, K * D]` for attention. Generation only: nothing flows back.
     pub fn write_cache(&mut self, qkv: Var, heads: Heads, positions: &Buffer, layer: &CacheLayer) -> (Var, Var) {

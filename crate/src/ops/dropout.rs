@@ -11,7 +11,7 @@ struct Dropout {
     y: Var,
 }
 
-impl Tape {
+impl Tape<'_> {
     /// Drops elements of `x` with probability `p` and scales the rest by `1 / (1 - p)`. `counter` holds two u32:
     /// the seed and the micro-step; `site` tells the places of one model apart.
     pub fn dropout(&mut self, x: Var, p: f32, counter: &Buffer, site: u32) -> Var {

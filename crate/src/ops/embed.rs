@@ -15,7 +15,7 @@ struct Embed {
     y: Var,
 }
 
-impl Tape {
+impl Tape<'_> {
     /// The rows of `table` `[V, C]` that the first `rows` of `ids` name; an id of V + j names row j of `prompt` `[n, C]`.
     pub fn embed(&mut self, rows: usize, ids: &Buffer, table: &Weight, prompt: Option<&Weight>) -> Var {
         let needs_grad = prompt.is_some_and(Weight::trainable);

@@ -89,7 +89,7 @@ struct Linear {
     residual: Option<Var>,
 }
 
-impl Tape {
+impl Tape<'_> {
     /// `x w^T`: x `[T, k]`, w `[n, k]`, result `[T, n]`.
     pub fn linear(&mut self, x: Var, w: &Weight) -> Var {
         self.linears(x, std::slice::from_ref(w), None, None)
@@ -235,7 +235,7 @@ impl Linear {
     /// `dw += dy^T x` of a trained piece, the narrower side of dw as rows.
     fn weight_gradient(&self, t: &mut Tape, piece: &Piece, dw: Binding) {
         let (rows, n, k) = (t.rows(self.x), piece.rows, self.k);
-        let dy = View::rows(t.grad(self.y), t.cols(self.y)).from_col(piece.first);
+        let dy = View::rows(t.grad(self.y), t.cols(self.y)).skip_cols(piece.first);
         let x = t.value(self.x);
         // `b` must be a whole row-major matrix, so dy can be it only where no other layer stands beside.
         let (rows_of, a, b, out) = if n <= k || self.pieces.len() > 1 {
@@ -284,7 +284,7 @@ impl Op for Linear {
                 depth: self.k,
                 a: View::rows(x, self.k),
                 b: piece.weight.clone(),
-                out: View::rows(y, n).from_col(piece.first),
+                out: View::rows(y, n).skip_cols(piece.first),
                 scale: 1.0,
                 accumulate: false,
                 low,
@@ -309,7 +309,7 @@ impl Op for Linear {
                     rows,
                     cols: self.k,
                     depth: piece.rows,
-                    a: View::rows(dy, n).from_col(piece.first),
+                    a: View::rows(dy, n).skip_cols(piece.first),
                     b: piece.weight.clone(),
                     out: View::rows(dx, self.k),
                     scale: 1.0,

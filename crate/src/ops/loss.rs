@@ -66,7 +66,7 @@ struct Head {
     capacity: usize,
 }
 
-impl Tape {
+impl Tape<'_> {
     /// Adds `sum_i weights[i] nll_i` to the targets' total, where `nll_i` is the cross-entropy of row `rows[i]` of
     /// `x w^T` against `labels[i]`. x: `[T, C]`; w: `[V, C]`. With `train`, the gradient of that sum is made at once.
     pub fn cross_entropy(&mut self, x: Var, w: &Weight, targets: &Targets, train: bool) {
@@ -109,7 +109,7 @@ impl Tape {
     }
 }
 
-impl Tape {
+impl Tape<'_> {
     /// The logits `[V]` of the row of `x` that `row` (one u32) names, into `out`: the head of generation.
     pub fn row_logits(&mut self, x: Var, w: &Weight, row: &Buffer, out: &Buffer) {
         let (row, out) = (self.list.fixed(row), self.list.fixed(out));

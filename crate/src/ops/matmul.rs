@@ -24,7 +24,7 @@ impl View {
     }
 
     /// The matrix from column `col` on.
-    pub fn from_col(self, col: usize) -> Self {
+    pub fn skip_cols(self, col: usize) -> Self {
         Self { at: self.at + col * self.col, ..self }
     }
 }

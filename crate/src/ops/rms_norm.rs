@@ -12,7 +12,7 @@ struct RmsNorm {
     rstd: BufferId,
 }
 
-impl Tape {
+impl Tape<'_> {
     /// `x / rms(x) * gain`, row by row. x: `[T, C]`; gain: `[1, C]`, frozen f32.
     pub fn rms_norm(&mut self, x: Var, gain: &Weight, eps: f32) -> Var {
         let needs_grad = self.needs_grad(x);

@@ -41,7 +41,7 @@ struct Rope {
     y: Var,
 }
 
-impl Tape {
+impl Tape<'_> {
     /// Rotates each head in the first `turned` columns of `x` `[T, C]` by its row's position, and copies the rest.
     pub fn rope(&mut self, x: Var, turned: usize, positions: &Buffer, table: &RopeTable) -> Var {
         let needs_grad = self.needs_grad(x);

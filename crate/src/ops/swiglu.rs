@@ -8,7 +8,7 @@ struct SwiGlu {
     y: Var,
 }
 
-impl Tape {
+impl Tape<'_> {
     /// `silu(gate) * up`: x `[T, 2 F]` holds the gate's columns and then up's; the result is `[T, F]`.
     pub fn swiglu(&mut self, x: Var) -> Var {
         let needs_grad = self.needs_grad(x);

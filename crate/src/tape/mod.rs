@@ -32,15 +32,31 @@ pub trait Op {
     fn output(&self) -> Option<Var>;
 }
 
+/// What the reverse walk meets.
+enum Remembered<'a> {
+    Op(Box<dyn Op>),
+    Block(Block<'a>),
+}
+
+/// What makes a value of another.
+type Record<'a> = Box<dyn Fn(&mut Tape<'a>, Var) -> Var + 'a>;
+
+/// A stretch of the forward pass of which only the input is kept: see [`Tape::block`].
+struct Block<'a> {
+    input: Var,
+    output: Var,
+    record: Record<'a>,
+}
+
 /// Records a forward pass as its ops are pushed, and the backward pass in one reverse walk.
-pub struct Tape {
+pub struct Tape<'a> {
     /// The dispatches so far; ops record into it.
     pub list: Recorder,
     values: Vec<Value>,
-    ops: Vec<Box<dyn Op>>,
+    ops: Vec<Remembered<'a>>,
 }
 
-impl Tape {
+impl<'a> Tape<'a> {
     /// An empty tape for this device.
     pub fn new(context: &Context) -> Self {
         Self { list: Recorder::new(context), values: Vec::new(), ops: Vec::new() }
@@ -70,8 +86,20 @@ impl Tape {
     pub fn push(&mut self, op: impl Op + 'static, needs_grad: bool) {
         op.forward(self);
         if needs_grad {
-            self.ops.push(Box::new(op));
+            self.ops.push(Remembered::Op(Box::new(op)));
         }
+    }
+
+    /// Records what `record` makes of `input`. With `recompute` nothing in between is kept for the backward pass: it
+    /// records the stretch once more when it gets there, which gives the same bits (Chen et al. 2016, arXiv:1604.06174).
+    pub fn block(&mut self, input: Var, recompute: bool, record: impl Fn(&mut Tape<'a>, Var) -> Var + 'a) -> Var {
+        let before = self.ops.len();
+        let output = record(self, input);
+        if recompute && self.needs_grad(output) {
+            self.ops.truncate(before);
+            self.ops.push(Remembered::Block(Block { input, output, record: Box::new(record) }));
+        }
+        output
     }
 
     /// Number of rows.
@@ -149,9 +177,24 @@ impl Tape {
 
     /// Records the backward pass: every remembered op, last first, that a gradient has reached.
     pub fn backward(&mut self) {
-        while let Some(op) = self.ops.pop() {
-            if op.output().is_none_or(|output| self.values[output.0].grad.is_some()) {
-                op.backward(self);
+        self.walk_back_to(0);
+    }
+
+    fn walk_back_to(&mut self, first: usize) {
+        while self.ops.len() > first {
+            match self.ops.pop().expect("there are more than `first`") {
+                Remembered::Op(op) => {
+                    if op.output().is_none_or(|output| self.values[output.0].grad.is_some()) {
+                        op.backward(self);
+                    }
+                }
+                Remembered::Block(Block { input, output, record }) => {
+                    let Some(grad) = self.values[output.0].grad else { continue };
+                    let before = self.ops.len();
+                    let again = record(self, input);
+                    self.values[again.0].grad = Some(grad);
+                    self.walk_back_to(before);
+                }
             }
         }
     }

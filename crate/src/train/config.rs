@@ -61,6 +61,18 @@ choice! {
     }
 }
 
+choice! {
+    /// Which activations the backward pass computes again instead of keeping them.
+    Recompute, "none, gate-up or block" {
+        /// None: the fastest.
+        None = "none",
+        /// Those of gate and up, which are about half.
+        GateUp = "gate-up",
+        /// All but each block's input: the least memory.
+        Block = "block",
+    }
+}
+
 macro_rules! run_config {
     (|$method:ident| $($group:literal { $($name:ident $(($($alias:literal),*))?: $type:ty = $default:expr,
         $(in $min:literal..=$max:literal,)? $(of [$($of:ident),*],)? $help:literal;)* })*) => {
@@ -168,6 +180,8 @@ run_config! { |method|
         max_grad_norm: f64 = 1.0, in 0..=1000000000, "Longest gradient: longer ones are scaled down; 0 for no limit.";
         seed: u32 = 42, in 0..=4294967295u32, "Decides every random number: the same seed gives the same run.";
         shuffle: bool = true, "Take the examples in another order in each epoch.";
+        recompute: Recompute = Recompute::None,
+            "What is computed a second time instead of kept: less memory for more time, the same result.";
     }
     "Data" {
         max_length("max_seq_length", "cutoff_len"): u32 = 1024, in 2..=131072, "Tokens after which an example is cut.";

@@ -7,6 +7,7 @@ use crate::model::{Decoder, Inputs, Model};
 use crate::ops::Targets;
 use crate::peft::Peft;
 use crate::tape::Tape;
+use crate::train::config::Recompute;
 
 /// A plan for T rows with its inputs and targets.
 pub struct Pass {
@@ -18,11 +19,12 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Records the pass for `rows` rows: with `training`, gradients and dropout; without, losses alone.
+    /// Records the pass for `rows` rows: with `training`, gradients and dropout, and what it computes again; without,
+    /// losses alone.
     ///
     /// # Errors
     /// As [`Plan::new`].
-    pub fn new(model: &Model, peft: Option<&dyn Peft>, rows: usize, training: bool) -> Result<Self> {
+    pub fn new(model: &Model, peft: Option<&dyn Peft>, rows: usize, training: Option<Recompute>) -> Result<Self> {
         Self::adding_to(model, peft, rows, training, Targets::new(&model.context, rows)?)
     }
 
@@ -34,18 +36,20 @@ impl Pass {
         model: &Model,
         peft: Option<&dyn Peft>,
         rows: usize,
-        training: bool,
+        training: Option<Recompute>,
         targets: Targets,
     ) -> Result<Self> {
         let context = &model.context;
         let inputs = Inputs::new(context, rows)?;
         let mut t = Tape::new(context);
-        let h = Decoder { model, peft, training }.forward(&mut t, &inputs, None);
-        t.cross_entropy(h, model.head(), &targets, training);
-        if training {
+        let recompute = training.unwrap_or(Recompute::None);
+        let h = Decoder { model, peft, training: training.is_some(), recompute }.forward(&mut t, &inputs, None);
+        t.cross_entropy(h, model.head(), &targets, training.is_some());
+        if training.is_some() {
             t.backward();
         }
-        Ok(Self { context: context.clone(), inputs, targets, plan: t.finish(context)? })
+        let plan = t.finish(context)?;
+        Ok(Self { context: context.clone(), inputs, targets, plan })
     }
 
     /// Uploads a batch of T rows and runs the plan on it: losses and gradients add to what is there.

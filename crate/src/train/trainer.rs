@@ -222,7 +222,7 @@ impl Trainer {
             self.passes.pop_front();
         }
         let targets = Targets { total: self.total.clone(), ..Targets::new(&self.model.context, rows)? };
-        let pass = Pass::adding_to(&self.model, Some(self.peft.as_ref()), rows, true, targets)?;
+        let pass = Pass::adding_to(&self.model, Some(self.peft.as_ref()), rows, Some(self.config.recompute), targets)?;
         self.passes.push_back((rows, pass));
         Ok(())
     }
@@ -376,7 +376,7 @@ pub async fn evaluate(model: &Model, peft: Option<&dyn Peft>, examples: &[Render
             if passes.len() == PLANS {
                 passes.pop_front();
             }
-            passes.push_back((batch.t, Pass::new(model, peft, batch.t, false)?));
+            passes.push_back((batch.t, Pass::new(model, peft, batch.t, None)?));
         }
         let (_, pass) = passes.iter().find(|(t, _)| *t == batch.t).expect("just made");
         let targets = sft::targets(&batch, batch.target_tokens);

@@ -35,7 +35,7 @@ fn measures_made_up_weights() {
         positive(op, &["ms", "min_ms", "max_ms", "runs", "gbs", "copy_share"]);
     }
     for (name, directions) in [
-        ("linear q_proj, o_proj", &["forward", "backward"][..]),
+        ("linear q_proj, k_proj, v_proj", &["forward", "backward"][..]),
         ("linear + LoRA down_proj", &["forward", "backward"]),
         ("attention", &["forward", "backward"]),
         ("head and loss", &["forward", "both"]),
