@@ -67,6 +67,7 @@ impl Options {
         options
     }
 
+    #[allow(dead_code)] // not every peer has flags
     pub fn has(&self, flag: &str) -> bool {
         self.flags.iter().any(|f| f == flag)
     }
