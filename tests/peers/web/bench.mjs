@@ -1,0 +1,96 @@
+// Matrix products of other libraries in headless Chromium on SwiftShader's WebGPU, one JSON object a line.
+//
+//     npm ci --ignore-scripts && npm run --silent bench -- [--tokens 64,256] [--steps 10] [--warmup 3]
+//         [--libraries jax-js,tfjs] [--gpu]
+//
+// `--gpu` leaves the choice of adapter to the browser. The server listens on 127.0.0.1 alone.
+
+import { createReadStream, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { loadavg } from 'node:os';
+import { extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { chromium } from 'playwright-core';
+
+const HERE = fileURLToPath(new URL('.', import.meta.url));
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript' };
+const FLAGS = [
+  '--no-sandbox',
+  '--enable-unsafe-webgpu',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+];
+const SWIFTSHADER = ['--use-webgpu-adapter=swiftshader', '--enable-unsafe-swiftshader'];
+/** Inputs by outputs; 960 is q, k and v in one. */
+const WEIGHTS = [[576, 1536], [1536, 576], [576, 576], [576, 960]];
+const PACKAGES = { 'jax-js': '@jax-js/jax', tfjs: '@tensorflow/tfjs-backend-webgpu' };
+
+const { values: options } = parseArgs({
+  options: {
+    tokens: { type: 'string', default: '64,256' },
+    steps: { type: 'string', default: '10' },
+    warmup: { type: 'string', default: '3' },
+    libraries: { type: 'string', default: Object.keys(PACKAGES).join(',') },
+    gpu: { type: 'boolean', default: false },
+  },
+});
+
+const server = createServer((request, response) => {
+  const path = join(HERE, normalize(new URL(request.url, 'http://localhost').pathname));
+  createReadStream(path)
+    .on('open', () => response.setHeader('content-type', TYPES[extname(path)] ?? 'application/octet-stream'))
+    .on('error', () => response.writeHead(404).end())
+    .pipe(response);
+});
+await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+const browser = await chromium.launch({
+  executablePath: process.env.TUNESMITH_BROWSER ?? '/usr/bin/chromium',
+  args: options.gpu ? FLAGS : [...FLAGS, ...SWIFTSHADER],
+});
+
+try {
+  const shapes = options.tokens.split(',').flatMap((m) => WEIGHTS.map(([k, n]) => [Number(m), k, n]));
+  for (const library of options.libraries.split(',')) {
+    const { version } = JSON.parse(readFileSync(join(HERE, 'node_modules', PACKAGES[library], 'package.json')));
+    const page = await browser.newPage();
+    page.on('pageerror', (error) => console.error(error));
+    await page.goto(`http://127.0.0.1:${server.address().port}/page.html`);
+    const adapter = await page.evaluate(async () => (await import('/page.mjs')).adapter());
+    for (const [m, k, n] of shapes) {
+      const ms = await page.evaluate(
+        async (args) => (await import('/page.mjs')).bench(...args),
+        [library, [m, k, n], Number(options.warmup), Number(options.steps)],
+      );
+      const median = middle(ms);
+      console.log(
+        JSON.stringify({
+          peer: library,
+          version,
+          what: 'gemm',
+          model: 'smollm2-135m',
+          t: m,
+          ms,
+          median_ms: median,
+          peak_bytes: null,
+          load: loadavg()[0],
+          note: `Chromium ${browser.version()}, ${adapter}, f32`,
+          k,
+          n,
+          gflops: Math.round((2 * m * k * n) / median / 1e4) / 1e2,
+        }),
+      );
+    }
+    await page.close();
+  }
+} finally {
+  await browser.close();
+  server.close();
+}
+
+function middle(numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
+}
