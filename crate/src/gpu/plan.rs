@@ -1,7 +1,7 @@
 //! A recorded list made runnable: arena slots chosen by liveness, bind groups cached, replayed every step.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use super::kernel::Access;
 use super::recorder::{Binding, BufferId, Command, Recorder, Storage, Work};
@@ -94,37 +94,37 @@ fn drop_unread(recorder: &mut Recorder) {
 
 /// Chooses an arena slot for each planned buffer; returns the choice and the slots' sizes. Two buffers share a slot
 /// only when no command lies in both lifetimes, so one dispatch never sees a slot twice.
+///
+/// The largest buffers choose first, each the smallest slot that is free all its life: a small buffer never makes a
+/// large slot necessary (Pisarchyk and Lee 2020, arXiv:2001.03288, "greedy by size").
 fn assign_slots(recorder: &Recorder) -> (Vec<Option<usize>>, Vec<u64>) {
     let lives = lifetimes(recorder);
-    let mut slots: Vec<u64> = Vec::new();
-    let mut free: Vec<usize> = Vec::new();
-    let mut choice: Vec<Option<usize>> = vec![None; recorder.buffers.len()];
-    for (index, command) in recorder.commands.iter().enumerate() {
-        for_each_buffer(command, |buffer| {
-            let Storage::Planned { bytes } = recorder.buffers[buffer] else { return };
-            if choice[buffer].is_some() {
-                return;
-            }
-            // The smallest free slot that is large enough; else the largest one, grown; else a new one.
-            let fitting = free.iter().copied().filter(|&slot| slots[slot] >= bytes).min_by_key(|&slot| slots[slot]);
-            let slot = fitting.or_else(|| free.iter().copied().max_by_key(|&slot| slots[slot])).unwrap_or_else(|| {
-                slots.push(0);
-                slots.len() - 1
-            });
-            free.retain(|&other| other != slot);
-            slots[slot] = slots[slot].max(bytes);
-            choice[buffer] = Some(slot);
+    let size = |buffer: usize| match recorder.buffers[buffer] {
+        Storage::Planned { bytes } => bytes,
+        Storage::Fixed(_) => 0,
+    };
+    let mut order: Vec<usize> =
+        (0..lives.len()).filter(|&buffer| size(buffer) > 0 && lives[buffer].is_some()).collect();
+    order.sort_by_key(|&buffer| (std::cmp::Reverse(size(buffer)), lives[buffer]));
+    let mut sizes: Vec<u64> = Vec::new();
+    // The lives in each slot, by their first command.
+    let mut taken: Vec<BTreeMap<usize, usize>> = Vec::new();
+    let mut choice = vec![None; lives.len()];
+    for buffer in order {
+        let Some((first, last)) = lives[buffer] else { continue };
+        let is_free = |lives: &BTreeMap<usize, usize>| {
+            lives.range(..=last).next_back().is_none_or(|(_, &before_ends)| before_ends < first)
+        };
+        // Slots were made in order of size, the largest first.
+        let slot = (0..sizes.len()).rev().find(|&slot| is_free(&taken[slot])).unwrap_or_else(|| {
+            sizes.push(size(buffer));
+            taken.push(BTreeMap::new());
+            sizes.len() - 1
         });
-        for_each_buffer(command, |buffer| {
-            if lives[buffer].is_some_and(|(_, last)| last == index)
-                && let Some(slot) = choice[buffer]
-                && !free.contains(&slot)
-            {
-                free.push(slot);
-            }
-        });
+        taken[slot].insert(first, last);
+        choice[buffer] = Some(slot);
     }
-    (choice, slots)
+    (choice, sizes)
 }
 
 impl Plan {
