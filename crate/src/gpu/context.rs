@@ -32,9 +32,7 @@ pub struct DeviceInfo {
 
 impl DeviceInfo {
     fn new(adapter: wgpu::AdapterInfo, limits: &wgpu::Limits, features: &[String]) -> Self {
-        let words = format!("{} {}", adapter.name, adapter.driver_info).to_lowercase();
-        let software = adapter.device_type == wgpu::DeviceType::Cpu
-            || ["llvmpipe", "swiftshader", "lavapipe", "basic render"].iter().any(|word| words.contains(word));
+        let software = is_software(&adapter);
         Self {
             name: adapter.name,
             backend: if cfg!(target_arch = "wasm32") { "webgpu".into() } else { adapter.backend.to_string() },
@@ -52,6 +50,13 @@ impl DeviceInfo {
             features: features.to_vec(),
         }
     }
+}
+
+/// Whether the adapter is a processor pretending to be a GPU.
+pub(super) fn is_software(adapter: &wgpu::AdapterInfo) -> bool {
+    let words = format!("{} {}", adapter.name, adapter.driver_info).to_lowercase();
+    adapter.device_type == wgpu::DeviceType::Cpu
+        || ["llvmpipe", "swiftshader", "lavapipe", "basic render"].iter().any(|word| words.contains(word))
 }
 
 /// Every adapter of this computer, with the limits and features that it has, whether we use them or not.

@@ -5,17 +5,19 @@
 //! plain kernels.
 
 use super::Kernel;
+#[cfg(not(target_arch = "wasm32"))]
+use super::context::is_software;
 
 /// Lanes of a subgroup that kernels are written for.
 const LANES: [u32; 2] = [4, 8];
 
-/// Lanes of the adapter's subgroups, where there are kernels for that many and it has no other number; else 0. The device
-/// must be asked for with the feature.
+/// Lanes of a software adapter's subgroups, where there are kernels for that many and it has no other number; else 0.
+/// The device must be asked for with the feature.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) async fn usable(adapter: &wgpu::Adapter) -> (u32, wgpu::Features) {
     let info = adapter.get_info();
     let fixed = info.subgroup_min_size == info.subgroup_max_size && LANES.contains(&info.subgroup_min_size);
-    if fixed && adapter.features().contains(wgpu::Features::SUBGROUP) {
+    if fixed && is_software(&info) && adapter.features().contains(wgpu::Features::SUBGROUP) {
         (info.subgroup_min_size, wgpu::Features::SUBGROUP)
     } else {
         (0, wgpu::Features::empty())
