@@ -131,6 +131,8 @@ fn only_what_is_trained_has_a_backward() {
         let other = t.leaf(8, 16, &values, None);
         let below = t.swiglu(other);
         let y = t.add(x, below);
+        // A result that nobody reads would not be computed at all.
+        t.keep(y, &Guarded::new(&context, &[0f32; 64]).buffer);
         let seed = Guarded::new(&context, &[1f32; 64]).buffer;
         t.seed_grad(y, &seed);
         assert_eq!((t.needs_grad(y), t.needs_grad(below)), (trained, false));
@@ -141,6 +143,23 @@ fn only_what_is_trained_has_a_backward() {
     assert_eq!(dispatches(true), 3);
     assert_eq!(grads.read(&context), [1.0; 64]);
     context.check().unwrap();
+}
+
+#[test]
+fn what_nobody_reads_is_not_computed() {
+    let context = context();
+    let values = Guarded::new(&context, &uniform("unread", 64, 1.0)).buffer;
+    let out = Guarded::new(&context, &[0f32; 64]);
+    let mut t = Tape::new(&context);
+    let x = t.leaf(8, 8, &values, None);
+    let twice = t.add(x, x);
+    // Two ops whose results lead nowhere.
+    let unread = t.add(twice, x);
+    t.add(unread, unread);
+    t.keep(twice, &out.buffer);
+    assert_eq!(t.finish(&context).unwrap().run(0).dispatches, 1);
+    let want: Vec<f32> = uniform("unread", 64, 1.0).iter().map(|x| 2.0 * x).collect();
+    assert_eq!(out.read(&context), want);
 }
 
 #[test]
