@@ -135,14 +135,14 @@ impl Context {
             .map_err(|error| no_adapter(error.to_string()))?;
         let adapter_info = adapter.get_info();
         let limits = wgpu::Limits::default();
-        let (subgroup, features) = match wanted {
-            Features::Fast => subgroup::usable(&adapter).await,
-            Features::Plain => (0, wgpu::Features::empty()),
+        let subgroups = match wanted {
+            Features::Fast => subgroup::Wanted::of(&adapter),
+            Features::Plain => subgroup::Wanted::none(),
         };
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("tunesmith"),
-                required_features: features,
+                required_features: subgroups.features,
                 required_limits: limits.clone(),
                 ..Default::default()
             })
@@ -173,6 +173,7 @@ impl Context {
                 });
             }
         });
+        let subgroup = subgroups.lanes();
         let names = if subgroup > 0 { vec!["subgroup".to_owned()] } else { Vec::new() };
         let info = DeviceInfo::new(adapter_info, &limits, &names);
         Ok(Self(Rc::new(Inner {

@@ -11,30 +11,68 @@ use super::context::is_software;
 /// Lanes of a subgroup that kernels are written for.
 const LANES: [u32; 2] = [4, 8];
 
-/// Lanes of a software adapter's subgroups, where there are kernels for that many and it has no other number; else 0.
-/// The device must be asked for with the feature.
-#[cfg(not(target_arch = "wasm32"))]
-pub(super) async fn usable(adapter: &wgpu::Adapter) -> (u32, wgpu::Features) {
-    let info = adapter.get_info();
-    let fixed = info.subgroup_min_size == info.subgroup_max_size && LANES.contains(&info.subgroup_min_size);
-    if fixed && is_software(&info) && adapter.features().contains(wgpu::Features::SUBGROUP) {
-        (info.subgroup_min_size, wgpu::Features::SUBGROUP)
-    } else {
-        (0, wgpu::Features::empty())
+/// Subgroups that a device is asked for.
+pub(super) struct Wanted {
+    /// The feature, where wgpu knows it.
+    pub features: wgpu::Features,
+    #[cfg(not(target_arch = "wasm32"))]
+    lanes: u32,
+    /// Whether the browser is asked for them.
+    #[cfg(target_arch = "wasm32")]
+    asked: bool,
+}
+
+impl Wanted {
+    /// None at all.
+    pub fn none() -> Self {
+        Self {
+            features: wgpu::Features::empty(),
+            #[cfg(not(target_arch = "wasm32"))]
+            lanes: 0,
+            #[cfg(target_arch = "wasm32")]
+            asked: false,
+        }
+    }
+
+    /// Those of a software adapter, where there are kernels for that many lanes and it has no other number.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn of(adapter: &wgpu::Adapter) -> Self {
+        let info = adapter.get_info();
+        let fixed = info.subgroup_min_size == info.subgroup_max_size && LANES.contains(&info.subgroup_min_size);
+        if fixed && is_software(&info) && adapter.features().contains(wgpu::Features::SUBGROUP) {
+            Self { features: wgpu::Features::SUBGROUP, lanes: info.subgroup_min_size }
+        } else {
+            Self::none()
+        }
+    }
+
+    /// As on other platforms, but that the feature is added behind wgpu's back when the device is asked for.
+    #[cfg(target_arch = "wasm32")]
+    pub fn of(_: &wgpu::Adapter) -> Self {
+        browser::add_subgroups();
+        Self { asked: true, ..Self::none() }
+    }
+
+    /// Lanes of the subgroups that kernels may use, once the device is there; 0 where they may use none.
+    pub fn lanes(&self) -> u32 {
+        #[cfg(not(target_arch = "wasm32"))]
+        return self.lanes;
+        #[cfg(target_arch = "wasm32")]
+        return if self.asked { Some(browser::subgroup_lanes()).filter(|n| LANES.contains(n)).unwrap_or(0) } else { 0 };
     }
 }
 
-/// As on other platforms, but that the next device is asked for with the feature behind wgpu's back.
 #[cfg(target_arch = "wasm32")]
-pub(super) async fn usable(_: &wgpu::Adapter) -> (u32, wgpu::Features) {
+mod browser {
     use wasm_bindgen::prelude::wasm_bindgen;
+
     #[wasm_bindgen(module = "/src/gpu/subgroups.js")]
     extern "C" {
-        #[wasm_bindgen(js_name = askForSubgroups)]
-        async fn ask_for_subgroups() -> wasm_bindgen::JsValue;
+        #[wasm_bindgen(js_name = addSubgroups)]
+        pub fn add_subgroups();
+        #[wasm_bindgen(js_name = subgroupLanes)]
+        pub fn subgroup_lanes() -> u32;
     }
-    let lanes = ask_for_subgroups().await.as_f64().map_or(0, |lanes| lanes as u32);
-    (if LANES.contains(&lanes) { lanes } else { 0 }, wgpu::Features::empty())
 }
 
 /// The source as this platform's compiler takes it: browsers want the feature named, and naga does not know its name.

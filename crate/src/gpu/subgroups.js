@@ -1,17 +1,22 @@
-// wgpu does not know the browser's "subgroups" feature, so the device that it asks for next is asked for with it here.
-// Returns the lanes of a software adapter's subgroups where kernels can rely on one number, else 0.
-export async function askForSubgroups() {
-  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: 'high-performance' });
-  const { subgroupMinSize: lanes, subgroupMaxSize: most, architecture, isFallbackAdapter } = adapter?.info ?? {};
-  const software = isFallbackAdapter || architecture === 'swiftshader';
-  if (!software || !adapter.features.has('subgroups') || lanes !== most) {
-    return 0;
-  }
+// wgpu does not know the browser's "subgroups" feature, so it is added here to what wgpu asks the next device for.
+let lanes = 0;
+
+// Adds the feature where the adapter is one in software whose subgroups have one number of lanes.
+export function addSubgroups() {
+  lanes = 0;
   const plain = GPUAdapter.prototype.requestDevice;
   GPUAdapter.prototype.requestDevice = function (descriptor = {}) {
     GPUAdapter.prototype.requestDevice = plain;
+    const { subgroupMinSize, subgroupMaxSize, architecture, isFallbackAdapter } = this.info;
+    const software = isFallbackAdapter || architecture === 'swiftshader';
+    if (!software || !this.features.has('subgroups') || subgroupMinSize !== subgroupMaxSize) {
+      return plain.call(this, descriptor);
+    }
+    lanes = subgroupMinSize;
     const requiredFeatures = [...(descriptor.requiredFeatures ?? []), 'subgroups'];
     return plain.call(this, { ...descriptor, requiredFeatures });
   };
-  return lanes;
 }
+
+// Lanes of the subgroups of the device that was asked for last; 0 where it has none to rely on.
+export const subgroupLanes = () => lanes;
