@@ -14,7 +14,8 @@ const AIM: f64 = 100.0;
 /// Where nothing was measured yet: floating-point operations that any GPU does within [`AIM`].
 const FIRST: f64 = 2e9;
 
-/// Submits that one run of a plan is cut into at most by a device without a watchdog: one that is the processor itself.
+/// Submits that one run of a plan is cut into at most where nothing waits for the device: it is the processor itself, and
+/// no browser draws with it meanwhile.
 const SOFTWARE_SUBMITS: f64 = 4.0;
 
 /// The device's measured rate.
@@ -33,7 +34,7 @@ impl Pace {
     /// Operations for one submit of a run of `total`.
     pub fn budget(&self, software: bool, total: f64) -> f64 {
         let measured = self.0.lock().unwrap().rate.map_or(FIRST, |rate| rate * AIM);
-        if software { measured.max(total / SOFTWARE_SUBMITS) } else { measured }
+        if software && !cfg!(target_arch = "wasm32") { measured.max(total / SOFTWARE_SUBMITS) } else { measured }
     }
 
     /// Watches a run of `work` operations, all of it submitted since `started`, until it ends.
