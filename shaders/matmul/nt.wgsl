@@ -17,9 +17,8 @@
 // variant f32_sg8: F32 SG=8 SG8 V=1 R=16 N=4
 // variant f32_sg4: F32 SG=4 SG4 V=2 R=16 N=4
 //
-// `a` and `out` are addressed by strides, so either may be a transposed view or a range of columns: the low-rank
-// products and every weight gradient are this kernel or its sibling nn.wgsl. Depth goes in blocks of 32, the block of
-// the quantized encodings. Up to three segments of columns, one behind the other, are layers that share their input;
+// `a` and `out` are addressed by strides, so either may be a transposed view or a range of columns. Depth goes in blocks
+// of 32, the block of the quantized encodings. Up to three segments of columns, one behind the other, are layers that share their input;
 // each has its own columns of `low` (none from NONE on), and `low_b` holds the rows of those that have some.
 //
 // A workgroup shares its rows of `a` through workgroup memory, or (SG lanes a subgroup and a workgroup) by subgroup
@@ -133,8 +132,6 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for i R
     let a$i = params.a_at + min(row0 + $iu, params.rows - 1u) * params.a_row;
 #endfor
-#endif
-#ifdef SG
     // Half a block at a time, and then the ranks of the low-rank part as half blocks more: one body of code, for
     // compilers take long over it.
     let low_blocks = select(0u, (params.rank + 15u) / 16u, low_at != NONE);
