@@ -7,7 +7,6 @@ mod fixtures;
 mod model;
 mod page;
 mod process;
-mod range;
 mod serve;
 mod setup;
 mod stamp;

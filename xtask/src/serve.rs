@@ -1,43 +1,41 @@
 //! Serves the page and the models to this computer alone, with headers that hold the page to its word:
 //! nothing but its own files is loaded, and nothing is sent.
 
-use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::net::TcpListener;
 use std::thread;
 
-use tiny_http::{Header, Method, Request, Response, Server, StatusCode};
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tower_http::services::ServeDir;
 
 use crate::process::{Failure, Result};
-use crate::range::{self, Part};
 use crate::{model, page};
 
 /// The port that is tried first. The browser keeps the model by address, so it should stay the same.
 const PORT: u16 = 8787;
-/// As many downloads as can go on at once.
-const THREADS: usize = 8;
 
-const HEADERS: [(&str, &str); 6] = [
+const HEADERS: [(HeaderName, &str); 5] = [
     (
-        "Content-Security-Policy",
+        header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; \
          font-src 'self'; connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; \
          form-action 'none'; frame-ancestors 'none'",
     ),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Accept-Ranges", "bytes"),
-    ("Cache-Control", "no-cache"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (header::CACHE_CONTROL, "no-cache"),
 ];
-
-type Body = Box<dyn Read + Send>;
 
 /// Starts to serve, on `port`, or on the usual one or the next that is free, and gives the address.
 pub fn start(port: Option<u16>) -> Result<String> {
-    let open = |port: u16| Server::http(("127.0.0.1", port));
-    let server = match port {
+    let open = |port: u16| TcpListener::bind(("127.0.0.1", port));
+    let listener = match port {
         Some(port) => open(port).map_err(|error| {
             Failure::new(format!("port {port} cannot be used: {error}"), "choose another with --port, or leave it out")
         })?,
@@ -45,97 +43,41 @@ pub fn start(port: Option<u16>) -> Result<String> {
             Failure::new(format!("no port from {PORT} to {} is free", PORT + 99), "choose one with --port")
         })?,
     };
-    let address = format!("http://{}/", server.server_addr());
-    let server = Arc::new(server);
-    for _ in 0..THREADS {
-        let server = Arc::clone(&server);
-        thread::spawn(move || {
-            while let Ok(request) = server.recv() {
-                let response = answer(&request);
-                // The browser may have gone away, which is its right.
-                let _ = request.respond(response);
-            }
-        });
-    }
-    Ok(address)
+    let failed = |error| Failure::new(format!("the server could not be started: {error}"), "try once more");
+    let address = listener.local_addr().map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+    thread::spawn(move || {
+        // It runs until the process ends; what fails is one connection at a time.
+        let _ = runtime.block_on(async { axum::serve(tokio::net::TcpListener::from_std(listener)?, site()).await });
+    });
+    Ok(format!("http://{address}/"))
 }
 
-fn answer(request: &Request) -> Response<Body> {
-    // A page of another site could reach us under its own name; it has no business here.
-    if !header(request, "Host").is_some_and(is_local) {
-        return text(403, "this server answers to 127.0.0.1 and localhost alone");
-    }
-    if !matches!(request.method(), Method::Get | Method::Head) {
-        return text(405, "this server only gives files");
-    }
-    let path = request.url().split(['?', '#']).next().unwrap_or_default();
-    if path == "/models/default.json" {
-        let json = model::description().into_bytes();
-        return respond(200, Some("application/json"), Box::new(Cursor::new(json.clone())), json.len() as u64);
-    }
-    match place(path) {
-        Some(place) => file(&place, header(request, "Range")),
-        None => text(404, "there is no such file"),
-    }
+fn site() -> Router {
+    let description = || async { ([(header::CONTENT_TYPE, "application/json")], model::description()) };
+    Router::new()
+        .route("/models/default.json", get(description))
+        .nest_service("/models", ServeDir::new(model::folder()).append_index_html_on_directories(false))
+        .fallback_service(ServeDir::new(page::folder()))
+        .layer(middleware::from_fn(guard))
 }
 
-/// The file that a path of the address stands for.
-fn place(path: &str) -> Option<PathBuf> {
-    let path = match path.strip_prefix('/')? {
-        "" => "index.html",
-        path => path,
+/// Turns away what has no business here, and puts our headers on every answer.
+async fn guard(request: Request, next: Next) -> Response {
+    // A page of another site could reach us under its own name.
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let mut response = if !host.is_some_and(is_local) {
+        (StatusCode::FORBIDDEN, "this server answers to 127.0.0.1 and localhost alone").into_response()
+    } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        (StatusCode::METHOD_NOT_ALLOWED, "this server only gives files").into_response()
+    } else {
+        next.run(request).await
     };
-    // No way up, no drive and no other disguise leads out of the folder.
-    if path.contains('\\') || !Path::new(path).components().all(|part| matches!(part, Component::Normal(_))) {
-        return None;
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    let place = match path.strip_prefix("models/") {
-        Some(name) => model::folder().join(name),
-        None => page::folder().join(path),
-    };
-    place.is_file().then_some(place)
-}
-
-fn file(path: &Path, range: Option<&str>) -> Response<Body> {
-    let open = || -> std::io::Result<(File, u64)> {
-        let file = File::open(path)?;
-        let size = file.metadata()?.len();
-        Ok((file, size))
-    };
-    let Ok((mut file, size)) = open() else { return text(500, "the file could not be read") };
-    match range::part(range, size) {
-        Part::Whole => respond(200, media_type(path), Box::new(file), size),
-        Part::Some { start, length } => {
-            if file.seek(SeekFrom::Start(start)).is_err() {
-                return text(500, "the file could not be read");
-            }
-            let response = respond(206, media_type(path), Box::new(file.take(length)), length);
-            let last = start + length - 1;
-            response.with_header(named("Content-Range", &format!("bytes {start}-{last}/{size}")))
-        }
-        Part::None => {
-            text(416, "there is no such part").with_header(named("Content-Range", &format!("bytes */{size}")))
-        }
-    }
-}
-
-fn text(status: u16, words: &'static str) -> Response<Body> {
-    respond(status, Some("text/plain; charset=utf-8"), Box::new(words.as_bytes()), words.len() as u64)
-}
-
-fn respond(status: u16, media_type: Option<&str>, body: Body, length: u64) -> Response<Body> {
-    let headers = HEADERS.iter().copied().chain(media_type.map(|media_type| ("Content-Type", media_type)));
-    let headers = headers.map(|(name, value)| named(name, value)).collect();
-    // A length always, so that a download can show how far it is.
-    Response::new(StatusCode(status), headers, body, Some(length as usize), None).with_chunked_threshold(usize::MAX)
-}
-
-fn named(name: &str, value: &str) -> Header {
-    Header::from_bytes(name, value).expect("our own headers are plain ASCII")
-}
-
-fn header<'a>(request: &'a Request, name: &'static str) -> Option<&'a str> {
-    request.headers().iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str())
+    response
 }
 
 fn is_local(host: &str) -> bool {
@@ -143,30 +85,11 @@ fn is_local(host: &str) -> bool {
     ["127.0.0.1", "localhost"].contains(&name)
 }
 
-fn media_type(path: &Path) -> Option<&'static str> {
-    Some(match path.extension()?.to_str()? {
-        "html" => "text/html; charset=utf-8",
-        "js" | "mjs" => "text/javascript; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "json" | "map" => "application/json",
-        "webmanifest" => "application/manifest+json",
-        "wasm" => "application/wasm",
-        "svg" => "image/svg+xml",
-        "png" => "image/png",
-        "ico" => "image/x-icon",
-        "woff2" => "font/woff2",
-        "txt" => "text/plain; charset=utf-8",
-        "jsonl" => "application/x-ndjson",
-        "gguf" | "safetensors" => "application/octet-stream",
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpStream;
 
     /// What the server says to one request, as it goes over the wire.
@@ -192,17 +115,17 @@ mod tests {
 
         let whole = get(&path, "");
         assert!(whole.starts_with("HTTP/1.1 200") && whole.ends_with("\r\n\r\n0123456789"), "{whole}");
-        assert!(whole.contains("Content-Length: 10\r\n"));
+        assert!(whole.contains("content-length: 10\r\n"));
         for (name, value) in HEADERS {
             assert!(whole.contains(&format!("{name}: {value}\r\n")), "{name}");
         }
         let part = get(&path, "Range: bytes=4-\r\n");
         assert!(part.starts_with("HTTP/1.1 206") && part.ends_with("\r\n\r\n456789"), "{part}");
-        assert!(part.contains("Content-Range: bytes 4-9/10\r\n"));
+        assert!(part.contains("content-range: bytes 4-9/10\r\n"));
         assert!(get(&path, "Range: bytes=10-\r\n").starts_with("HTTP/1.1 416"));
 
         assert!(get("/models/default.json", "").contains(&model::description()));
-        assert!(get("/models/default.json?again", "").contains("Content-Type: application/json\r\n"));
+        assert!(get("/models/default.json?again", "").contains("content-type: application/json\r\n"));
         for outside in ["/models/../../Cargo.toml", "/../Cargo.toml", "//etc/passwd", "/models/", "/no-such-file"] {
             assert!(get(outside, "").starts_with("HTTP/1.1 404"), "{outside}");
         }
@@ -215,9 +138,34 @@ mod tests {
 
     #[test]
     fn the_kinds_of_files_that_browsers_are_strict_about() {
-        assert_eq!(media_type(Path::new("a/tunesmith_bg.wasm")), Some("application/wasm"));
-        assert_eq!(media_type(Path::new("worker-1a2b.js")), Some("text/javascript; charset=utf-8"));
-        assert_eq!(media_type(Path::new("LICENSE")), None);
+        let folder = model::folder();
+        fs::create_dir_all(&folder).unwrap();
+        let address = start(Some(0)).unwrap();
+        for (name, kind) in [("xtask-kind.wasm", "application/wasm"), ("xtask-kind.js", "text/javascript")] {
+            fs::write(folder.join(name), "").unwrap();
+            let head =
+                ask(&address, &format!("HEAD /models/{name} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"));
+            assert!(head.contains(&format!("content-type: {kind}\r\n")), "{head}");
+            fs::remove_file(folder.join(name)).unwrap();
+        }
+    }
+
+    /// A browser opens several connections at once and keeps them: none may wait for another to be closed.
+    #[test]
+    fn many_connections_at_once_are_all_answered() {
+        let address = start(Some(0)).unwrap();
+        let host = address.trim_start_matches("http://").trim_end_matches('/');
+        let connect = |_| TcpStream::connect(host).unwrap();
+        let mut streams: Vec<TcpStream> = (0..32).map(connect).collect();
+        for stream in &mut streams {
+            stream.write_all(format!("GET /models/default.json HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap();
+        }
+        for stream in &mut streams {
+            stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+        }
     }
 
     #[test]
