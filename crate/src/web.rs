@@ -18,8 +18,8 @@ use crate::generate::{Generator, Sampling};
 use crate::gpu::Context;
 use crate::model::Model;
 use crate::peft::{self, Peft};
-use crate::train::config::{Method, RunConfig};
-use crate::train::{Event, Trainer, prepare};
+use crate::train::config::{Method, Recompute, RunConfig};
+use crate::train::{Event, Trainer, estimate, prepare};
 use crate::{Error, Result};
 
 type JsResult<T> = std::result::Result<T, JsValue>;
@@ -309,6 +309,30 @@ impl Session {
         })))
     }
 
+    /// What a run would need on the GPU, with each way to recompute; nothing is allocated.
+    pub async fn estimate(&self, config: JsValue, rows: Array, held_out: Array) -> JsResult<JsValue> {
+        self.estimate_run(&config, &rows, &held_out).await.map_err(thrown)
+    }
+
+    async fn estimate_run(&self, config: &JsValue, rows: &Array, held_out: &Array) -> Result<JsValue> {
+        let model = self.model()?;
+        let config = RunConfig::from_json(&json_text(config))?;
+        config.validate()?;
+        let (examples, held_out) = self.rendered(&config, rows, held_out)?;
+        let mut estimates = estimate(model, &config, &examples, &held_out).await?;
+        if config.recompute != Recompute::Auto {
+            estimates.retain(|estimate| estimate.recompute == config.recompute);
+        }
+        Ok(to_js(&estimates))
+    }
+
+    /// Examples to learn, and examples to evaluate, of which there may be none.
+    fn rendered(&self, config: &RunConfig, rows: &Array, held_out: &Array) -> Result<(Vec<Rendered>, Vec<Rendered>)> {
+        let model = self.model()?;
+        let render = |rows| prepare(model, config, TABLE, &examples(rows)?);
+        Ok((render(rows)?, if held_out.length() == 0 { Vec::new() } else { render(held_out)? }))
+    }
+
     /// Prepares a run; returns its `start` event.
     #[wasm_bindgen(js_name = startTraining)]
     pub async fn start_training(&mut self, config: JsValue, rows: Array, held_out: Array) -> JsResult<JsValue> {
@@ -319,9 +343,7 @@ impl Session {
         let model = self.model()?.clone();
         let config = RunConfig::from_json(&json_text(config))?;
         config.validate()?;
-        let train = prepare(&model, &config, TABLE, &examples(rows)?)?;
-        let held_out =
-            if held_out.length() == 0 { Vec::new() } else { prepare(&model, &config, TABLE, &examples(held_out)?)? };
+        let (train, held_out) = self.rendered(&config, rows, held_out)?;
         // The run before gives its memory back first.
         (self.trainer, self.adapter, self.run) = (None, None, None);
         let adapter: Rc<dyn Peft> = peft::create(&model, &config).await?.into();

@@ -140,6 +140,22 @@ describe('a run from end to end', () => {
     assert.match(await loadDefaultModel(page), /SmolLM2/);
   });
 
+  it('tells what a run needs before it starts, and what a lower limit changes', async () => {
+    const { page } = opened;
+    await takeStarter(page);
+    const line = page.getByTestId('estimate');
+    await line.waitFor();
+    const total = async () => Number(/Needs ([\d.]+) MB/.exec(await line.innerText())?.[1]);
+    const before = await total();
+    assert.ok(before > 150 && before < 400, await line.innerText());
+    await choose(page, 'lora', { memory_limit: 1 });
+    await line.filter({ hasText: 'more than the memory limit' }).waitFor();
+    assert.match(await line.innerText(), /computed twice/);
+    assert.ok((await total()) < before, await line.innerText());
+    await choose(page, 'lora', { memory_limit: 2000 });
+    await line.filter({ hasNotText: 'memory limit' }).waitFor();
+  });
+
   it('trains LoRA until the loss is lower, and stays responsive', async () => {
     const { page } = opened;
     assert.ok((await takeStarter(page)) > 0, 'the preview marks no target');

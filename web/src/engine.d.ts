@@ -133,6 +133,20 @@ export type Event =
   | { event: 'done'; steps: number; path?: string; loss: number }
   | { event: 'error'; code: string; message: string; hint: string };
 
+/** Bytes that a run needs on the GPU, with one way to recompute. */
+export interface Estimate {
+  recompute: 'none' | 'gate-up' | 'block';
+  /** Rows of the largest batch. */
+  rows: number;
+  model: number;
+  adapter: number;
+  activations: number;
+  /** All of that, and what is small beside it. */
+  total: number;
+  /** Whether that is within the run's memory_limit. */
+  fits: boolean;
+}
+
 export interface GenerateOptions {
   adapter: boolean;
   max_new_tokens: number;
@@ -175,6 +189,8 @@ export class Session {
   import(name: string, text: string): Imported;
   /** An example as the model will see it. */
   preview(example: Example, config: RunConfig): Preview;
+  /** What a run would need, with each way to recompute that the config allows, the fastest first. */
+  estimate(config: RunConfig, examples: Example[], evalExamples: Example[]): Promise<Estimate[]>;
   startTraining(config: RunConfig, examples: Example[], evalExamples: Example[]): Promise<Event>;
   /** One optimizer step; the last one's events end with `done`. */
   step(): Promise<Event[]>;

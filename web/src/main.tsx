@@ -7,7 +7,7 @@ import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { followSelection } from './actions/data';
 import { addTraffic, open } from './actions/session';
-import { measureAdapter } from './actions/train';
+import { followEstimate, measureAdapter } from './actions/train';
 import { row } from './examples';
 import { load, save } from './persist';
 import { toProblem } from './protocol';
@@ -65,6 +65,7 @@ window.addEventListener('beforeunload', (event) => {
 await restore().catch(notKept);
 render(<App />, document.getElementById('app')!);
 followSelection();
+followEstimate();
 void open();
 
 if (import.meta.env.PROD && isSecureContext) void navigator.serviceWorker?.register('./sw.js').catch(() => undefined);

@@ -4,6 +4,7 @@
 import type {
   Defaults,
   Device,
+  Estimate,
   Event,
   Example,
   Generated,
@@ -58,6 +59,7 @@ export interface Requests {
   import: { args: { name: string; text: string }; result: Imported };
   preview: { args: { example: Example; config: RunConfig }; result: Preview };
   check: { args: { examples: Example[]; config: RunConfig }; result: RowReport[] };
+  estimate: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[] }; result: Estimate[] };
   start: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[] }; result: void };
   pause: { args: Record<never, never>; result: void };
   resume: { args: Record<never, never>; result: void };

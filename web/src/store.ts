@@ -1,7 +1,7 @@
 // Everything the screen shows, as signals. Actions (src/actions) change them; components read them.
 
 import { computed, signal } from '@preact/signals';
-import type { Defaults, Device, ImportError, Preview, Problem } from './engine';
+import type { Defaults, Device, Estimate, ImportError, Preview, Problem } from './engine';
 import { isBlank, type Row } from './examples';
 import type { KeptModel, LoadPhase, Loaded, Manifest } from './protocol';
 import { isBusy, noRun, type Run } from './run';
@@ -56,6 +56,8 @@ export const settings = signal<Settings>({ method: 'lora', changed: {}, holdOut:
 export const speeds = signal<Record<string, number>>({});
 
 export const run = signal<Run>(noRun);
+/** What the run as it is set needs on the GPU; null while that is not known. */
+export const estimate = signal<Estimate | null>(null);
 /** What the last check said of the examples in the run. */
 export const dataset = signal<{ examples: number; held: number; tokens: number; targets: number; truncated: number } | null>(null);
 /** The adapter's files, once a run has ended. */

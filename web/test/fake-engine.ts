@@ -135,6 +135,11 @@ export class Session {
     return { tokens: kept, total: kept.length, targets: kept.filter((token) => token.target).length, truncated: kept.length < tokens.length };
   }
 
+  async estimate(): Promise<Engine.Estimate[]> {
+    const estimate = { recompute: 'none' as const, rows: 128, model: 113.7e6, adapter: 78.2e6, activations: 145.1e6, total: 337.2e6, fits: true };
+    return [estimate];
+  }
+
   async startTraining(config: RunConfig, examples: Example[], _evalExamples: Example[]): Promise<Event> {
     if (!examples.length) throw problem('data', 'there are no examples', 'Add some.');
     this.#config = config;

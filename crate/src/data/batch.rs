@@ -101,13 +101,19 @@ impl Dataset {
         self.examples[example].ids.len() + self.layout.virtual_tokens
     }
 
+    /// T of a batch of these examples.
+    pub fn rows(&self, members: &[usize]) -> usize {
+        let tokens: usize = members.iter().map(|example| self.len(*example)).sum();
+        if self.layout.packing { self.capacity } else { tokens.next_multiple_of(ROUND) }
+    }
+
     /// Lays the examples of one batch out.
     ///
     /// # Panics
     /// When an example does not exist, or, with packing, they do not fit: use [`Dataset::plan`].
     pub fn batch(&self, members: &[usize]) -> Batch {
         let tokens: usize = members.iter().map(|example| self.len(*example)).sum();
-        let t = if self.layout.packing { self.capacity } else { tokens.next_multiple_of(ROUND) };
+        let t = self.rows(members);
         assert!(tokens <= t, "{tokens} tokens in a batch of {t}");
         let mut batch = Batch {
             t,

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
-use wgpu::util::DeviceExt;
 
+use super::arena::Arena;
+use super::buffer::{Buffer, Bytes, Tally};
 use super::kernel::{Access, Kernel};
 use super::pace::Pace;
 use super::subgroup;
@@ -108,6 +109,9 @@ struct Inner {
     subgroup: u32,
     pace: Pace,
     submits: Cell<usize>,
+    rehearsal: bool,
+    tally: Tally,
+    arena: Arena,
 }
 
 impl Context {
@@ -185,7 +189,38 @@ impl Context {
             subgroup,
             pace: Pace::default(),
             submits: Cell::default(),
+            rehearsal: false,
+            tally: Tally::default(),
+            arena: Arena::default(),
         })))
+    }
+
+    /// A context for this device on which nothing exists: buffers are counted and not made, what is written is dropped,
+    /// what is read is zeros, and plans do nothing. What goes through it tells what memory it would need.
+    pub fn rehearsal(&self) -> Self {
+        Self(Rc::new(Inner {
+            device: self.0.device.clone(),
+            queue: self.0.queue.clone(),
+            info: self.0.info.clone(),
+            pipelines: RefCell::default(),
+            failure: self.0.failure.clone(),
+            subgroup: self.0.subgroup,
+            pace: Pace::default(),
+            submits: Cell::default(),
+            rehearsal: true,
+            tally: Tally::default(),
+            arena: Arena::default(),
+        }))
+    }
+
+    /// Whether nothing exists on it.
+    pub fn is_rehearsal(&self) -> bool {
+        self.0.rehearsal
+    }
+
+    /// Bytes of its buffers: what was asked for, whatever the driver adds.
+    pub fn bytes(&self) -> Bytes {
+        self.0.tally.get()
     }
 
     /// Lanes of the subgroups that kernels may use; 0 where they may use none.
@@ -210,6 +245,10 @@ impl Context {
         &self.0.device
     }
 
+    pub(super) fn arena(&self) -> &Arena {
+        &self.0.arena
+    }
+
     pub(super) fn pace(&self) -> &Pace {
         &self.0.pace
     }
@@ -227,7 +266,7 @@ impl Context {
     ///
     /// # Errors
     /// [`Error::Limit`] when `bytes` is past what one binding may hold.
-    pub fn buffer(&self, what: &str, bytes: u64) -> Result<wgpu::Buffer> {
+    pub fn buffer(&self, what: &str, bytes: u64) -> Result<Buffer> {
         let limit = self.binding_limit();
         if bytes > limit {
             return Err(Error::Limit {
@@ -238,28 +277,32 @@ impl Context {
                 help: "use a smaller model, or a shorter max_length".into(),
             });
         }
-        Ok(self.0.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(what),
-            // Never empty, and a whole number of vec4.
-            size: bytes.max(16).next_multiple_of(16),
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
-            mapped_at_creation: false,
-        }))
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        // Never empty, and a whole number of vec4.
+        Ok(self.make(what, bytes.max(16).next_multiple_of(16), usage))
+    }
+
+    fn make(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> Buffer {
+        let describe = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        let device = (!self.0.rehearsal).then(|| self.0.device.create_buffer(&describe));
+        Buffer::new(size, device, &self.0.tally)
     }
 
     /// A storage buffer that holds `data`.
     ///
     /// # Errors
     /// As [`Context::buffer`].
-    pub fn buffer_with<T: bytemuck::Pod>(&self, what: &str, data: &[T]) -> Result<wgpu::Buffer> {
+    pub fn buffer_with<T: bytemuck::Pod>(&self, what: &str, data: &[T]) -> Result<Buffer> {
         let buffer = self.buffer(what, size_of_val(data) as u64)?;
         self.write(&buffer, 0, data);
         Ok(buffer)
     }
 
     /// Writes `data` at byte `offset`, before anything submitted later.
-    pub fn write<T: bytemuck::Pod>(&self, buffer: &wgpu::Buffer, offset: u64, data: &[T]) {
-        self.0.queue.write_buffer(buffer, offset, bytemuck::cast_slice(data));
+    pub fn write<T: bytemuck::Pod>(&self, buffer: &Buffer, offset: u64, data: &[T]) {
+        if let Some(buffer) = buffer.device() {
+            self.0.queue.write_buffer(buffer, offset, bytemuck::cast_slice(data));
+        }
     }
 
     /// Frees the staging memory of the writes so far: wgpu keeps it until the next submit.
@@ -268,9 +311,12 @@ impl Context {
     }
 
     /// Fills whole buffers with zeros.
-    pub fn clear(&self, buffers: &[&wgpu::Buffer]) {
+    pub fn clear(&self, buffers: &[&Buffer]) {
+        if self.0.rehearsal {
+            return;
+        }
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
-        for buffer in buffers {
+        for buffer in buffers.iter().filter_map(|buffer| buffer.device()) {
             encoder.clear_buffer(buffer, 0, None);
         }
         self.submit(encoder);
@@ -293,12 +339,11 @@ impl Context {
         self.0.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
     }
 
-    pub(super) fn uniform(&self, data: &[u8]) -> wgpu::Buffer {
-        self.0.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some("parameters"),
-            contents: data,
-            usage: wgpu::BufferUsages::UNIFORM,
-        })
+    pub(super) fn uniform(&self, data: &[u8]) -> Buffer {
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let buffer = self.make("parameters", data.len() as u64, usage);
+        self.write(&buffer, 0, data);
+        buffer
     }
 
     /// Waits until everything submitted has run.

@@ -1,5 +1,7 @@
 //! The only place that names wgpu: the device, its limits, the kernels, and plans of dispatches.
 
+mod arena;
+mod buffer;
 mod context;
 mod kernel;
 mod pace;
@@ -9,6 +11,7 @@ mod readback;
 mod recorder;
 mod subgroup;
 
+pub use buffer::{Buffer, Bytes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use context::adapters;
 pub use context::{Context, DeviceInfo, Features};
@@ -17,4 +20,3 @@ pub use plan::{Plan, PlanStats};
 pub use profile::KernelTime;
 pub use readback::Readback;
 pub use recorder::{Binding, BufferId, Recorder, spread};
-pub use wgpu::Buffer;

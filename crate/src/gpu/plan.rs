@@ -1,11 +1,12 @@
 //! A recorded list made runnable: arena slots chosen by liveness, bind groups cached, replayed every step.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 
+use super::arena::assign_slots;
 use super::kernel::Access;
-use super::recorder::{Binding, BufferId, Command, Recorder, Storage, Work};
-use super::{Context, Kernel};
+use super::recorder::{Binding, BufferId, Recorder, Storage, Work};
+use super::{Buffer, Context, Kernel};
 use crate::Result;
 use crate::clock::now_ms;
 
@@ -16,7 +17,7 @@ pub struct PlanStats {
     pub dispatches: usize,
     /// Command buffers submitted.
     pub submits: usize,
-    /// Bytes of the arena that the plan's buffers share.
+    /// Bytes that the plan's buffers need at a time: the slots of the arena that they share.
     pub arena_bytes: u64,
     /// Milliseconds that encoding took, submits not counted: some drivers do the work inside them.
     pub encode_ms: f64,
@@ -32,6 +33,7 @@ pub(super) enum Step {
     },
     Clear {
         buffer: wgpu::Buffer,
+        bytes: u64,
     },
 }
 
@@ -47,25 +49,8 @@ pub struct Plan {
     pub(super) context: Context,
     steps: Vec<Planned>,
     arena_bytes: u64,
-}
-
-/// First and last command that touches each planned buffer.
-fn lifetimes(recorder: &Recorder) -> Vec<Option<(usize, usize)>> {
-    let mut lives: Vec<Option<(usize, usize)>> = vec![None; recorder.buffers.len()];
-    for (index, command) in recorder.commands.iter().enumerate() {
-        for_each_buffer(command, |buffer| {
-            let life = lives[buffer].get_or_insert((index, index));
-            life.1 = index;
-        });
-    }
-    lives
-}
-
-fn for_each_buffer(command: &Command, mut visit: impl FnMut(usize)) {
-    match &command.work {
-        Work::Dispatch { bindings, .. } => bindings.iter().for_each(|binding| visit(binding.buffer.0 as usize)),
-        Work::Clear(buffer) => visit(buffer.0 as usize),
-    }
+    /// What the commands work in, for as long as they do.
+    _memory: Vec<Buffer>,
 }
 
 /// Drops commands that only write planned buffers which nothing reads afterwards: what a block that is recomputed ends
@@ -92,43 +77,48 @@ fn drop_unread(recorder: &mut Recorder) {
     recorder.commands.retain(|_| keep.next().unwrap_or(true));
 }
 
-/// Chooses an arena slot for each planned buffer; returns the choice and the slots' sizes. Two buffers share a slot
-/// only when no command lies in both lifetimes, so one dispatch never sees a slot twice.
-///
-/// The largest buffers choose first, each the smallest slot that is free all its life: a small buffer never makes a
-/// large slot necessary (Pisarchyk and Lee 2020, arXiv:2001.03288, "greedy by size").
-fn assign_slots(recorder: &Recorder) -> (Vec<Option<usize>>, Vec<u64>) {
-    let lives = lifetimes(recorder);
-    let size = |buffer: usize| match recorder.buffers[buffer] {
-        Storage::Planned { bytes } => bytes,
-        Storage::Fixed(_) => 0,
-    };
-    let mut order: Vec<usize> =
-        (0..lives.len()).filter(|&buffer| size(buffer) > 0 && lives[buffer].is_some()).collect();
-    order.sort_by_key(|&buffer| (std::cmp::Reverse(size(buffer)), lives[buffer]));
-    let mut sizes: Vec<u64> = Vec::new();
-    // The lives in each slot, by their first command.
-    let mut taken: Vec<BTreeMap<usize, usize>> = Vec::new();
-    let mut choice = vec![None; lives.len()];
-    for buffer in order {
-        let Some((first, last)) = lives[buffer] else { continue };
-        let is_free = |lives: &BTreeMap<usize, usize>| {
-            lives.range(..=last).next_back().is_none_or(|(_, &before_ends)| before_ends < first)
+/// Every command with its pipeline and its bind group. `slots` has the place of each planned buffer.
+fn prepare(
+    context: &Context,
+    recorder: &Recorder,
+    slots: &[Option<&wgpu::Buffer>],
+    uniforms: &wgpu::Buffer,
+) -> Vec<Planned> {
+    let resolve = |binding: &Binding| -> (&wgpu::Buffer, u64) {
+        let index = binding.buffer.0 as usize;
+        let (buffer, bytes) = match &recorder.buffers[index] {
+            Storage::Planned { bytes } => (slots[index], *bytes),
+            Storage::Fixed(buffer) => (buffer.device(), buffer.size() - binding.offset),
         };
-        // Slots were made in order of size, the largest first.
-        let slot = (0..sizes.len()).rev().find(|&slot| is_free(&taken[slot])).unwrap_or_else(|| {
-            sizes.push(size(buffer));
-            taken.push(BTreeMap::new());
-            sizes.len() - 1
-        });
-        taken[slot].insert(first, last);
-        choice[buffer] = Some(slot);
+        (buffer.expect("every bound buffer has a place on the device"), binding.bytes.unwrap_or(bytes))
+    };
+    let mut groups: HashMap<(usize, Vec<Binding>), wgpu::BindGroup> = HashMap::new();
+    let mut steps = Vec::with_capacity(recorder.commands.len());
+    for command in &recorder.commands {
+        let step = match &command.work {
+            Work::Dispatch { kernel, bindings, uniform, groups: grid } => {
+                let pipeline = context.pipeline(kernel);
+                let group = match groups.entry((kernel.index, bindings.clone())) {
+                    Entry::Occupied(entry) => entry.get().clone(),
+                    Entry::Vacant(entry) => {
+                        let group = bind(context, kernel, &pipeline, uniforms, bindings, &resolve);
+                        entry.insert(group).clone()
+                    }
+                };
+                Step::Dispatch { kernel, pipeline, group, uniform: *uniform, groups: *grid }
+            }
+            Work::Clear(buffer) => {
+                let (buffer, bytes) = resolve(&(*buffer).into());
+                Step::Clear { buffer: buffer.clone(), bytes }
+            }
+        };
+        steps.push(Planned { step, gate: command.gate, weight: command.weight });
     }
-    (choice, sizes)
+    steps
 }
 
 impl Plan {
-    /// Allocates the arena and prepares every dispatch.
+    /// Takes what it needs of the arena and prepares every dispatch; in a rehearsal there is nothing to prepare.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] when a buffer is larger than one binding may be, [`crate::Error::Gpu`] when the device
@@ -136,40 +126,19 @@ impl Plan {
     pub fn new(context: &Context, mut recorder: Recorder) -> Result<Self> {
         drop_unread(&mut recorder);
         let (choice, sizes) = assign_slots(&recorder);
-        let arena = sizes.iter().map(|&bytes| context.buffer("activations", bytes)).collect::<Result<Vec<_>>>()?;
+        let mut memory = context.arena().take(context, &sizes)?;
         let uniforms = context.uniform(if recorder.uniforms.is_empty() { &[0; 16] } else { &recorder.uniforms });
-        let resolve = |binding: &Binding| -> (wgpu::Buffer, u64) {
-            match &recorder.buffers[binding.buffer.0 as usize] {
-                Storage::Planned { bytes } => (
-                    arena[choice[binding.buffer.0 as usize].expect("every bound buffer has a slot")].clone(),
-                    binding.bytes.unwrap_or(*bytes),
-                ),
-                Storage::Fixed(buffer) => {
-                    (buffer.clone(), binding.bytes.unwrap_or_else(|| buffer.size() - binding.offset))
-                }
+        let steps = match uniforms.device() {
+            Some(uniforms) => {
+                let slot = |choice: &Option<usize>| memory[(*choice)?].device();
+                prepare(context, &recorder, &choice.iter().map(slot).collect::<Vec<_>>(), uniforms)
             }
+            None => Vec::new(),
         };
-        let mut groups: HashMap<(usize, Vec<Binding>), wgpu::BindGroup> = HashMap::new();
-        let mut steps = Vec::with_capacity(recorder.commands.len());
-        for command in &recorder.commands {
-            let step = match &command.work {
-                Work::Dispatch { kernel, bindings, uniform, groups: grid } => {
-                    let pipeline = context.pipeline(kernel);
-                    let group = match groups.entry((kernel.index, bindings.clone())) {
-                        Entry::Occupied(entry) => entry.get().clone(),
-                        Entry::Vacant(entry) => {
-                            let group = bind(context, kernel, &pipeline, &uniforms, bindings, &resolve);
-                            entry.insert(group).clone()
-                        }
-                    };
-                    Step::Dispatch { kernel, pipeline, group, uniform: *uniform, groups: *grid }
-                }
-                Work::Clear(buffer) => Step::Clear { buffer: resolve(&(*buffer).into()).0 },
-            };
-            steps.push(Planned { step, gate: command.gate, weight: command.weight });
-        }
         context.check()?;
-        Ok(Self { context: context.clone(), steps, arena_bytes: arena.iter().map(wgpu::Buffer::size).sum() })
+        memory.push(uniforms);
+        memory.extend(recorder.buffers.into_iter().filter_map(Storage::fixed));
+        Ok(Self { context: context.clone(), steps, arena_bytes: sizes.iter().sum(), _memory: memory })
     }
 
     /// The commands that run with the gates `0..open`.
@@ -177,9 +146,14 @@ impl Plan {
         self.steps.iter().filter(move |planned| planned.gate.is_none_or(|gate| (gate as usize) < open))
     }
 
+    /// What it needs, before any run.
+    pub fn stats(&self) -> PlanStats {
+        PlanStats { arena_bytes: self.arena_bytes, ..Default::default() }
+    }
+
     /// Encodes and submits the whole list, with the commands of gates `0..open`.
     pub fn run(&self, open: usize) -> PlanStats {
-        let mut stats = PlanStats { arena_bytes: self.arena_bytes, ..Default::default() };
+        let mut stats = self.stats();
         let total: f64 = self.steps(open).map(|planned| planned.weight).sum();
         let budget = self.context.pace().budget(self.context.info().software, total);
         let run_started = now_ms();
@@ -197,8 +171,8 @@ impl Plan {
             let mut next = |steps: &mut std::iter::Peekable<_>| steps.next_if(|planned: &&Planned| fits(planned));
             let mut step = next(&mut steps);
             while let Some(planned) = step {
-                if let Step::Clear { buffer } = &planned.step {
-                    encoder.clear_buffer(buffer, 0, None);
+                if let Step::Clear { buffer, bytes } = &planned.step {
+                    encoder.clear_buffer(buffer, 0, Some(*bytes));
                     step = next(&mut steps);
                     continue;
                 }
@@ -215,18 +189,20 @@ impl Plan {
             self.context.submit(encoder);
             stats.submits += 1;
         }
-        self.context.pace().watch(&self.context, run_started, total);
+        if stats.submits > 0 {
+            self.context.pace().watch(&self.context, run_started, total);
+        }
         stats
     }
 }
 
-fn bind(
+fn bind<'a>(
     context: &Context,
     kernel: &Kernel,
     pipeline: &wgpu::ComputePipeline,
     uniforms: &wgpu::Buffer,
     bindings: &[Binding],
-    resolve: &impl Fn(&Binding) -> (wgpu::Buffer, u64),
+    resolve: &impl Fn(&Binding) -> (&'a wgpu::Buffer, u64),
 ) -> wgpu::BindGroup {
     let resolved: Vec<_> = bindings.iter().map(|binding| (resolve(binding), binding.offset)).collect();
     let mut entries = vec![wgpu::BindGroupEntry {

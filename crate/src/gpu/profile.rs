@@ -43,8 +43,8 @@ impl Plan {
         for Planned { step, .. } in self.steps(open) {
             let mut commands = encoder();
             let name = match step {
-                Step::Clear { buffer } => {
-                    commands.clear_buffer(buffer, 0, None);
+                Step::Clear { buffer, bytes } => {
+                    commands.clear_buffer(buffer, 0, Some(*bytes));
                     "clear"
                 }
                 Step::Dispatch { kernel, pipeline, group, uniform, groups } => {

@@ -1,7 +1,7 @@
 //! A linear list of dispatches over buffers that do not exist yet.
 
-use super::Context;
 use super::kernel::Kernel;
+use super::{Buffer, Context};
 
 /// A buffer of one recorder: an existing one, or a place in the arena that the plan will choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,7 +33,17 @@ pub(super) enum Storage {
     Planned {
         bytes: u64,
     },
-    Fixed(wgpu::Buffer),
+    Fixed(Buffer),
+}
+
+impl Storage {
+    /// The buffer, if it outlives the plan.
+    pub(super) fn fixed(self) -> Option<Buffer> {
+        match self {
+            Storage::Planned { .. } => None,
+            Storage::Fixed(buffer) => Some(buffer),
+        }
+    }
 }
 
 pub(super) enum Work {
@@ -88,13 +98,13 @@ impl Recorder {
     }
 
     /// A buffer that outlives the plan: weights, inputs, outputs.
-    pub fn fixed(&mut self, buffer: &wgpu::Buffer) -> BufferId {
+    pub fn fixed(&mut self, buffer: &Buffer) -> BufferId {
         let known = self.buffers.iter().position(|storage| matches!(storage, Storage::Fixed(other) if other == buffer));
         known.map_or_else(|| self.push(Storage::Fixed(buffer.clone())), |index| BufferId(index as u32))
     }
 
     /// Gives a planned buffer a place outside the plan.
-    pub fn keep(&mut self, id: BufferId, buffer: &wgpu::Buffer) {
+    pub fn keep(&mut self, id: BufferId, buffer: &Buffer) {
         self.buffers[id.0 as usize] = Storage::Fixed(buffer.clone());
     }
 

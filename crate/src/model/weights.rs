@@ -1,6 +1,7 @@
 //! The weights of a model, uploaded from a GGUF file in small pieces.
 
 use std::fmt;
+use std::rc::Rc;
 
 use serde::Serialize;
 
@@ -124,6 +125,7 @@ impl fmt::Display for Module {
 }
 
 /// The frozen weights of one block.
+#[derive(Clone)]
 pub struct Layer {
     /// Gain of the norm before attention, `[1, C]`.
     pub attention_norm: Weight,
@@ -140,7 +142,8 @@ impl Layer {
     }
 }
 
-/// A model on the device, with what turns text into its tokens.
+/// A model on the device, with what turns text into its tokens. Cheap to clone.
+#[derive(Clone)]
 pub struct Model {
     /// The device it is on.
     pub context: Context,
@@ -157,9 +160,9 @@ pub struct Model {
     /// Rotary table of every position.
     pub rope: RopeTable,
     /// Its tokenizer.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Rc<Tokenizer>,
     /// Its chat template; `None` for a model without one.
-    pub template: Option<ChatTemplate>,
+    pub template: Option<Rc<ChatTemplate>>,
     /// The source of the chat template in the file; `None` when the file has none.
     pub template_source: Option<String>,
     /// Size of the file it came from.
@@ -224,8 +227,8 @@ impl Model {
             norm,
             output,
             rope,
-            tokenizer,
-            template,
+            tokenizer: Rc::new(tokenizer),
+            template: template.map(Rc::new),
             template_source,
             file_bytes: gguf.file_len(),
             file: super::config::file_name(gguf.name()).into(),
@@ -235,12 +238,17 @@ impl Model {
         })
     }
 
+    /// The same model where nothing exists: see [`Context::rehearsal`].
+    pub fn rehearsal(&self) -> Self {
+        Self { context: self.context.rehearsal(), ..self.clone() }
+    }
+
     /// The language-model head `[V, C]`.
     pub fn head(&self) -> &Weight {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
 
-    /// Bytes of weights on the device.
+    /// Bytes on the device: the weights and the rotary table.
     pub fn gpu_bytes(&self) -> u64 {
         let norms = |layer: &Layer| layer.attention_norm.bytes() + layer.ffn_norm.bytes();
         let layers: u64 = self
@@ -248,7 +256,11 @@ impl Model {
             .iter()
             .map(|layer| norms(layer) + layer.linears.iter().flatten().map(Weight::bytes).sum::<u64>())
             .sum();
-        self.embedding.bytes() + layers + self.norm.bytes() + self.output.as_ref().map_or(0, Weight::bytes)
+        self.embedding.bytes()
+            + layers
+            + self.norm.bytes()
+            + self.output.as_ref().map_or(0, Weight::bytes)
+            + self.rope.bytes()
     }
 }
 
@@ -346,7 +358,8 @@ impl<'a> Loader<'a> {
         let context = self.context;
         let mut pending = 0u64;
         let mut before = 0u64;
-        for Part { tensor, .. } in parts {
+        let parts_to_write = if context.is_rehearsal() { &[][..] } else { parts };
+        for Part { tensor, .. } in parts_to_write {
             self.gguf.read_tensor_chunks(tensor, CHUNK, |first, bytes| {
                 let packed = pack(tensor.ty, bytes)?;
                 context.write(&codes, encoding.codes_bytes(before + first), &packed.codes);

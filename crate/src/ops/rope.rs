@@ -30,6 +30,11 @@ impl RopeTable {
         }
         Ok(Self { buffer: context.buffer_with("rotary table", &values)?, half_dim })
     }
+
+    /// Bytes on the device.
+    pub fn bytes(&self) -> u64 {
+        self.buffer.size()
+    }
 }
 
 struct Rope {

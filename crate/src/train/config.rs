@@ -63,7 +63,9 @@ choice! {
 
 choice! {
     /// Which activations the backward pass computes again instead of keeping them.
-    Recompute, "none, gate-up or block" {
+    Recompute, "auto, none, gate-up or block" {
+        /// The first of the others with which the run fits `memory_limit`; a run's own config has that one.
+        Auto = "auto",
         /// None: the fastest.
         None = "none",
         /// Those of gate and up, which are about half.
@@ -71,6 +73,11 @@ choice! {
         /// All but each block's input: the least memory.
         Block = "block",
     }
+}
+
+impl Recompute {
+    /// Those that a pass can be recorded with.
+    pub const FASTEST_FIRST: [Self; 3] = [Self::None, Self::GateUp, Self::Block];
 }
 
 macro_rules! run_config {
@@ -180,8 +187,9 @@ run_config! { |method|
         max_grad_norm: f64 = 1.0, in 0..=1000000000, "Longest gradient: longer ones are scaled down; 0 for no limit.";
         seed: u32 = 42, in 0..=4294967295u32, "Decides every random number: the same seed gives the same run.";
         shuffle: bool = true, "Take the examples in another order in each epoch.";
-        recompute: Recompute = Recompute::None,
+        recompute: Recompute = Recompute::Auto,
             "What is computed a second time instead of kept: less memory for more time, the same result.";
+        memory_limit: u32 = 2000, in 1..=1000000, "Megabytes on the GPU that recompute auto keeps a run within, if it can.";
     }
     "Data" {
         max_length("max_seq_length", "cutoff_len"): u32 = 1024, in 2..=131072, "Tokens after which an example is cut.";
@@ -320,6 +328,11 @@ impl RunConfig {
             return Err(invalid("prompt_tuning_init_text", "the text is empty".into(), help.into()));
         }
         Ok(())
+    }
+
+    /// `memory_limit` in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        u64::from(self.memory_limit) * 1_000_000
     }
 
     /// The whole of `run.json`: the method and every field that belongs to it.

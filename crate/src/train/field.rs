@@ -160,6 +160,12 @@ macro_rules! choice {
             }
         }
 
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+
         impl $crate::train::field::FieldValue for $name {
             const KIND: &'static str = "choice";
             const EXPECTED: &'static str = $expected;

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod config;
+mod estimate;
 mod event;
 pub mod field;
 mod optimizer;
@@ -10,6 +11,7 @@ mod schedule;
 pub mod target_modules;
 mod trainer;
 
+pub use estimate::{Estimate, estimate};
 pub use event::{Event, ExampleLoss};
 pub use optimizer::Optimizer;
 pub use pass::Pass;

@@ -59,6 +59,11 @@ impl Pass {
         self.plan.run(gates)
     }
 
+    /// What the pass needs, before any run.
+    pub fn stats(&self) -> PlanStats {
+        self.plan.stats()
+    }
+
     /// As [`Pass::run`], one dispatch after the other, each of them timed.
     ///
     /// # Errors

@@ -5,13 +5,14 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use super::config::RunConfig;
+use super::config::{Recompute, RunConfig};
+use super::estimate::choose_recompute;
 use super::event::{Event, ExampleLoss};
 use super::optimizer::{Optimizer, StepReport};
 use super::pass::Pass;
 use super::schedule::Schedule;
 use crate::clock::now_ms;
-use crate::data::batch::{Batch, Dataset, Layout, order};
+use crate::data::batch::{Batch, Dataset, Layout, ROUND, order};
 use crate::data::example::Example;
 use crate::data::render::{Rendered, Renderer};
 use crate::gpu::{Buffer, PlanStats};
@@ -43,8 +44,24 @@ pub fn prepare(model: &Model, config: &RunConfig, file: &str, examples: &[(usize
             help: "give at least one: a line of JSON with messages, prompt and completion, text, or input_ids".into(),
         });
     }
-    let renderer = Renderer::new(&model.tokenizer, model.template.as_ref(), model.config.context_length, config);
+    let renderer = Renderer::new(&model.tokenizer, model.template.as_deref(), model.config.context_length, config);
     examples.iter().map(|(line, example)| renderer.render(file, *line, example)).collect()
+}
+
+/// T of the largest batch in `steps` steps. Of a run of very many epochs, only the first are looked at.
+fn largest_batch(dataset: &Dataset, config: &RunConfig, steps: usize) -> usize {
+    const EPOCHS: u64 = 1000;
+    let mut left = steps.saturating_mul(config.gradient_accumulation_steps as usize);
+    let mut largest = 0;
+    for epoch in 0..EPOCHS {
+        let batches = dataset.plan(&order(dataset.examples().len(), u64::from(config.seed), epoch, config.shuffle));
+        largest = batches.iter().take(left).map(|members| dataset.rows(members)).max().unwrap_or(0).max(largest);
+        left = left.saturating_sub(batches.len());
+        if left == 0 {
+            break;
+        }
+    }
+    largest
 }
 
 /// A running training.
@@ -57,6 +74,8 @@ pub struct Trainer {
     schedule: Schedule,
     pub(super) optimizer: Optimizer,
     passes: VecDeque<(usize, Pass)>,
+    /// The largest T of a batch: its pass comes first, so that the others find the arena large enough.
+    largest: usize,
     /// The loss of the current step, which every pass adds to.
     total: Buffer,
     /// Micro-batches of the current epoch that are still to come.
@@ -119,18 +138,23 @@ impl Trainer {
         }
         let dataset = Dataset::new(examples, layout);
         let count = dataset.examples().len();
-        let batches = dataset.plan(&order(count, u64::from(config.seed), 0, config.shuffle)).len();
-        let an_epoch = batches.div_ceil(config.gradient_accumulation_steps as usize);
+        let batches = dataset.plan(&order(count, u64::from(config.seed), 0, config.shuffle));
+        let an_epoch = batches.len().div_ceil(config.gradient_accumulation_steps as usize);
         let steps = match usize::try_from(config.max_steps) {
             Ok(steps) => steps,
             Err(_) => ((config.num_train_epochs * an_epoch as f64).ceil() as usize).max(1),
         };
         config.max_steps = i32::try_from(steps).unwrap_or(i32::MAX);
+        let largest = largest_batch(&dataset, &config, steps);
+        if config.recompute == Recompute::Auto {
+            config.recompute = choose_recompute(&model, peft.as_ref(), largest, &config)?;
+        }
         let optimizer = Optimizer::new(&model.context, peft.params(), &config)?;
         Ok(Self {
             schedule: Schedule::new(&config, steps),
             optimizer,
             passes: VecDeque::new(),
+            largest,
             total: model.context.buffer("loss", 4)?,
             queue: VecDeque::new(),
             epoch: 0,
@@ -211,6 +235,19 @@ impl Trainer {
         self.queue.drain(..take).map(|members| self.dataset.batch(&members)).collect()
     }
 
+    /// Records the largest passes, in a rehearsal; returns their T and what they need.
+    pub(super) fn rehearse(&mut self) -> Result<(usize, PlanStats)> {
+        self.select_pass(self.largest)?;
+        let (rows, pass) = self.passes.back().expect("just selected");
+        let (rows, stats) = (*rows, pass.stats());
+        let virtual_tokens = self.peft.prompt().map_or(0, |prompt| prompt.rows);
+        if let Some(longest) = self.held_out.iter().map(|example| example.ids.len()).max() {
+            let rows = (longest + virtual_tokens).next_multiple_of(ROUND);
+            Pass::new(&self.model, Some(self.peft.as_ref()), rows, None)?;
+        }
+        Ok((rows, stats))
+    }
+
     /// Makes the pass for T = `rows` the last of `passes`.
     fn select_pass(&mut self, rows: usize) -> Result<()> {
         if let Some(index) = self.passes.iter().position(|(t, _)| *t == rows) {
@@ -234,6 +271,9 @@ impl Trainer {
     /// [`Error::NonFinite`] after several skipped steps in a row; [`Error::Gpu`] when the device failed.
     pub async fn step(&mut self) -> Result<Vec<Event>> {
         let mut events = Vec::new();
+        if self.passes.is_empty() {
+            self.select_pass(self.largest)?;
+        }
         if self.step == 0 {
             events.extend(self.evaluate_held_out().await?);
         }

@@ -1,8 +1,8 @@
-import { batch } from '@preact/signals';
+import { batch, effect } from '@preact/signals';
 import type { NamedFile } from '../engine';
 import { split, type Row } from '../examples';
 import { noRun } from '../run';
-import { adapter, announcement, answers, dataset, defaults, filled, form, model, noAnswer, rowErrors, rows, run, settings } from '../store';
+import { adapter, announcement, answers, busy, dataset, defaults, estimate, filled, form, model, noAnswer, rowErrors, rows, run, settings } from '../store';
 import { adapterZip, baseOf } from '../zip';
 import { download } from './download';
 import { attempt, engine } from './session';
@@ -45,6 +45,28 @@ export const train = (withoutBad = false) =>
       throw thrown;
     }
   });
+
+/** Keeps the estimate in step with the form and the table, while no run is going. */
+export function followEstimate(): void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let asked = 0;
+  effect(() => {
+    const { config, errors } = form.value ?? {};
+    const { train: trained, held } = split(filled.value, settings.value.holdOut);
+    clearTimeout(timer);
+    const mine = ++asked;
+    if (model.value.state !== 'ready' || busy.value || !config || Object.keys(errors ?? {}).length || !trained.length) {
+      if (!busy.value) estimate.value = null;
+      return;
+    }
+    timer = setTimeout(async () => {
+      const args = { config, examples: trained.map(({ example }) => example), evalExamples: held.map(({ example }) => example) };
+      // What cannot be rendered is told when Train is pressed.
+      const made = await engine().ask('estimate', args).catch(() => []);
+      if (mine === asked) estimate.value = made.find(({ fits }) => fits) ?? made.at(-1) ?? null;
+    }, 500);
+  });
+}
 
 export const pause = () => attempt(() => engine().ask('pause', {}));
 export const resume = () => attempt(() => engine().ask('resume', {}));

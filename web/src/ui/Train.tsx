@@ -1,7 +1,7 @@
 import { numberOf, pause, resume, setMethod, stop, train } from '../actions/train';
-import { count, plural } from '../format';
+import { bytes, count, plural } from '../format';
 import type { RunState } from '../protocol';
-import { busy, dataset, defaults, rowErrors, run, settings, whyNotTrain } from '../store';
+import { busy, dataset, defaults, estimate, rowErrors, run, settings, whyNotTrain } from '../store';
 import { summary } from '../examples';
 import { Button, Step } from './bits';
 import { Advanced, MainFields } from './Fields';
@@ -16,6 +16,7 @@ export function Train() {
       </div>
       <MethodHelp />
       <Advanced />
+      <Memory />
       <RowErrors />
       <Controls />
       <Progress />
@@ -43,6 +44,21 @@ function MethodHelp() {
   return (
     <p class="hint" id="method-help">
       {method?.help}
+    </p>
+  );
+}
+
+const recomputed = { none: '', 'gate-up': ', some of it computed twice to keep that low', block: ', most of it computed twice to keep that low' };
+
+function Memory() {
+  const needed = estimate.value;
+  if (!needed) return null;
+  const { model, adapter, activations, total, recompute, fits } = needed;
+  return (
+    <p class={fits ? 'hint' : 'hint warning'} data-testid="estimate">
+      Needs {bytes(total)} of GPU memory: {bytes(model)} for the model, {bytes(adapter)} for what is trained, {bytes(activations)} to work in
+      {recomputed[recompute]}.
+      {!fits && ' That is more than the memory limit under Advanced: shorten max length, or expect the browser to refuse.'}
     </p>
   );
 }

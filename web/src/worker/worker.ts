@@ -116,6 +116,8 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
 
   check: ({ examples, config }) => withSession((session) => examples.map((example) => report(session, example, config))),
 
+  estimate: ({ config, examples, evalExamples }) => withSession((session) => session.estimate(config, examples, evalExamples)),
+
   async start({ config, examples, evalExamples }) {
     await need();
     await training?.start(config, examples, evalExamples);

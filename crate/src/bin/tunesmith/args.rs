@@ -25,13 +25,25 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands([train(), eval(), generate(), inspect(), devices(), bench::command()])
+        .subcommands([train(), estimate(), eval(), generate(), inspect(), devices(), bench::command()])
 }
 
 fn train() -> Command {
+    run_flags(Command::new("train").about("Trains an adapter on examples"))
+        .arg(file("init-adapter", "DIR", "Start from the weights of a PEFT adapter folder"))
+        .arg(switch("resume", "Continue the run in --out from its newest checkpoint"))
+        .arg(file("out", "DIR", "The folder to make: adapter, run.json, metrics, checkpoints").required(true))
+        .arg(switch("profile", "Print what a step costs, and the most memory used"))
+}
+
+fn estimate() -> Command {
+    run_flags(Command::new("estimate").about("Tells what memory a run would need on the GPU, before anything is there"))
+}
+
+/// What describes a run: model, examples, settings.
+fn run_flags(command: Command) -> Command {
     let fields = RunConfig::fields(Method::Lora);
-    Command::new("train")
-        .about("Trains an adapter on examples")
+    command
         .arg(model())
         .arg(data())
         .arg(file("eval-data", "FILE", "Examples that are evaluated and never learnt"))
@@ -40,11 +52,7 @@ fn train() -> Command {
             value("method", "METHOD", parse("method"))
                 .help(format!("How to tune: {}, or rslora [default: lora]", Method::ALL.map(Method::name).join(", "))),
         )
-        .arg(file("init-adapter", "DIR", "Start from the weights of a PEFT adapter folder"))
-        .arg(switch("resume", "Continue the run in --out from its newest checkpoint"))
-        .arg(file("out", "DIR", "The folder to make: adapter, run.json, metrics, checkpoints").required(true))
         .arg(json())
-        .arg(switch("profile", "Print what a step costs, and the most memory used"))
         .args(fields.iter().flat_map(field_flags))
 }
 

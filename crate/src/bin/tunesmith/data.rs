@@ -51,7 +51,7 @@ pub fn read(path: &Path) -> Result<Data> {
 /// When any row cannot be used, after telling which and why.
 pub fn render(data: Data, model: &Model, config: &RunConfig, report: &mut Report) -> Result<Vec<Rendered>> {
     let positions = model.config.context_length;
-    let renderer = Renderer::new(&model.tokenizer, model.template.as_ref(), positions, config);
+    let renderer = Renderer::new(&model.tokenizer, model.template.as_deref(), positions, config);
     let Data { file, examples, mut errors } = data;
     let rows = examples.len() + errors.len();
     let mut rendered = Vec::with_capacity(examples.len());

@@ -1,4 +1,4 @@
-//! The command line: `tunesmith train`, `eval`, `generate`, `inspect`, `devices`, `bench`.
+//! The command line: `tunesmith train`, `estimate`, `eval`, `generate`, `inspect`, `devices`, `bench`.
 
 mod adapter;
 mod args;
@@ -8,6 +8,7 @@ mod bench_table;
 mod data;
 mod default_model;
 mod devices;
+mod estimate;
 mod eval;
 mod fetch;
 mod generate;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let mut report = Report::new(matches.get_flag(args::JSON));
     let outcome = match name {
         "train" => train::run(matches, &mut report),
+        "estimate" => estimate::run(matches, &mut report),
         "eval" => eval::run(matches, &mut report),
         "generate" => generate::run(matches, &mut report),
         "inspect" => inspect::run(matches, &mut report),

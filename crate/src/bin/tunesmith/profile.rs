@@ -1,17 +1,20 @@
 //! `--profile`: what a step costs.
 
-use tunesmith::gpu::PlanStats;
+use tunesmith::gpu::{Context, PlanStats};
 
 /// One line for a person.
-pub fn line(stats: PlanStats, weights: u64) -> String {
+pub fn line(context: &Context, stats: PlanStats) -> String {
     let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-    let peak = peak_bytes().map(|bytes| format!(", {} at most in the process", mb(bytes))).unwrap_or_default();
+    let driver = context.allocated_bytes().map(|bytes| format!(" ({} in the driver now)", mb(bytes)));
+    let process = peak_bytes().map(|bytes| format!(", {} in the process", mb(bytes)));
     format!(
-        "profile: {} dispatches and {} submits a step; {} of weights and {} of activations on the device{peak}",
+        "profile: {} dispatches and {} submits a step; at most {} on the device{}, {} of it activations{}",
         stats.dispatches,
         stats.submits,
-        mb(weights),
-        mb(stats.arena_bytes)
+        mb(context.bytes().peak),
+        driver.unwrap_or_default(),
+        mb(stats.arena_bytes),
+        process.unwrap_or_default()
     )
 }
 

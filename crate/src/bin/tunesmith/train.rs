@@ -24,11 +24,7 @@ use super::{args, base, data, interrupt, profile};
 /// # Errors
 /// For input that cannot be used, a folder that cannot be written, a device that failed.
 pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
-    let mut asked = match args::path(matches, "config") {
-        Some(path) => read_config(path)?,
-        None => RunConfig::new(Method::Lora),
-    };
-    args::apply(matches, &mut asked)?;
+    let asked = asked(matches)?;
     let out = args::path(matches, "out").expect("a required flag");
     let resume = matches.get_flag("resume");
     let (mut folder, mut config) = if resume {
@@ -66,7 +62,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let outcome = steps(&mut trainer, &mut folder, report).and_then(|stopped| {
         if matches.get_flag("profile") {
             report.end_bar();
-            report.say(&profile::line(trainer.stats(), model.gpu_bytes()));
+            report.say(&profile::line(&model.context, trainer.stats()));
         }
         if stopped {
             return Ok(interrupt::code());
@@ -79,6 +75,19 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         folder.abandon();
     }
     outcome
+}
+
+/// The settings that were asked for: `--config`, and flags, which win over it.
+///
+/// # Errors
+/// For a file that is no run config, or a value that a field does not take.
+pub fn asked(matches: &ArgMatches) -> Result<RunConfig> {
+    let mut asked = match args::path(matches, "config") {
+        Some(path) => read_config(path)?,
+        None => RunConfig::new(Method::Lora),
+    };
+    args::apply(matches, &mut asked)?;
+    Ok(asked)
 }
 
 fn read_config(path: &Path) -> Result<RunConfig> {

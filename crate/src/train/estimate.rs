@@ -1,0 +1,81 @@
+//! What a run will need on the device, told before anything of it is there: the run is rehearsed, buffer by buffer.
+
+use std::rc::Rc;
+
+use serde::Serialize;
+
+use super::config::{Recompute, RunConfig};
+use super::pass::Pass;
+use super::trainer::Trainer;
+use crate::Result;
+use crate::data::render::Rendered;
+use crate::model::Model;
+use crate::peft::{self, Peft};
+
+/// Bytes on the device of one run. What a driver adds for itself is not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    /// What the backward pass computes again.
+    pub recompute: Recompute,
+    /// T of the largest batch.
+    pub rows: usize,
+    /// The model: weights and rotary table.
+    pub model: u64,
+    /// The adapter with its gradients and the optimizer's two moments.
+    pub adapter: u64,
+    /// Activations and their gradients.
+    pub activations: u64,
+    /// All of that, and what is small beside it.
+    pub total: u64,
+    /// Whether that is within the run's `memory_limit`.
+    pub fits: bool,
+}
+
+/// What a run of this config would take with each way to recompute, the fastest first. Nothing is allocated.
+///
+/// # Errors
+/// As [`peft::create`] and [`Trainer::new`].
+pub async fn estimate(
+    model: &Model,
+    config: &RunConfig,
+    examples: &[Rendered],
+    held_out: &[Rendered],
+) -> Result<Vec<Estimate>> {
+    let mut estimates = Vec::new();
+    for recompute in Recompute::FASTEST_FIRST {
+        let model = Rc::new(model.rehearsal());
+        let mut config = config.clone();
+        config.recompute = recompute;
+        let peft: Rc<dyn Peft> = peft::create(&model, &config).await?.into();
+        let mut trainer = Trainer::new(model.clone(), peft.clone(), &config, examples.to_vec(), held_out.to_vec())?;
+        let (rows, stats) = trainer.rehearse()?;
+        let total = model.gpu_bytes() + model.context.bytes().peak;
+        estimates.push(Estimate {
+            recompute,
+            rows,
+            model: model.gpu_bytes(),
+            adapter: 4 * peft.params().values.size(),
+            activations: stats.arena_bytes,
+            total,
+            fits: total <= config.memory_bytes(),
+        });
+    }
+    Ok(estimates)
+}
+
+/// The fastest way to recompute with which a pass over `rows` rows fits what is there already and the run's
+/// `memory_limit`; the leanest if none does.
+///
+/// # Errors
+/// As [`Pass::new`].
+pub(super) fn choose_recompute(model: &Model, peft: &dyn Peft, rows: usize, config: &RunConfig) -> Result<Recompute> {
+    let there = model.gpu_bytes() + 4 * peft.params().values.size();
+    for recompute in Recompute::FASTEST_FIRST {
+        let rehearsal = model.rehearsal();
+        let _pass = Pass::new(&rehearsal, Some(peft), rows, Some(recompute))?;
+        if there + rehearsal.context.bytes().peak <= config.memory_bytes() {
+            return Ok(recompute);
+        }
+    }
+    Ok(Recompute::Block)
+}
