@@ -28,7 +28,7 @@ type JsResult<T> = std::result::Result<T, JsValue>;
 const TABLE: &str = "examples";
 
 /// An error as the page takes it: `{code, message, help}`.
-fn thrown(error: Error) -> JsValue {
+pub(crate) fn thrown(error: Error) -> JsValue {
     to_js(&json!({ "code": error.code(), "message": error.to_string(), "help": error.help() }))
 }
 

@@ -7,6 +7,8 @@
 mod decode;
 mod ops;
 mod peak;
+#[cfg(target_arch = "wasm32")]
+mod product;
 mod shape;
 mod step;
 pub mod synthetic;

@@ -23,6 +23,20 @@ pub struct PlanStats {
     pub encode_ms: f64,
 }
 
+impl std::ops::Add for PlanStats {
+    type Output = Self;
+
+    /// One plan and then another, in the same arena.
+    fn add(self, other: Self) -> Self {
+        Self {
+            dispatches: self.dispatches + other.dispatches,
+            submits: self.submits + other.submits,
+            arena_bytes: self.arena_bytes.max(other.arena_bytes),
+            encode_ms: self.encode_ms + other.encode_ms,
+        }
+    }
+}
+
 pub(super) enum Step {
     Dispatch {
         kernel: &'static Kernel,

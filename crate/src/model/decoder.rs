@@ -86,16 +86,39 @@ impl<'a> Decoder<'a> {
         self.linears(t, inputs, index, Group::Down, x, Some(h))
     }
 
-    /// The hidden states after the last norm, `[T, C]`. With a cache, one layer each, keys and values go through it.
-    pub fn forward(&self, t: &mut Tape<'a>, inputs: &'a Inputs, cache: Option<&'a [CacheLayer]>) -> Var {
-        let (model, decoder) = (self.model, *self);
-        let prompt = self.peft.and_then(Peft::prompt);
-        let mut h = t.embed(inputs.rows, &inputs.ids, &model.embedding, prompt);
-        for index in 0..model.layers.len() {
+    /// The residual stream `[T, C]` before the first block.
+    pub fn embed(&self, t: &mut Tape<'a>, inputs: &Inputs) -> Var {
+        t.embed(inputs.rows, &inputs.ids, &self.model.embedding, self.peft.and_then(Peft::prompt))
+    }
+
+    /// The residual stream behind some of the blocks. With a cache, one layer each, keys and values go through it.
+    pub fn blocks(
+        &self,
+        t: &mut Tape<'a>,
+        inputs: &'a Inputs,
+        blocks: std::ops::Range<usize>,
+        mut h: Var,
+        cache: Option<&'a [CacheLayer]>,
+    ) -> Var {
+        let decoder = *self;
+        for index in blocks {
             h = t.block(h, self.recompute == Recompute::Block, move |t, h| {
                 decoder.block(t, inputs, index, h, cache.map(|cache| &cache[index]))
             });
         }
-        t.rms_norm(h, &model.norm, model.config.norm_eps)
+        h
+    }
+
+    /// The last norm.
+    pub fn norm(&self, t: &mut Tape<'a>, h: Var) -> Var {
+        t.rms_norm(h, &self.model.norm, self.model.config.norm_eps)
+    }
+
+    /// The hidden states after the last norm, `[T, C]`, all the way from the inputs; with a cache as for
+    /// [`Decoder::blocks`].
+    pub fn forward(&self, t: &mut Tape<'a>, inputs: &'a Inputs, cache: Option<&'a [CacheLayer]>) -> Var {
+        let h = self.embed(t, inputs);
+        let h = self.blocks(t, inputs, 0..self.model.layers.len(), h, cache);
+        self.norm(t, h)
     }
 }

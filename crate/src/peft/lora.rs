@@ -140,6 +140,10 @@ impl Peft for Lora {
         config
     }
 
+    fn first_layer(&self) -> usize {
+        self.sites.keys().map(|&(layer, _)| layer).min().unwrap_or(0)
+    }
+
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         let Some(pairs) = self.sites.get(&(site.layer, site.group)) else {
             return t.linears(x, weights, None, residual);

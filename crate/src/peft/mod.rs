@@ -48,6 +48,11 @@ pub trait Peft {
         None
     }
 
+    /// The first block that it changes: whatever lies below is the model's alone, and takes no gradient.
+    fn first_layer(&self) -> usize {
+        0
+    }
+
     /// What the linear layers of a group compute, side by side, and added to `residual`.
     fn linears(&self, t: &mut Tape, _site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         t.linears(x, weights, None, residual)

@@ -189,6 +189,8 @@ run_config! { |method|
         shuffle: bool = true, "Take the examples in another order in each epoch.";
         recompute: Recompute = Recompute::Auto,
             "What is computed a second time instead of kept: less memory for more time, the same result.";
+        trunk_cache: u32 = 1000, in 0..=1000000,
+            "Megabytes of memory for what the layers below the first tuned one make of each example; 0 to compute it anew.";
         memory_limit: u32 = 2000, in 1..=1000000, "Megabytes on the GPU that recompute auto keeps a run within, if it can.";
     }
     "Data" {

@@ -10,6 +10,7 @@ use super::trainer::Trainer;
 use crate::Result;
 use crate::data::render::Rendered;
 use crate::model::Model;
+use crate::ops::Targets;
 use crate::peft::{self, Peft};
 
 /// Bytes on the device of one run. What a driver adds for itself is not in it.
@@ -63,16 +64,23 @@ pub async fn estimate(
     Ok(estimates)
 }
 
-/// The fastest way to recompute with which a pass over `rows` rows fits what is there already and the run's
-/// `memory_limit`; the leanest if none does.
+/// The fastest way to recompute with which a pass over `rows` rows, split or not, fits what is there already and the
+/// run's `memory_limit`; the leanest if none does.
 ///
 /// # Errors
-/// As [`Pass::new`].
-pub(super) fn choose_recompute(model: &Model, peft: &dyn Peft, rows: usize, config: &RunConfig) -> Result<Recompute> {
+/// As [`Pass::training`].
+pub(super) fn choose_recompute(
+    model: &Model,
+    peft: &dyn Peft,
+    rows: usize,
+    split: bool,
+    config: &RunConfig,
+) -> Result<Recompute> {
     let there = model.gpu_bytes() + 4 * peft.params().values.size();
     for recompute in Recompute::FASTEST_FIRST {
         let rehearsal = model.rehearsal();
-        let _pass = Pass::new(&rehearsal, Some(peft), rows, Some(recompute))?;
+        let targets = Targets::new(&rehearsal.context, rows)?;
+        let _pass = Pass::training(&rehearsal, peft, rows, recompute, targets, split)?;
         if there + rehearsal.context.bytes().peak <= config.memory_bytes() {
             return Ok(recompute);
         }

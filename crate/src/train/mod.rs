@@ -10,6 +10,7 @@ mod pass;
 mod schedule;
 pub mod target_modules;
 mod trainer;
+mod trunk;
 
 pub use estimate::{Estimate, estimate};
 pub use event::{Event, ExampleLoss};

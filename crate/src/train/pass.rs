@@ -2,11 +2,11 @@
 
 use crate::Result;
 use crate::data::batch::Batch;
-use crate::gpu::{Context, KernelTime, Plan, PlanStats};
+use crate::gpu::{Buffer, Context, KernelTime, Plan, PlanStats};
 use crate::model::{Decoder, Inputs, Model};
 use crate::ops::Targets;
 use crate::peft::Peft;
-use crate::tape::Tape;
+use crate::tape::{Tape, Var};
 use crate::train::config::Recompute;
 
 /// A plan for T rows with its inputs and targets.
@@ -16,6 +16,14 @@ pub struct Pass {
     /// What the rows must predict, and the losses.
     pub targets: Targets,
     plan: Plan,
+    trunk: Option<TrunkPass>,
+}
+
+/// The lower blocks as a plan of their own.
+struct TrunkPass {
+    plan: Plan,
+    /// Where the plan leaves the residual stream `[T, C]`, and the other takes it up.
+    hidden: Buffer,
 }
 
 impl Pass {
@@ -25,38 +33,86 @@ impl Pass {
     /// # Errors
     /// As [`Plan::new`].
     pub fn new(model: &Model, peft: Option<&dyn Peft>, rows: usize, training: Option<Recompute>) -> Result<Self> {
-        Self::adding_to(model, peft, rows, training, Targets::new(&model.context, rows)?)
+        let context = &model.context;
+        let inputs = Inputs::new(context, rows)?;
+        let targets = Targets::new(context, rows)?;
+        let decoder =
+            Decoder { model, peft, training: training.is_some(), recompute: training.unwrap_or(Recompute::None) };
+        let mut t = Tape::new(context);
+        let h = decoder.forward(&mut t, &inputs, None);
+        let plan = end(t, &decoder, h, &targets)?;
+        Ok(Self { context: context.clone(), inputs, targets, plan, trunk: None })
     }
 
-    /// As [`Pass::new`], with targets made before: their total may be another pass's, too.
+    /// As [`Pass::new`] for training, with targets made before: their total may be another pass's, too. With `split`, the
+    /// blocks below the first that the method changes are a plan of their own: see [`Pass::run_from`].
     ///
     /// # Errors
     /// As [`Plan::new`].
-    pub fn adding_to(
+    pub fn training(
         model: &Model,
-        peft: Option<&dyn Peft>,
+        peft: &dyn Peft,
         rows: usize,
-        training: Option<Recompute>,
+        recompute: Recompute,
         targets: Targets,
+        split: bool,
     ) -> Result<Self> {
         let context = &model.context;
         let inputs = Inputs::new(context, rows)?;
+        let decoder = Decoder { model, peft: Some(peft), training: true, recompute };
+        let first = if split { peft.first_layer() } else { 0 };
+        let hidden =
+            (first > 0).then(|| context.buffer("trunk", (rows * model.config.hidden * 4) as u64)).transpose()?;
+        // The larger plan first: the other finds the arena large enough.
         let mut t = Tape::new(context);
-        let recompute = training.unwrap_or(Recompute::None);
-        let h = Decoder { model, peft, training: training.is_some(), recompute }.forward(&mut t, &inputs, None);
-        t.cross_entropy(h, model.head(), &targets, training.is_some());
-        if training.is_some() {
-            t.backward();
-        }
-        let plan = t.finish(context)?;
-        Ok(Self { context: context.clone(), inputs, targets, plan })
+        let h = match &hidden {
+            Some(hidden) => t.leaf(rows, model.config.hidden, hidden, None),
+            None => decoder.embed(&mut t, &inputs),
+        };
+        let h = decoder.blocks(&mut t, &inputs, first..model.layers.len(), h, None);
+        let h = decoder.norm(&mut t, h);
+        let plan = end(t, &decoder, h, &targets)?;
+        let trunk = hidden.map(|hidden| -> Result<TrunkPass> {
+            let mut t = Tape::new(context);
+            let h = decoder.embed(&mut t, &inputs);
+            let h = decoder.blocks(&mut t, &inputs, 0..first, h, None);
+            t.keep(h, &hidden);
+            Ok(TrunkPass { plan: t.finish(context)?, hidden })
+        });
+        let trunk = trunk.transpose()?;
+        Ok(Self { context: context.clone(), inputs, targets, plan, trunk })
     }
 
     /// Uploads a batch of T rows and runs the plan on it: losses and gradients add to what is there.
     /// `targets` are (row, label, weight); `counter` is (seed, micro-step).
     pub fn run(&self, batch: &Batch, targets: &[(u32, u32, f32)], counter: [u32; 2]) -> PlanStats {
+        self.run_from(batch, targets, counter, None)
+    }
+
+    /// As [`Pass::run`]; where the lower blocks are a plan of their own, `hidden` `[T, C]` may be what they made of this
+    /// batch before, and they do not run again.
+    pub fn run_from(
+        &self,
+        batch: &Batch,
+        targets: &[(u32, u32, f32)],
+        counter: [u32; 2],
+        hidden: Option<&[f32]>,
+    ) -> PlanStats {
         let gates = self.upload(batch, targets, counter);
-        self.plan.run(gates)
+        let below = match (&self.trunk, hidden) {
+            (Some(trunk), Some(hidden)) => {
+                self.context.write(&trunk.hidden, 0, hidden);
+                PlanStats::default()
+            }
+            (Some(trunk), None) => trunk.plan.run(0),
+            (None, _) => PlanStats::default(),
+        };
+        below + self.plan.run(gates)
+    }
+
+    /// What the lower blocks made of the last batch, `[T, C]`, where they are a plan of their own.
+    pub fn hidden(&self) -> Option<&Buffer> {
+        self.trunk.as_ref().map(|trunk| &trunk.hidden)
     }
 
     /// What the pass needs, before any run.
@@ -92,4 +148,13 @@ impl Pass {
         context.write(&self.inputs.counter, 0, &counter);
         self.targets.write(context, targets)
     }
+}
+
+/// Ends a recording in the loss, and in training walks it back.
+fn end(mut t: Tape, decoder: &Decoder, h: Var, targets: &Targets) -> Result<Plan> {
+    t.cross_entropy(h, decoder.model.head(), targets, decoder.training);
+    if decoder.training {
+        t.backward();
+    }
+    t.finish(&decoder.model.context)
 }

@@ -11,6 +11,7 @@ use super::event::{Event, ExampleLoss};
 use super::optimizer::{Optimizer, StepReport};
 use super::pass::Pass;
 use super::schedule::Schedule;
+use super::trunk::Trunk;
 use crate::clock::now_ms;
 use crate::data::batch::{Batch, Dataset, Layout, ROUND, order};
 use crate::data::example::Example;
@@ -76,6 +77,8 @@ pub struct Trainer {
     passes: VecDeque<(usize, Pass)>,
     /// The largest T of a batch: its pass comes first, so that the others find the arena large enough.
     largest: usize,
+    /// Where the lower blocks are frozen, and there is a second epoch to use what they made in the first.
+    trunk: Option<Trunk>,
     /// The loss of the current step, which every pass adds to.
     total: Buffer,
     /// Micro-batches of the current epoch that are still to come.
@@ -146,8 +149,10 @@ impl Trainer {
         };
         config.max_steps = i32::try_from(steps).unwrap_or(i32::MAX);
         let largest = largest_batch(&dataset, &config, steps);
+        let repeats = steps > an_epoch && peft.first_layer() > 0 && config.trunk_cache > 0;
+        let trunk = repeats.then(|| Trunk::new(count, model.config.hidden, u64::from(config.trunk_cache) * 1_000_000));
         if config.recompute == Recompute::Auto {
-            config.recompute = choose_recompute(&model, peft.as_ref(), largest, &config)?;
+            config.recompute = choose_recompute(&model, peft.as_ref(), largest, repeats, &config)?;
         }
         let optimizer = Optimizer::new(&model.context, peft.params(), &config)?;
         Ok(Self {
@@ -155,6 +160,7 @@ impl Trainer {
             optimizer,
             passes: VecDeque::new(),
             largest,
+            trunk,
             total: model.context.buffer("loss", 4)?,
             queue: VecDeque::new(),
             epoch: 0,
@@ -259,7 +265,8 @@ impl Trainer {
             self.passes.pop_front();
         }
         let targets = Targets { total: self.total.clone(), ..Targets::new(&self.model.context, rows)? };
-        let pass = Pass::adding_to(&self.model, Some(self.peft.as_ref()), rows, Some(self.config.recompute), targets)?;
+        let (peft, recompute) = (self.peft.as_ref(), self.config.recompute);
+        let pass = Pass::training(&self.model, peft, rows, recompute, targets, self.trunk.is_some())?;
         self.passes.push_back((rows, pass));
         Ok(())
     }
@@ -288,18 +295,19 @@ impl Trainer {
             self.select_pass(batch.t)?;
             let (_, pass) = self.passes.back().expect("just selected");
             let counter = [self.config.seed, self.micro_step];
-            let run = pass.run(batch, &sft::targets(batch, target_tokens), counter);
+            let known = self.trunk.as_ref().and_then(|trunk| trunk.hidden(batch));
+            stats = stats + pass.run_from(batch, &sft::targets(batch, target_tokens), counter, known.as_deref());
             self.micro_step = self.micro_step.wrapping_add(1);
-            stats.dispatches += run.dispatches;
-            stats.encode_ms += run.encode_ms;
-            stats.arena_bytes = stats.arena_bytes.max(run.arena_bytes);
+            if let (Some(trunk), Some(hidden)) = (&mut self.trunk, pass.hidden())
+                && trunk.wants(batch)
+            {
+                trunk.keep(batch, &context.read::<f32>(hidden, 0, batch.t * self.model.config.hidden).await?);
+            }
         }
         let learning_rate = self.schedule.rate(self.step);
         let (run, report) = self.optimizer.step(learning_rate, &self.total);
-        stats.dispatches += run.dispatches;
-        stats.submits = context.submits() - submits;
-        stats.encode_ms += run.encode_ms;
-        self.stats = stats;
+        // Uploads and clears are submits, too.
+        self.stats = PlanStats { submits: context.submits() - submits, ..stats + run };
         self.step += 1;
         let tokens = batches.iter().map(|batch| batch.tokens).sum();
         let step = self.step;

@@ -1,7 +1,8 @@
-// Matrix products of other libraries in headless Chromium on SwiftShader's WebGPU, one JSON object a line.
+// Matrix products of ours and of other libraries in headless Chromium on SwiftShader's WebGPU, in turns, one JSON object
+// a line. Ours are of the page's own build: `cargo xtask wasm` first.
 //
 //     npm ci --ignore-scripts && npm run --silent bench -- [--tokens 64,256] [--steps 10] [--warmup 3]
-//         [--libraries jax-js,tfjs] [--gpu]
+//         [--libraries tunesmith,tunesmith-q4_1,jax-js,tfjs] [--rounds 3] [--gpu]
 //
 // `--gpu` leaves the choice of adapter to the browser. The server listens on 127.0.0.1 alone.
 
@@ -14,7 +15,8 @@ import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript' };
+const PKG = fileURLToPath(new URL('../../../web/src/pkg/', import.meta.url));
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
 const FLAGS = [
   '--no-sandbox',
   '--enable-unsafe-webgpu',
@@ -26,20 +28,24 @@ const FLAGS = [
 const SWIFTSHADER = ['--use-webgpu-adapter=swiftshader', '--enable-unsafe-swiftshader'];
 /** Inputs by outputs; 960 is q, k and v in one. */
 const WEIGHTS = [[576, 1536], [1536, 576], [576, 576], [576, 960]];
-const PACKAGES = { 'jax-js': '@jax-js/jax', tfjs: '@tensorflow/tfjs-backend-webgpu' };
+/** What our own build says of itself. */
+const OWN = /^version = "(.*)"$/m.exec(readFileSync(new URL('../../../Cargo.toml', import.meta.url), 'utf8'))[1];
+const PACKAGES = { tunesmith: null, 'tunesmith-q4_1': null, 'jax-js': '@jax-js/jax', tfjs: '@tensorflow/tfjs-backend-webgpu' };
 
 const { values: options } = parseArgs({
   options: {
     tokens: { type: 'string', default: '64,256' },
     steps: { type: 'string', default: '10' },
     warmup: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '3' },
     libraries: { type: 'string', default: Object.keys(PACKAGES).join(',') },
     gpu: { type: 'boolean', default: false },
   },
 });
 
 const server = createServer((request, response) => {
-  const path = join(HERE, normalize(new URL(request.url, 'http://localhost').pathname));
+  const { pathname } = new URL(request.url, 'http://localhost');
+  const path = pathname.startsWith('/pkg/') ? join(PKG, normalize(pathname.slice(4))) : join(HERE, normalize(pathname));
   createReadStream(path)
     .on('open', () => response.setHeader('content-type', TYPES[extname(path)] ?? 'application/octet-stream'))
     .on('error', () => response.writeHead(404).end())
@@ -53,18 +59,35 @@ const browser = await chromium.launch({
 
 try {
   const shapes = options.tokens.split(',').flatMap((m) => WEIGHTS.map(([k, n]) => [Number(m), k, n]));
-  for (const library of options.libraries.split(',')) {
-    const { version } = JSON.parse(readFileSync(join(HERE, 'node_modules', PACKAGES[library], 'package.json')));
-    const page = await browser.newPage();
-    page.on('pageerror', (error) => console.error(error));
-    await page.goto(`http://127.0.0.1:${server.address().port}/page.html`);
-    const adapter = await page.evaluate(async () => (await import('/page.mjs')).adapter());
-    for (const [m, k, n] of shapes) {
-      const ms = await page.evaluate(
-        async (args) => (await import('/page.mjs')).bench(...args),
-        [library, [m, k, n], Number(options.warmup), Number(options.steps)],
-      );
+  const libraries = options.libraries.split(',');
+  const times = new Map();
+  let adapter;
+  // In turns, so that a machine that gets busier meanwhile changes all of them.
+  for (let round = 0; round < Number(options.rounds); round++) {
+    for (const library of libraries) {
+      const page = await browser.newPage();
+      page.on('pageerror', (error) => console.error(error));
+      await page.goto(`http://127.0.0.1:${server.address().port}/page.html`);
+      adapter ??= await page.evaluate(async () => (await import('/page.mjs')).adapter());
+      for (const shape of shapes) {
+        const ms = await page.evaluate(
+          async (args) => (await import('/page.mjs')).bench(...args),
+          [library, shape, Number(options.warmup), Number(options.steps)],
+        );
+        const key = [library, ...shape].join();
+        times.set(key, [...(times.get(key) ?? []), ...ms]);
+      }
+      await page.close();
+    }
+  }
+  for (const shape of shapes) {
+    for (const library of libraries) {
+      const [m, k, n] = shape;
+      const ms = times.get([library, ...shape].join());
       const median = middle(ms);
+      const version = PACKAGES[library]
+        ? JSON.parse(readFileSync(join(HERE, 'node_modules', PACKAGES[library], 'package.json'))).version
+        : OWN;
       console.log(
         JSON.stringify({
           peer: library,
@@ -76,14 +99,13 @@ try {
           median_ms: median,
           peak_bytes: null,
           load: loadavg()[0],
-          note: `Chromium ${browser.version()}, ${adapter}, f32`,
+          note: `Chromium ${browser.version()}, ${adapter}, ${library === 'tunesmith-q4_1' ? 'Q4_1' : 'f32'}`,
           k,
           n,
           gflops: Math.round((2 * m * k * n) / median / 1e4) / 1e2,
         }),
       );
     }
-    await page.close();
   }
 } finally {
   await browser.close();

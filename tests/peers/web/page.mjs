@@ -2,6 +2,8 @@
 
 /** Each starts its library and returns what puts two matrices on the GPU; `run` resolves when a product is done. */
 const LIBRARIES = {
+  tunesmith: () => ours('F32'),
+  'tunesmith-q4_1': () => ours('Q4_1'),
   async 'jax-js'() {
     const jax = await import('/node_modules/@jax-js/jax/dist/index.js');
     const devices = await jax.init('webgpu');
@@ -49,6 +51,47 @@ const LIBRARIES = {
     };
   },
 };
+
+/** Our own product, from a weight in the blocks of a GGUF file: rows of `b`'s columns. */
+async function ours(kind) {
+  const { default: init, Product } = await import('/pkg/tunesmith.js');
+  await init();
+  return async (a, b, [m, k, n]) => {
+    const blocks = new Uint8Array((n * k * (kind === 'F32' ? 128 : 20)) / 32);
+    const view = new DataView(blocks.buffer);
+    for (let row = 0; row < n; row++) {
+      if (kind === 'F32') {
+        for (let col = 0; col < k; col++) view.setFloat32(4 * (row * k + col), b[col * n + row], true);
+        continue;
+      }
+      for (let col = 0; col < k; col += 32) {
+        // w = code / 8 - 1: scale and minimum as halves, then elements 0..16 in the low and 16..32 in the high bits.
+        const at = ((row * k + col) / 32) * 20;
+        view.setUint16(at, 0x3000, true);
+        view.setUint16(at + 2, 0xbc00, true);
+        for (let i = 0; i < 16; i++) {
+          const code = (j) => {
+            const q = Math.min(15, Math.floor((b[(col + j) * n + row] + 1) * 8));
+            // What is checked is the product with the weight as it was quantized.
+            b[(col + j) * n + row] = q / 8 - 1;
+            return q;
+          };
+          blocks[at + 4 + i] = code(i) | (code(i + 16) << 4);
+        }
+      }
+    }
+    const product = await Product.create(m, k, n, kind, blocks);
+    product.write(a);
+    return {
+      run: () => product.run(),
+      values: async () => {
+        await product.run();
+        return product.values();
+      },
+      free: () => product.free(),
+    };
+  };
+}
 
 const ready = {};
 
