@@ -91,15 +91,7 @@ fn parse_variant(line: &str) -> (String, Defines) {
 /// Expands imports, conditions, loops and substitutions, in that order of nesting.
 fn expand(root: &Path, source: &str, defines: &Defines) -> Result<String, String> {
     let mut lines: Vec<String> = Vec::new();
-    for line in source.lines() {
-        match line.trim().strip_prefix("#import ") {
-            Some(path) => {
-                let imported = fs::read_to_string(root.join(path)).map_err(|error| format!("{path}: {error}"))?;
-                lines.extend(imported.lines().map(str::to_owned));
-            }
-            None => lines.push(line.to_owned()),
-        }
-    }
+    import(root, source, &mut lines)?;
     let mut kept = Vec::new();
     let mut conditions: Vec<bool> = Vec::new();
     for line in lines {
@@ -121,6 +113,20 @@ fn expand(root: &Path, source: &str, defines: &Defines) -> Result<String, String
     let mut out = String::new();
     unroll(&kept, defines, &mut out)?;
     Ok(out)
+}
+
+/// The lines of a file, with those of the files that it imports in their places.
+fn import(root: &Path, source: &str, lines: &mut Vec<String>) -> Result<(), String> {
+    for line in source.lines() {
+        match line.trim().strip_prefix("#import ") {
+            Some(path) => {
+                let imported = fs::read_to_string(root.join(path)).map_err(|error| format!("{path}: {error}"))?;
+                import(root, &imported, lines)?;
+            }
+            None => lines.push(line.to_owned()),
+        }
+    }
+    Ok(())
 }
 
 fn unroll(lines: &[String], defines: &Defines, out: &mut String) -> Result<(), String> {

@@ -7,7 +7,7 @@
 
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::quant::{dequantize, pack};
-use tunesmith::gpu::{Buffer, Context, Features};
+use tunesmith::gpu::{Buffer, Context, Features, Form};
 use tunesmith::model::{Parameter, Weight};
 use tunesmith::tape::{Tape, Var};
 
@@ -27,11 +27,16 @@ pub fn context() -> Context {
     pollster::block_on(Context::new()).expect("the tests need a GPU adapter, if only a software one")
 }
 
-/// A device without optional features, and, if the adapter has some that kernels are chosen by, one with them.
+/// A device for each form of the products: two without optional features, and, if the adapter has some that kernels are
+/// chosen by, one with them.
 pub fn contexts() -> Vec<Context> {
-    let plain = pollster::block_on(Context::with(Features::Plain)).expect("the tests need a GPU adapter");
-    let fast = context();
-    if fast.subgroup() == 0 { vec![plain] } else { vec![plain, fast] }
+    let plain = |form| {
+        let context = pollster::block_on(Context::with(Features::Plain)).expect("the tests need a GPU adapter");
+        context.force_form(Some(form));
+        context
+    };
+    let (plain, tile, fast) = (plain(Form::Plain), plain(Form::Tile), context());
+    if fast.subgroup() == 0 { vec![plain, tile] } else { vec![plain, tile, fast] }
 }
 
 /// A buffer with sentinels after what it holds, and where it has an offset before it too.

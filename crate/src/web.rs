@@ -15,11 +15,11 @@ use crate::data::render::Rendered;
 use crate::format::gguf::Gguf;
 use crate::format::source::ReadAt;
 use crate::generate::{Generator, Sampling};
-use crate::gpu::Context;
+use crate::gpu::{Choices, Context};
 use crate::model::Model;
 use crate::peft::{self, Peft};
 use crate::train::config::{Method, Recompute, RunConfig};
-use crate::train::{Event, Trainer, estimate, prepare};
+use crate::train::{Event, Spill, Trainer, estimate, prepare};
 use crate::{Error, Result};
 
 type JsResult<T> = std::result::Result<T, JsValue>;
@@ -196,6 +196,37 @@ fn describe(error: &JsValue) -> String {
     Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string()).unwrap_or_default()
 }
 
+#[wasm_bindgen]
+extern "C" {
+    /// A file of the browser's own storage, as the page hands it over: both say how many bytes went.
+    #[wasm_bindgen(typescript_type = "Spill")]
+    pub type JsSpill;
+    #[wasm_bindgen(method, catch)]
+    fn write(this: &JsSpill, bytes: &[u8], at: f64) -> JsResult<f64>;
+    #[wasm_bindgen(method, catch)]
+    fn read(this: &JsSpill, bytes: &mut [u8], at: f64) -> JsResult<f64>;
+}
+
+impl Spill for JsSpill {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        let outcome = JsSpill::write(self, bytes, at as f64);
+        whole(outcome, bytes.len())
+    }
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        let outcome = JsSpill::read(self, bytes, at as f64);
+        whole(outcome, bytes.len())
+    }
+}
+
+fn whole(outcome: JsResult<f64>, expected: usize) -> Result<()> {
+    match outcome {
+        Ok(went) if went == expected as f64 => Ok(()),
+        Ok(went) => Err(Error::io("the browser's storage", format!("{went} of {expected} bytes went"))),
+        Err(error) => Err(Error::io("the browser's storage", describe(&error))),
+    }
+}
+
 /// One device, one model, one adapter.
 #[wasm_bindgen]
 pub struct Session {
@@ -333,13 +364,50 @@ impl Session {
         Ok((render(rows)?, if held_out.length() == 0 { Vec::new() } else { render(held_out)? }))
     }
 
-    /// Prepares a run; returns its `start` event.
-    #[wasm_bindgen(js_name = startTraining)]
-    pub async fn start_training(&mut self, config: JsValue, rows: Array, held_out: Array) -> JsResult<JsValue> {
-        self.prepare_run(&config, &rows, &held_out).await.map_err(thrown)
+    /// What was found to be the fastest on this device, as text to keep for [`Session::choose_forms`].
+    pub fn forms(&self) -> String {
+        let info = self.context.info();
+        json!({ "device": info.name, "version": env!("CARGO_PKG_VERSION"), "forms": self.context.forms() }).to_string()
     }
 
-    async fn prepare_run(&mut self, config: &JsValue, rows: &Array, held_out: &Array) -> Result<JsValue> {
+    /// Takes up what was found before; what another device or version found counts for nothing.
+    #[wasm_bindgen(js_name = chooseForms)]
+    pub fn choose_forms(&self, kept: &str) {
+        #[derive(serde::Deserialize)]
+        struct Kept {
+            device: String,
+            version: String,
+            forms: Choices,
+        }
+        let kept = serde_json::from_str::<Kept>(kept).ok();
+        let ours = |kept: &Kept| kept.device == self.context.info().name && kept.version == env!("CARGO_PKG_VERSION");
+        if let Some(kept) = kept.filter(ours) {
+            self.context.choose_forms(kept.forms);
+        }
+    }
+
+    /// Prepares a run; returns its `start` event. `on_tune` is told the products done and those in all while kernels are
+    /// tried, which happens once on a device. What the run's memory does not hold goes to `spill`, if there is one.
+    #[wasm_bindgen(js_name = startTraining)]
+    pub async fn start_training(
+        &mut self,
+        config: JsValue,
+        rows: Array,
+        held_out: Array,
+        on_tune: Function,
+        spill: Option<JsSpill>,
+    ) -> JsResult<JsValue> {
+        self.prepare_run(&config, &rows, &held_out, &on_tune, spill).await.map_err(thrown)
+    }
+
+    async fn prepare_run(
+        &mut self,
+        config: &JsValue,
+        rows: &Array,
+        held_out: &Array,
+        on_tune: &Function,
+        spill: Option<JsSpill>,
+    ) -> Result<JsValue> {
         let model = self.model()?.clone();
         let config = RunConfig::from_json(&json_text(config))?;
         config.validate()?;
@@ -347,7 +415,15 @@ impl Session {
         // The run before gives its memory back first.
         (self.trainer, self.adapter, self.run) = (None, None, None);
         let adapter: Rc<dyn Peft> = peft::create(&model, &config).await?.into();
-        let trainer = Trainer::new(model, adapter.clone(), &config, train, held_out)?;
+        let mut trainer = Trainer::new(model, adapter.clone(), &config, train, held_out)?;
+        if let Some(spill) = spill {
+            trainer.spill_to(Box::new(spill));
+        }
+        let tell = |done: usize, all: usize| {
+            // A page that no longer listens is no reason to stop.
+            let _ = on_tune.call2(&JsValue::NULL, &(done as f64).into(), &(all as f64).into());
+        };
+        trainer.tune(tell).await?;
         let event = trainer.start_event();
         (self.adapter, self.run, self.trainer) = (Some(adapter), Some(trainer.config().clone()), Some(trainer));
         Ok(to_js(&event))

@@ -1,21 +1,25 @@
 // out[i, k] (+)= scale * sum_p a[i, p] * b[p, k] [+ sum_r low[i, r] * low_a[r, k]]: `b` is row-major [depth, cols], in
 // any encoding.
 // variant q4: Q4 PLAIN R=8 L=24
+// variant q4_tile: Q4 TILE R=8 L=8
 // variant q4_sg8: Q4 SG=8 R=16 L=8
 // variant q4_sg4: Q4 SG=4 R=16 L=4
 // variant q8: Q8 PLAIN R=8 L=24
+// variant q8_tile: Q8 TILE R=8 L=8
 // variant q8_sg8: Q8 SG=8 R=16 L=8
 // variant q8_sg4: Q8 SG=4 R=16 L=4
 // variant f16: F16 PLAIN R=8 L=24
+// variant f16_tile: F16 TILE R=8 L=8
 // variant f16_sg8: F16 SG=8 R=16 L=8
 // variant f16_sg4: F16 SG=4 R=16 L=4
 // variant f32: F32 PLAIN R=8 L=24
+// variant f32_tile: F32 TILE R=8 L=8
 // variant f32_sg8: F32 SG=8 R=16 L=8
 // variant f32_sg4: F32 SG=4 R=16 L=4
 //
 // The same packed weights as nt.wgsl read in the other direction: the input gradient of a linear layer, and with f32
 // `b` every weight gradient. `a` and `out` are addressed by strides. As in nt.wgsl a workgroup shares its rows of `a`
-// through workgroup memory or by subgroup broadcasts.
+// through workgroup memory or by subgroup broadcasts, and TILE the decoded `b` as well.
 
 struct Params {
     rows: u32,
@@ -59,10 +63,17 @@ const LANES = $Lu;
 // Depth goes in blocks of this many: a lane's number of each row with subgroups.
 #ifdef SG
 const DEPTH = $SGu;
-#else
+#endif
+#ifdef PLAIN
 const DEPTH = 16u;
 // R rows x 16 of `a`, as vec4 along the depth.
 var<workgroup> tile: array<vec4<f32>, $R * 4>;
+#endif
+#ifdef TILE
+const DEPTH = 32u;
+// 32 by 64 rows of `a`, as vec4 along the rows, and 32 by 64 columns of `b`: the 16 KiB that every device has.
+var<workgroup> tile: array<vec4<f32>, 512>;
+var<workgroup> tile_b: array<vec4<f32>, 512>;
 #endif
 // A long f32 sum stops seeing its small terms. The loss head sums over the vocabulary, where the many unlikely tokens
 // pull together: sums of at most this many terms are added up instead, a multiple of DEPTH.
@@ -75,11 +86,17 @@ fn load_a(row: u32, p: u32) -> f32 {
     return 0.0;
 }
 
-// One workgroup computes R rows x (8 LANES) columns of `out`; a lane owns 8 neighbouring columns and shares the rows
-// of `a`.
+// One workgroup computes R rows (TILE: 64) x (8 LANES) columns of `out`; a lane owns 8 neighbouring columns of R rows.
+#ifdef TILE
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let lane = index % LANES;
+    let row0 = group.y * 64u + index / LANES * $Ru;
+#else
 @compute @workgroup_size($L)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let row0 = group.y * $Ru;
+#endif
     let col = (group.x * LANES + lane) * 8u;
 #ifdef Q4
     // A lane past the end works on the last eight columns again and writes nothing.
@@ -118,7 +135,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
             }
 #endfor
-#else
+#endif
+#ifdef PLAIN
             workgroupBarrier();
             for (var i = lane; i < $Ru * 4u; i += LANES) {
                 let row = row0 + i / 4u;
@@ -141,6 +159,52 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
                 }
 #endfor
+            }
+#endif
+#ifdef TILE
+            workgroupBarrier();
+            for (var i = index; i < 512u; i += 64u) {
+                let row = group.y * 64u + i / 32u * 4u;
+                let p = p0 + i % 32u;
+                tile[i % 32u * 16u + i / 32u] =
+                    vec4<f32>(load_a(row, p), load_a(row + 1u, p), load_a(row + 2u, p), load_a(row + 3u, p));
+            }
+            for (var i = index; i < 256u; i += 64u) {
+                // Rows of `b` past the depth meet zeros of the tile.
+                let p = min(p0 + i / 8u, params.depth - 1u);
+                let col = (group.x * LANES + i % 8u) * 8u;
+#ifdef Q4
+                let k = min(col, params.cols - 8u);
+#endif
+#ifdef Q8
+                let k = min(col, params.cols - 8u);
+#endif
+#import shared/nn_load.wgsl
+                tile_b[2u * i] = v0;
+                tile_b[2u * i + 1u] = v1;
+            }
+            workgroupBarrier();
+            for (var q = 0u; q < DEPTH; q++) {
+                let v0 = tile_b[q * 16u + lane * 2u];
+                let v1 = tile_b[q * 16u + lane * 2u + 1u];
+                let x0 = tile[q * 16u + index / LANES * 2u];
+                let x1 = tile[q * 16u + index / LANES * 2u + 1u];
+                c0_0 = fma(vec4<f32>(x0[0]), v0, c0_0);
+                c0_1 = fma(vec4<f32>(x0[0]), v1, c0_1);
+                c1_0 = fma(vec4<f32>(x0[1]), v0, c1_0);
+                c1_1 = fma(vec4<f32>(x0[1]), v1, c1_1);
+                c2_0 = fma(vec4<f32>(x0[2]), v0, c2_0);
+                c2_1 = fma(vec4<f32>(x0[2]), v1, c2_1);
+                c3_0 = fma(vec4<f32>(x0[3]), v0, c3_0);
+                c3_1 = fma(vec4<f32>(x0[3]), v1, c3_1);
+                c4_0 = fma(vec4<f32>(x1[0]), v0, c4_0);
+                c4_1 = fma(vec4<f32>(x1[0]), v1, c4_1);
+                c5_0 = fma(vec4<f32>(x1[1]), v0, c5_0);
+                c5_1 = fma(vec4<f32>(x1[1]), v1, c5_1);
+                c6_0 = fma(vec4<f32>(x1[2]), v0, c6_0);
+                c6_1 = fma(vec4<f32>(x1[2]), v1, c6_1);
+                c7_0 = fma(vec4<f32>(x1[3]), v0, c7_0);
+                c7_1 = fma(vec4<f32>(x1[3]), v1, c7_1);
             }
 #endif
         }
@@ -167,7 +231,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         sums[2 * $i] = c$i_0;
         sums[2 * $i + 1] = c$i_1;
 #endfor
-        for (var i = 0u; i < min($Ru, params.rows - row0); i++) {
+        for (var i = 0u; i < $Ru && row0 + i < params.rows; i++) {
             for (var e = 0u; e < 8u; e++) {
                 if col + e < params.cols {
                     let at = (row0 + i) * params.out_row + (col + e) * params.out_col;

@@ -147,6 +147,12 @@ export interface Estimate {
   fits: boolean;
 }
 
+/** A file of the browser's own storage: both say how many bytes went. */
+export interface Spill {
+  write(bytes: Uint8Array, at: number): number;
+  read(into: Uint8Array, at: number): number;
+}
+
 export interface GenerateOptions {
   adapter: boolean;
   max_new_tokens: number;
@@ -191,7 +197,19 @@ export class Session {
   preview(example: Example, config: RunConfig): Preview;
   /** What a run would need, with each way to recompute that the config allows, the fastest first. */
   estimate(config: RunConfig, examples: Example[], evalExamples: Example[]): Promise<Estimate[]>;
-  startTraining(config: RunConfig, examples: Example[], evalExamples: Example[]): Promise<Event>;
+  /** What was found to be the fastest on this device, as text to keep. */
+  forms(): string;
+  /** Takes up what was kept; of another device or version it counts for nothing. */
+  chooseForms(kept: string): void;
+  /** `onTune` hears of kernels that are tried, which happens once on a device. */
+  startTraining(
+    config: RunConfig,
+    examples: Example[],
+    evalExamples: Example[],
+    onTune: (done: number, all: number) => void,
+    /** Where what the run's memory does not hold goes. */
+    spill?: Spill,
+  ): Promise<Event>;
   /** One optimizer step; the last one's events end with `done`. */
   step(): Promise<Event[]>;
   /** Stops here and keeps what was trained. */

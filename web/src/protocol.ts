@@ -82,6 +82,8 @@ export type Notice =
   | { notice: 'progress'; phase: LoadPhase; done: number; total: number }
   /** `active`: milliseconds spent in steps since the run began, pauses left out. */
   | { notice: 'events'; events: Event[]; active: number }
+  /** Kernels are tried on this GPU, before its first run. */
+  | { notice: 'tune'; done: number; all: number }
   | { notice: 'run'; state: RunState; problem: Problem | null }
   | { notice: 'text'; request: number; piece: string }
   | { notice: 'traffic'; requests: RequestRecord[]; sent: number };

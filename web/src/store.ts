@@ -56,6 +56,8 @@ export const settings = signal<Settings>({ method: 'lora', changed: {}, holdOut:
 export const speeds = signal<Record<string, number>>({});
 
 export const run = signal<Run>(noRun);
+/** How far the trying of kernels is, before the first run on a device. */
+export const tuning = signal<{ done: number; all: number } | null>(null);
 /** What the run as it is set needs on the GPU; null while that is not known. */
 export const estimate = signal<Estimate | null>(null);
 /** What the last check said of the examples in the run. */

@@ -140,7 +140,14 @@ export class Session {
     return [estimate];
   }
 
-  async startTraining(config: RunConfig, examples: Example[], _evalExamples: Example[]): Promise<Event> {
+  forms(): string {
+    return '{}';
+  }
+
+  chooseForms(): void {}
+
+  async startTraining(config: RunConfig, examples: Example[], _evalExamples: Example[], onTune: (done: number, all: number) => void): Promise<Event> {
+    onTune(1, 1);
     if (!examples.length) throw problem('data', 'there are no examples', 'Add some.');
     this.#config = config;
     this.#examples = examples;

@@ -21,12 +21,17 @@ pub use shape::{SHAPES, Shape};
 pub use step::{Profile, StepCost};
 pub use timing::Timing;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::data::batch::ROUND;
+use crate::gpu::Form;
 use crate::model::Model;
+use crate::ops::{Tried, tune};
 use crate::peft::{self, Peft};
 use crate::train::config::{Method, RunConfig};
+use crate::train::untuned;
 use crate::{Error, Result};
 
 /// What is measured. Peaks always are.
@@ -38,6 +43,8 @@ pub struct Settings {
     pub steps: usize,
     /// Rank of LoRA beside each of the seven linear layers.
     pub r: usize,
+    /// Try the forms of each product first, even on an adapter whose default is known to be the fastest.
+    pub tune: bool,
     /// The parts to measure.
     pub parts: Vec<Part>,
 }
@@ -70,7 +77,28 @@ impl Part {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { tokens: vec![128, 256, 512], steps: 10, r: 16, parts: Part::ALL.into() }
+        Self { tokens: vec![128, 256, 512], steps: 10, r: 16, tune: false, parts: Part::ALL.into() }
+    }
+}
+
+/// What each form of a product takes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProductCost {
+    /// Its class: direction, encoding, and rows x columns x depth.
+    pub product: String,
+    /// Milliseconds by form.
+    pub ms: BTreeMap<&'static str, f64>,
+    /// The form that is used from here on.
+    pub fastest: &'static str,
+}
+
+impl ProductCost {
+    fn of(tried: &Tried) -> Self {
+        Self {
+            product: tried.product.class(),
+            ms: tried.forms.iter().map(|&(form, ms)| (form.name(), ms)).collect(),
+            fastest: tried.fastest().map_or("", Form::name),
+        }
     }
 }
 
@@ -80,6 +108,8 @@ impl Default for Settings {
 pub enum Measurement {
     /// What the adapter does at most.
     Peak(Peak),
+    /// A product in each of its forms.
+    Tune(ProductCost),
     /// One op by itself.
     Kernel(OpCost),
     /// A step of training.
@@ -119,6 +149,13 @@ pub async fn run(model: &Model, settings: &Settings, mut tell: impl FnMut(Measur
 
     let peak = peak::measure(&model.context).await?;
     tell(Measurement::Peak(peak))?;
+    for &tokens in &settings.tokens {
+        let products =
+            if settings.tune || !model.context.info().software { untuned(model, peft, tokens)? } else { Vec::new() };
+        let mut tried = Vec::new();
+        tune(&model.context, &products, f64::INFINITY, |_, _, product| tried.push(ProductCost::of(product))).await?;
+        tried.into_iter().try_for_each(|cost| tell(Measurement::Tune(cost)))?;
+    }
     if settings.parts.contains(&Part::Kernel) {
         let ops = ops::Ops { model, peft, peak };
         for &tokens in &settings.tokens {

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 pub const GROUP: usize = 32;
 
 /// How a weight lies in GPU memory. Elements keep their order in all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Encoding {
     /// One f32 in a u32. No scales.
     F32,

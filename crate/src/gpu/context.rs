@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::arena::Arena;
 use super::buffer::{Buffer, Bytes, Tally};
+use super::forms::{Choices, Form, Forms, Product};
 use super::kernel::{Access, Kernel};
 use super::pace::Pace;
 use super::subgroup;
@@ -112,6 +113,7 @@ struct Inner {
     rehearsal: bool,
     tally: Tally,
     arena: Arena,
+    forms: Rc<Forms>,
 }
 
 impl Context {
@@ -192,6 +194,7 @@ impl Context {
             rehearsal: false,
             tally: Tally::default(),
             arena: Arena::default(),
+            forms: Rc::default(),
         })))
     }
 
@@ -210,7 +213,32 @@ impl Context {
             rehearsal: true,
             tally: Tally::default(),
             arena: Arena::default(),
+            forms: Rc::new(self.0.forms.rehearsal()),
         }))
+    }
+
+    /// The forms that products are computed in from now on, where they were chosen.
+    pub fn forms(&self) -> Choices {
+        self.0.forms.choices()
+    }
+
+    /// Chooses the forms of some classes of products: see [`Product::class`].
+    pub fn choose_forms(&self, choices: Choices) {
+        self.0.forms.choose(choices);
+    }
+
+    /// Computes every product recorded from now on in one form, where the device can, whatever was chosen.
+    pub fn force_form(&self, form: Option<Form>) {
+        self.0.forms.force(form);
+    }
+
+    /// The products recorded so far.
+    pub fn products(&self) -> Vec<Product> {
+        self.0.forms.seen()
+    }
+
+    pub(super) fn shared_forms(&self) -> &Rc<Forms> {
+        &self.0.forms
     }
 
     /// Whether nothing exists on it.
@@ -371,45 +399,82 @@ impl Context {
         })
     }
 
-    /// The compiled pipeline of a kernel, compiled on first use.
-    pub(super) fn pipeline(&self, kernel: &'static Kernel) -> wgpu::ComputePipeline {
-        if let Some(pipeline) = self.0.pipelines.borrow().get(&kernel.index) {
-            return pipeline.clone();
-        }
+    /// Compiles those of the kernels that are not yet, side by side where there are threads: some drivers take long.
+    pub(super) fn compile(&self, kernels: impl Iterator<Item = &'static Kernel>) {
+        let mut pipelines = self.0.pipelines.borrow_mut();
+        let mut missing: Vec<&Kernel> = kernels.filter(|kernel| !pipelines.contains_key(&kernel.index)).collect();
+        missing.sort_by_key(|kernel| kernel.index);
+        missing.dedup_by_key(|kernel| kernel.index);
         let device = &self.0.device;
-        let source = wgpu::ShaderSource::Wgsl(subgroup::source(kernel));
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
-        let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
-            count: None,
-        };
-        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
-        for (index, access) in kernel.bindings.iter().enumerate() {
-            let read_only = *access == Access::Read;
-            entries.push(entry(index as u32 + 1, wgpu::BufferBindingType::Storage { read_only }, false));
-        }
-        let layout = device
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
-        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(kernel.name),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel.name),
-            layout: Some(&layout),
-            module: &module,
-            entry_point: Some("main"),
-            // Every kernel writes its workgroup memory before it reads it.
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        });
-        self.0.pipelines.borrow_mut().insert(kernel.index, pipeline.clone());
-        pipeline
+        #[cfg(target_arch = "wasm32")]
+        let compiled = missing.iter().map(|kernel| compile(device, kernel)).collect::<Vec<_>>();
+        #[cfg(not(target_arch = "wasm32"))]
+        let compiled = side_by_side(&missing, |kernel| compile(device, kernel));
+        pipelines.extend(missing.iter().map(|kernel| kernel.index).zip(compiled));
     }
+
+    /// The pipeline of a kernel, compiled on first use.
+    pub(super) fn pipeline(&self, kernel: &'static Kernel) -> wgpu::ComputePipeline {
+        self.compile(std::iter::once(kernel));
+        self.0.pipelines.borrow()[&kernel.index].clone()
+    }
+}
+
+/// What `work` makes of each item, in order, on as many threads as there are processors.
+#[cfg(not(target_arch = "wasm32"))]
+fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    if threads < 2 {
+        return items.iter().map(work).collect();
+    }
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let take = || {
+        let mut made = Vec::new();
+        loop {
+            let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return made };
+            made.push((index, work(item)));
+        }
+    };
+    let mut made: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a compiler does not panic")).collect()
+    });
+    made.sort_by_key(|(index, _)| *index);
+    made.into_iter().map(|(_, result)| result).collect()
+}
+
+fn compile(device: &wgpu::Device, kernel: &'static Kernel) -> wgpu::ComputePipeline {
+    let source = wgpu::ShaderSource::Wgsl(subgroup::source(kernel));
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
+    let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+        count: None,
+    };
+    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
+    for (index, access) in kernel.bindings.iter().enumerate() {
+        let read_only = *access == Access::Read;
+        entries.push(entry(index as u32 + 1, wgpu::BufferBindingType::Storage { read_only }, false));
+    }
+    let layout = device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(kernel.name),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(kernel.name),
+        layout: Some(&layout),
+        module: &module,
+        entry_point: Some("main"),
+        // Every kernel writes its workgroup memory before it reads it.
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: None,
+    })
 }

@@ -3,6 +3,7 @@
 mod arena;
 mod buffer;
 mod context;
+mod forms;
 mod kernel;
 mod pace;
 mod plan;
@@ -15,6 +16,7 @@ pub use buffer::{Buffer, Bytes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use context::adapters;
 pub use context::{Context, DeviceInfo, Features};
+pub use forms::{Choices, Form, Product};
 pub use kernel::{Access, Kernel, kernels};
 pub use plan::{Plan, PlanStats};
 pub use profile::KernelTime;

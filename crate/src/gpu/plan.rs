@@ -106,6 +106,10 @@ fn prepare(
         };
         (buffer.expect("every bound buffer has a place on the device"), binding.bytes.unwrap_or(bytes))
     };
+    context.compile(recorder.commands.iter().filter_map(|command| match &command.work {
+        Work::Dispatch { kernel, .. } => Some(*kernel),
+        Work::Clear(_) => None,
+    }));
     let mut groups: HashMap<(usize, Vec<Binding>), wgpu::BindGroup> = HashMap::new();
     let mut steps = Vec::with_capacity(recorder.commands.len());
     for command in &recorder.commands {

@@ -1,5 +1,8 @@
 //! A linear list of dispatches over buffers that do not exist yet.
 
+use std::rc::Rc;
+
+use super::forms::{Form, Forms, Product};
 use super::kernel::Kernel;
 use super::{Buffer, Context};
 
@@ -67,6 +70,7 @@ pub struct Recorder {
     pub(super) uniforms: Vec<u8>,
     gate: Option<u32>,
     subgroup: u32,
+    forms: Rc<Forms>,
     weight: Option<f64>,
 }
 
@@ -79,12 +83,17 @@ const UNIFORM_ALIGNMENT: usize = 256;
 impl Recorder {
     /// An empty list for this device.
     pub fn new(context: &Context) -> Self {
-        Self { subgroup: context.subgroup(), ..Self::default() }
+        Self { subgroup: context.subgroup(), forms: context.shared_forms().clone(), ..Self::default() }
     }
 
     /// Lanes of the subgroups that kernels of this list may use; 0 where they may use none.
     pub fn subgroup(&self) -> u32 {
         self.subgroup
+    }
+
+    /// The form to compute a product in.
+    pub fn form(&self, product: Product) -> Form {
+        self.forms.pick(product, self.subgroup)
     }
 
     /// Whether the plan chooses the buffer's place.

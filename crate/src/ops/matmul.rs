@@ -1,7 +1,7 @@
 //! Matrix products on buffers: what linear layers, their gradients and the loss head are made of.
 
 use crate::format::quant::Encoding;
-use crate::gpu::{Binding, BufferId, Kernel, Recorder, kernels};
+use crate::gpu::{Binding, BufferId, Form, Kernel, Product, Recorder, kernels};
 
 /// A matrix addressed by strides, in elements, from element `at` of its binding.
 #[derive(Clone, Copy)]
@@ -49,31 +49,33 @@ impl Operand {
     }
 }
 
-/// One kernel in the forms that adapters want: with workgroup memory and barriers, or with subgroups of 8 or 4 lanes.
+/// Rows and columns of `out` that one workgroup computes, as the kernels state them.
+type TileSize = (usize, usize);
+
+/// One kernel in its forms; those for subgroups by their lanes.
 struct Forms {
     plain: &'static Kernel,
+    tile: &'static Kernel,
     sg8: &'static Kernel,
     sg4: &'static Kernel,
 }
 
-/// Rows and columns of `out` that one workgroup computes.
-type TileSize = (usize, usize);
-
-impl Forms {
-    /// The form for this list, with its tile: `plain`'s, or that of the others for a lane.
-    fn pick(&self, list: &Recorder, plain: TileSize, (rows, lane_cols): TileSize) -> (&'static Kernel, TileSize) {
-        match list.subgroup() {
-            8 => (self.sg8, (rows, 8 * lane_cols)),
-            4 => (self.sg4, (rows, 4 * lane_cols)),
-            _ => (self.plain, plain),
-        }
-    }
+macro_rules! forms {
+    ($plain:ident, $tile:ident, $sg8:ident, $sg4:ident) => {
+        Forms { plain: &kernels::$plain, tile: &kernels::$tile, sg8: &kernels::$sg8, sg4: &kernels::$sg4 }
+    };
 }
 
-macro_rules! forms {
-    ($plain:ident, $sg8:ident, $sg4:ident) => {
-        Forms { plain: &kernels::$plain, sg8: &kernels::$sg8, sg4: &kernels::$sg4 }
-    };
+impl Forms {
+    /// The kernel of a form, with its tile: `plain`'s, or that of subgroups for a lane.
+    fn get(&self, form: Form, lanes: u32, plain: TileSize, (rows, lane_cols): TileSize) -> (&'static Kernel, TileSize) {
+        match (form, lanes) {
+            (Form::Subgroup, 8) => (self.sg8, (rows, 8 * lane_cols)),
+            (Form::Subgroup, _) => (self.sg4, (rows, 4 * lane_cols)),
+            (Form::Tile, _) => (self.tile, (64, 64)),
+            (Form::Plain, _) => (self.plain, plain),
+        }
+    }
 }
 
 /// The low-rank part that rides along in `nt`: `scale * low b^T` for the segments of columns that have one.
@@ -110,14 +112,31 @@ pub(super) struct Nt {
 impl Nt {
     pub fn record(&self, list: &mut Recorder) {
         let (forms, row) = match self.b.encoding {
-            Encoding::Q4 => (forms!(MATMUL_NT_Q4, MATMUL_NT_Q4_SG8, MATMUL_NT_Q4_SG4), &kernels::MATMUL_NT_Q4_ROW),
-            Encoding::Q8 => (forms!(MATMUL_NT_Q8, MATMUL_NT_Q8_SG8, MATMUL_NT_Q8_SG4), &kernels::MATMUL_NT_Q8_ROW),
-            Encoding::F16 => (forms!(MATMUL_NT_F16, MATMUL_NT_F16_SG8, MATMUL_NT_F16_SG4), &kernels::MATMUL_NT_F16_ROW),
-            Encoding::F32 => (forms!(MATMUL_NT_F32, MATMUL_NT_F32_SG8, MATMUL_NT_F32_SG4), &kernels::MATMUL_NT_F32_ROW),
+            Encoding::Q4 => (
+                forms!(MATMUL_NT_Q4, MATMUL_NT_Q4_TILE, MATMUL_NT_Q4_SG8, MATMUL_NT_Q4_SG4),
+                &kernels::MATMUL_NT_Q4_ROW,
+            ),
+            Encoding::Q8 => (
+                forms!(MATMUL_NT_Q8, MATMUL_NT_Q8_TILE, MATMUL_NT_Q8_SG8, MATMUL_NT_Q8_SG4),
+                &kernels::MATMUL_NT_Q8_ROW,
+            ),
+            Encoding::F16 => (
+                forms!(MATMUL_NT_F16, MATMUL_NT_F16_TILE, MATMUL_NT_F16_SG8, MATMUL_NT_F16_SG4),
+                &kernels::MATMUL_NT_F16_ROW,
+            ),
+            Encoding::F32 => (
+                forms!(MATMUL_NT_F32, MATMUL_NT_F32_TILE, MATMUL_NT_F32_SG8, MATMUL_NT_F32_SG4),
+                &kernels::MATMUL_NT_F32_ROW,
+            ),
         };
-        // Tile sizes as the kernels state them.
-        let (kernel, (tile_rows, tile_cols)) =
-            if self.rows == 1 { (row, (1, 32 * 2)) } else { forms.pick(list, (8, 32 * 6), (16, 4)) };
+        let (kernel, (tile_rows, tile_cols)) = if self.rows == 1 {
+            (row, (1, 32 * 2))
+        } else {
+            let cols = self.segments.iter().map(|&(cols, _)| cols).collect();
+            let (encoding, rows, depth) = (self.b.encoding, self.rows, self.depth);
+            let form = list.form(Product { straight: false, encoding, rows, cols, depth });
+            forms.get(form, list.subgroup(), (8, 32 * 6), (16, 4))
+        };
         let segment = |i: usize| self.segments.get(i).copied().unwrap_or((0, None));
         let low_at = |i: usize| segment(i).1.map_or(u32::MAX, |at| at as u32);
         let low = self.low;
@@ -173,12 +192,14 @@ pub(super) struct Nn {
 impl Nn {
     pub fn record(&self, list: &mut Recorder) {
         let forms = match self.b.encoding {
-            Encoding::Q4 => forms!(MATMUL_NN_Q4, MATMUL_NN_Q4_SG8, MATMUL_NN_Q4_SG4),
-            Encoding::Q8 => forms!(MATMUL_NN_Q8, MATMUL_NN_Q8_SG8, MATMUL_NN_Q8_SG4),
-            Encoding::F16 => forms!(MATMUL_NN_F16, MATMUL_NN_F16_SG8, MATMUL_NN_F16_SG4),
-            Encoding::F32 => forms!(MATMUL_NN_F32, MATMUL_NN_F32_SG8, MATMUL_NN_F32_SG4),
+            Encoding::Q4 => forms!(MATMUL_NN_Q4, MATMUL_NN_Q4_TILE, MATMUL_NN_Q4_SG8, MATMUL_NN_Q4_SG4),
+            Encoding::Q8 => forms!(MATMUL_NN_Q8, MATMUL_NN_Q8_TILE, MATMUL_NN_Q8_SG8, MATMUL_NN_Q8_SG4),
+            Encoding::F16 => forms!(MATMUL_NN_F16, MATMUL_NN_F16_TILE, MATMUL_NN_F16_SG8, MATMUL_NN_F16_SG4),
+            Encoding::F32 => forms!(MATMUL_NN_F32, MATMUL_NN_F32_TILE, MATMUL_NN_F32_SG8, MATMUL_NN_F32_SG4),
         };
-        let (kernel, (tile_rows, tile_cols)) = forms.pick(list, (8, 24 * 8), (16, 8));
+        let (encoding, rows, depth) = (self.b.encoding, self.rows, self.depth);
+        let form = list.form(Product { straight: true, encoding, rows, cols: vec![self.cols], depth });
+        let (kernel, (tile_rows, tile_cols)) = forms.get(form, list.subgroup(), (8, 24 * 8), (16, 8));
         let params = kernels::matmul_nn::Params {
             rows: self.rows as u32,
             cols: self.cols as u32,
@@ -240,8 +261,11 @@ pub(super) struct Skinny {
 
 impl Skinny {
     pub fn record(&self, list: &mut Recorder) {
-        let forms = forms!(MATMUL_SKINNY_PLAIN, MATMUL_SKINNY_SG8, MATMUL_SKINNY_SG4);
-        let (kernel, (tile_rows, tile_cols)) = forms.pick(list, (16, 32 * 4), (16, 4));
+        let (kernel, (tile_rows, tile_cols)) = match list.subgroup() {
+            8 => (&kernels::MATMUL_SKINNY_SG8, (16, 8 * 4)),
+            4 => (&kernels::MATMUL_SKINNY_SG4, (16, 4 * 4)),
+            _ => (&kernels::MATMUL_SKINNY_PLAIN, (16, 32 * 4)),
+        };
         let [first, second] = self.pairs;
         let mut entries = [[0; 4]; 8];
         for (i, entry) in self.entries.iter().enumerate() {

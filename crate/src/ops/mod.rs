@@ -12,6 +12,7 @@ mod optimizer;
 mod rms_norm;
 mod rope;
 mod swiglu;
+mod tune;
 
 pub use attention::{HEAD_DIMS, Heads, Masks};
 pub use cache::CacheLayer;
@@ -19,3 +20,4 @@ pub use linear::LowRank;
 pub use loss::{LOSS_ROWS, Targets};
 pub use optimizer::{Hyper, PIECE, record_step};
 pub use rope::RopeTable;
+pub use tune::{Tried, tune};

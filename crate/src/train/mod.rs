@@ -11,6 +11,7 @@ mod schedule;
 pub mod target_modules;
 mod trainer;
 mod trunk;
+mod tune;
 
 pub use estimate::{Estimate, estimate};
 pub use event::{Event, ExampleLoss};
@@ -18,3 +19,5 @@ pub use optimizer::Optimizer;
 pub use pass::Pass;
 pub use schedule::Schedule;
 pub use trainer::{Trainer, evaluate, prepare};
+pub use trunk::Spill;
+pub use tune::{TUNE_MS, tune_for, untuned};

@@ -11,7 +11,8 @@ use super::event::{Event, ExampleLoss};
 use super::optimizer::{Optimizer, StepReport};
 use super::pass::Pass;
 use super::schedule::Schedule;
-use super::trunk::Trunk;
+use super::trunk::{Spill, Trunk};
+use super::tune::tune_for;
 use crate::clock::now_ms;
 use crate::data::batch::{Batch, Dataset, Layout, ROUND, order};
 use crate::data::example::Example;
@@ -211,6 +212,27 @@ impl Trainer {
         self.stats
     }
 
+    /// Whether this run keeps what its frozen lower blocks make of each example.
+    pub fn has_trunk(&self) -> bool {
+        self.trunk.is_some()
+    }
+
+    /// Gives the trunk a file to go on in when its memory is full.
+    pub fn spill_to(&mut self, spill: Box<dyn Spill>) {
+        if let Some(trunk) = &mut self.trunk {
+            trunk.spill_to(spill);
+        }
+    }
+
+    /// Finds the fastest kernels for this run on a GPU where that was not done yet; says whether any were tried. `tell`
+    /// is given the products done and those in all.
+    ///
+    /// # Errors
+    /// As [`tune_for`].
+    pub async fn tune(&self, mut tell: impl FnMut(usize, usize)) -> Result<bool> {
+        tune_for(&self.model, self.peft.as_ref(), self.largest, |done, total, _| tell(done, total)).await
+    }
+
     /// The run's first event.
     pub fn start_event(&self) -> Event {
         let model = &self.model;
@@ -295,13 +317,17 @@ impl Trainer {
             self.select_pass(batch.t)?;
             let (_, pass) = self.passes.back().expect("just selected");
             let counter = [self.config.seed, self.micro_step];
-            let known = self.trunk.as_ref().and_then(|trunk| trunk.hidden(batch));
+            let known = self.trunk.as_mut().map(|trunk| trunk.hidden(batch)).transpose()?.flatten();
             stats = stats + pass.run_from(batch, &sft::targets(batch, target_tokens), counter, known.as_deref());
             self.micro_step = self.micro_step.wrapping_add(1);
             if let (Some(trunk), Some(hidden)) = (&mut self.trunk, pass.hidden())
                 && trunk.wants(batch)
             {
-                trunk.keep(batch, &context.read::<f32>(hidden, 0, batch.t * self.model.config.hidden).await?);
+                let hidden = context.read::<f32>(hidden, 0, batch.t * self.model.config.hidden).await?;
+                if let Err(error) = trunk.keep(batch, &hidden) {
+                    let what = "what the lower layers make of the other examples is computed again in each epoch";
+                    events.push(Event::Warning { code: "trunk-cache", message: format!("{error}: {what}") });
+                }
             }
         }
         let learning_rate = self.schedule.rate(self.step);

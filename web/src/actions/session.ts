@@ -6,7 +6,7 @@ import type { Event, Problem } from '../engine';
 import { toProblem, type Notice, type RequestRecord } from '../protocol';
 import { reduce, tokensPerSecond } from '../run';
 import { banner, nameOf, stateOf } from '../states';
-import { announcement, defaults, device, model, offer, problem, run, settings, speeds, traffic } from '../store';
+import { announcement, defaults, device, model, offer, problem, run, settings, speeds, traffic, tuning } from '../store';
 import { noRun } from '../run';
 
 declare global {
@@ -99,7 +99,11 @@ function hear(notice: Notice): void {
       return schedule();
     case 'run':
       flush();
+      tuning.value = null;
       return onRunState(notice);
+    case 'tune':
+      tuning.value = { done: notice.done, all: notice.all };
+      return;
     case 'text':
       return listeners.get(notice.request)?.(notice.piece);
     case 'traffic':

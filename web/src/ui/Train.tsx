@@ -1,7 +1,7 @@
 import { numberOf, pause, resume, setMethod, stop, train } from '../actions/train';
 import { bytes, count, plural } from '../format';
 import type { RunState } from '../protocol';
-import { busy, dataset, defaults, estimate, rowErrors, run, settings, whyNotTrain } from '../store';
+import { busy, dataset, defaults, estimate, rowErrors, run, settings, tuning, whyNotTrain } from '../store';
 import { summary } from '../examples';
 import { Button, Step } from './bits';
 import { Advanced, MainFields } from './Fields';
@@ -103,6 +103,7 @@ function Controls() {
       </div>
       <p class="run-status" id="train-why" data-testid="run-status" data-state={state}>
         {problem ? `${words.failed}: ${problem.message}` : why && !busy.value && state === 'idle' ? why : words[state]}
+        {tuning.value && ` · trying kernels on this GPU, which is done once: ${tuning.value.done} of ${tuning.value.all}`}
         {data && state !== 'idle' && !problem && (
           <small>
             {' '}

@@ -1,3 +1,4 @@
+import type { Spill } from '../engine';
 import type { FileStore } from './models';
 
 // TypeScript has these in its worker library only, which does not go with the page's.
@@ -82,6 +83,27 @@ export async function opfs(): Promise<FileStore | null> {
       if (await existing(name)) await folder.removeEntry(name);
     },
   };
+}
+
+/** A file for what a run's memory does not hold. */
+export type SpillFile = Spill & { clear(): void; close(): void };
+
+/** An empty one; null where the browser has no such files, or another tab has it. */
+export async function openSpill(): Promise<SpillFile | null> {
+  try {
+    const root = await navigator.storage.getDirectory();
+    const folder = await root.getDirectoryHandle(FOLDER, { create: true });
+    const access = await (await folder.getFileHandle('spill.bin', { create: true })).createSyncAccessHandle();
+    access.truncate(0);
+    return {
+      write: (bytes, at) => access.write(bytes, { at }),
+      read: (into, at) => access.read(into, { at }),
+      clear: () => access.truncate(0),
+      close: () => access.close(),
+    };
+  } catch {
+    return null;
+  }
 }
 
 /** Removes everything this page keeps in the origin-private file system. */

@@ -1,4 +1,4 @@
-import type { Event, Example, Problem, RunConfig, Session } from '../engine';
+import type { Event, Example, Problem, RunConfig, Session, Spill } from '../engine';
 import { toProblem, type Notice, type RunState } from '../protocol';
 import type { Mutex } from './mutex';
 
@@ -33,7 +33,7 @@ export class Training {
     return this.#state;
   }
 
-  async start(config: RunConfig, examples: Example[], evalExamples: Example[]): Promise<void> {
+  async start(config: RunConfig, examples: Example[], evalExamples: Example[], spill?: Spill): Promise<void> {
     if (['starting', 'running', 'paused', 'finishing'].includes(this.#state)) {
       throw { code: 'busy', message: 'A run is already going.', help: 'Stop it before starting another.' } satisfies Problem;
     }
@@ -45,7 +45,8 @@ export class Training {
       throw otherTab;
     }
     try {
-      const started = await this.engine.run(() => this.session.startTraining(config, examples, evalExamples));
+      const tuned = (done: number, all: number) => this.say({ notice: 'tune', done, all });
+      const started = await this.engine.run(() => this.session.startTraining(config, examples, evalExamples, tuned, spill));
       this.say({ notice: 'events', events: [started], active: 0 });
     } catch (thrown) {
       release();

@@ -6,7 +6,7 @@ import type { Example, Problem, RunConfig } from '../engine';
 import { watchTraffic } from '../traffic';
 import { cancelled, fetchModel, forgetModel, keptModel } from './models';
 import { Mutex } from './mutex';
-import { clearOpfs, opfs } from './opfs';
+import { clearOpfs, openSpill, opfs, type SpillFile } from './opfs';
 import { Training, type TrainingLock } from './training';
 
 const post = (message: FromWorker, transfer: Transferable[] = []) => self.postMessage(message, { transfer });
@@ -16,6 +16,7 @@ const engine = new Mutex();
 const store = opfs();
 let session: Session | null = null;
 let training: Training | null = null;
+let spill: SpillFile | null = null;
 let loading = new AbortController();
 let answering = { stop: false };
 
@@ -65,6 +66,15 @@ function progress(phase: 'check' | 'download' | 'load') {
 async function load(name: string, blob: Blob, where: Loaded['where'], note: Problem | null): Promise<Loaded> {
   const info = await withSession((session) => session.load(name, blob, progress('load')));
   return { info, where, note };
+}
+
+/** What was found to be the fastest on this device. */
+const FORMS = 'forms.json';
+
+/** Keeps it for the next visit when it is news; where that fails, it is found again. */
+async function keepForms(known: string): Promise<void> {
+  const found = await withSession((session) => session.forms());
+  if (found !== known) await store.then((files) => files?.writeText(FORMS, found)).catch(() => undefined);
 }
 
 const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) => Requests[N]['result'] | Promise<Requests[N]['result']> } = {
@@ -120,7 +130,11 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
 
   async start({ config, examples, evalExamples }) {
     await need();
-    await training?.start(config, examples, evalExamples);
+    const known = await withSession((session) => session.forms());
+    spill ??= await openSpill();
+    await training?.start(config, examples, evalExamples, spill ?? undefined);
+    void training?.finished.then(() => spill?.clear());
+    void keepForms(known);
   },
   pause: () => training?.pause(),
   resume: () => training?.resume(),
@@ -144,6 +158,8 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
   async forget() {
     training?.stop();
     await training?.finished;
+    spill?.close();
+    spill = null;
     await clearOpfs();
   },
 };
@@ -156,6 +172,8 @@ async function start(): Promise<Requests['open']['result']> {
   if (!(await gpu.requestAdapter())) throw { code: 'no-adapter', message: 'requestAdapter() found nothing.', help: '' };
   await init();
   session = await Session.create();
+  const kept = await store.then((files) => files?.blob(FORMS)).catch(() => null);
+  if (kept) session.chooseForms(await kept.text());
   training = new Training(session, engine, lock, post);
   return { defaults: defaults(), device: session.device() };
 }

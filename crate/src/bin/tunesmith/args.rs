@@ -135,7 +135,8 @@ pub fn json() -> Arg {
     switch(JSON, "Print one JSON object a line, for programs")
 }
 
-fn switch(name: &'static str, help: &'static str) -> Arg {
+/// A flag that is given or not.
+pub fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 

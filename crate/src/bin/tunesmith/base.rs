@@ -11,7 +11,7 @@ use tunesmith::model::Model;
 use tunesmith::{Error, Result};
 
 use super::report::Report;
-use super::{args, fetch};
+use super::{args, fetch, forms};
 
 /// The model file that `--model` names, or the default one.
 ///
@@ -51,6 +51,7 @@ pub fn load(matches: &ArgMatches, report: &mut Report) -> Result<Model> {
 /// For a model we cannot run, or a device that cannot hold it.
 pub fn load_gguf(gguf: &Gguf, report: &mut Report) -> Result<Model> {
     let context = block_on(Context::new())?;
+    forms::restore(&context);
     report.start_bar(gguf.file_len(), "Loading the model {bar:24} {percent}%");
     let model = block_on(Model::load(&context, gguf, |done, total| report.move_bar(done, total)));
     report.end_bar();

@@ -18,7 +18,7 @@ use tunesmith::{Error, Result};
 use super::bench_table::Table;
 use super::profile::peak_bytes;
 use super::report::Report;
-use super::{args, base};
+use super::{args, base, forms};
 
 /// The flags.
 pub fn command() -> Command {
@@ -55,6 +55,7 @@ pub fn command() -> Command {
                 .value_delimiter(',')
                 .help("Measure these parts alone; peaks always are"),
         )
+        .arg(args::switch("tune", "Try the kernels of each product first, also where the fastest are known"))
         .arg(args::file("out", "FILE", "Write what --json prints to a file, too"))
         .arg(args::json())
 }
@@ -79,6 +80,9 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         let what = object.shift_remove("what").expect("its tag");
         out.tell(report, what.as_str().expect("a name"), object.into())
     }))?;
+    if settings.tune || !model.context.info().software {
+        forms::keep(&model.context, report);
+    }
     let end = json!({
         "seconds": (now_ms() - started) / 1e3,
         "load": load_average(),
@@ -95,6 +99,7 @@ fn settings(matches: &ArgMatches) -> Settings {
         tokens: matches.get_many("tokens").expect("it has a default").copied().collect(),
         steps: *matches.get_one::<u32>("steps").expect("it has a default") as usize,
         parts: Part::ALL.into_iter().filter(wanted).collect(),
+        tune: matches.get_flag("tune"),
         ..Settings::default()
     }
 }

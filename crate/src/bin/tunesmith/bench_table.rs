@@ -44,6 +44,17 @@ impl Table {
                     percent(&m["copy_share"]),
                 ],
             ),
+            "tune" => self.row(
+                "Each product in each of its forms, in ms: direction and encoding, rows x columns x depth",
+                &["product                       ", "   plain", "    tile", "subgroup", "fastest "],
+                &[
+                    word(&m["product"]),
+                    number(&m["ms"]["plain"], 3),
+                    number(&m["ms"]["tile"], 3),
+                    number(&m["ms"]["subgroup"], 3),
+                    word(&m["fastest"]),
+                ],
+            ),
             "step" | "forward" => self.row(
                 "A step of LoRA on 7 linears, and a forward pass with its loss; every row but the last is a target",
                 &[

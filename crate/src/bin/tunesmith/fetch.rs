@@ -34,7 +34,11 @@ pub fn default_model(report: &Report) -> Result<PathBuf> {
     outcome.map(|()| place)
 }
 
-fn cache() -> Result<PathBuf> {
+/// Where this program keeps things.
+///
+/// # Errors
+/// For a user without a cache folder.
+pub fn cache() -> Result<PathBuf> {
     let folder = dirs::cache_dir().ok_or_else(|| failed("this user has no cache folder".into()))?;
     Ok(folder.join("tunesmith"))
 }

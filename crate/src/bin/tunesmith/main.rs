@@ -11,12 +11,14 @@ mod devices;
 mod estimate;
 mod eval;
 mod fetch;
+mod forms;
 mod generate;
 mod inspect;
 mod interrupt;
 mod profile;
 mod report;
 mod run_folder;
+mod spill;
 mod train;
 
 use std::process::ExitCode;

@@ -17,7 +17,8 @@ use tunesmith::{Error, Result};
 use super::adapter::Adapter;
 use super::report::Report;
 use super::run_folder::{RunFolder, STATE, pretty};
-use super::{args, base, data, interrupt, profile};
+use super::spill::TempFile;
+use super::{args, base, data, forms, interrupt, profile};
 
 /// Trains an adapter.
 ///
@@ -57,6 +58,15 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         })?;
     }
 
+    if trainer.has_trunk() {
+        trainer.spill_to(Box::new(TempFile::new()?));
+    }
+    report.start_bar(1, "Trying kernels on this GPU, once {bar:24} {pos}/{len}");
+    let tuned = block_on(trainer.tune(|done, total| report.move_bar(done as u64, total as u64)))?;
+    report.end_bar();
+    if tuned {
+        forms::keep(&model.context, report);
+    }
     interrupt::listen()?;
     folder.begin(trainer.config(), trainer.steps_done())?;
     let outcome = steps(&mut trainer, &mut folder, report).and_then(|stopped| {

@@ -1,0 +1,105 @@
+//! The forms of a product: kernels that compute the same in ways that suit different adapters. Plain and tile give the
+//! same bits, so on a GPU what was found to be fastest decides nothing but the time.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::quant::Encoding;
+
+/// How a product is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// Rows shared through workgroup memory: right everywhere.
+    Plain,
+    /// Tiles of both matrices in workgroup memory, for GPUs.
+    Tile,
+    /// Rows shared by subgroup broadcasts, for adapters that run on a processor.
+    Subgroup,
+}
+
+impl Form {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Tile, Self::Subgroup];
+
+    /// Its name in a file of choices.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Tile => "tile",
+            Self::Subgroup => "subgroup",
+        }
+    }
+}
+
+/// A product as far as its speed depends on it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Product {
+    /// Whether the packed matrix stands as it is, `a b`, and not transposed, `a b^T`.
+    pub straight: bool,
+    /// Of the packed matrix.
+    pub encoding: Encoding,
+    /// Rows of the result.
+    pub rows: usize,
+    /// Its columns, in segments.
+    pub cols: Vec<usize>,
+    /// What is summed over.
+    pub depth: usize,
+}
+
+impl Product {
+    /// Its class: products of about as many rows share one.
+    pub fn class(&self) -> String {
+        let cols: Vec<String> = self.cols.iter().map(usize::to_string).collect();
+        let (kind, encoding) = (if self.straight { "nn" } else { "nt" }, format!("{:?}", self.encoding).to_lowercase());
+        format!("{kind} {encoding} {}x{}x{}", self.rows.next_power_of_two(), cols.join("+"), self.depth)
+    }
+}
+
+/// The forms in use, by class of product: what a device was found to do fastest.
+pub type Choices = BTreeMap<String, Form>;
+
+/// The choices of one context, and the products that were recorded on it.
+#[derive(Default)]
+pub(super) struct Forms {
+    choices: Rc<RefCell<Choices>>,
+    forced: Cell<Option<Form>>,
+    seen: RefCell<BTreeSet<Product>>,
+}
+
+impl Forms {
+    /// The same choices, with nothing recorded yet.
+    pub fn rehearsal(&self) -> Self {
+        Self { choices: self.choices.clone(), forced: self.forced.clone(), seen: RefCell::default() }
+    }
+
+    /// The form for a product where kernels may use subgroups of so many lanes.
+    pub fn pick(&self, product: Product, subgroup: u32) -> Form {
+        let chosen = self.forced.get().or_else(|| self.choices.borrow().get(&product.class()).copied());
+        self.seen.borrow_mut().insert(product);
+        match chosen {
+            Some(Form::Subgroup) | None if subgroup > 0 => Form::Subgroup,
+            Some(Form::Tile) => Form::Tile,
+            _ => Form::Plain,
+        }
+    }
+
+    pub fn force(&self, form: Option<Form>) {
+        self.forced.set(form);
+    }
+
+    pub fn choices(&self) -> Choices {
+        self.choices.borrow().clone()
+    }
+
+    pub fn choose(&self, choices: Choices) {
+        self.choices.borrow_mut().extend(choices);
+    }
+
+    pub fn seen(&self) -> Vec<Product> {
+        self.seen.borrow().iter().cloned().collect()
+    }
+}

@@ -1,0 +1,76 @@
+//! The forms of a product for GPUs give the same bits, and the fastest is what is used once it was found.
+
+use pollster::block_on;
+use tunesmith::gpu::{Context, Features, Form};
+use tunesmith::peft;
+use tunesmith::train::config::{Method, Recompute, RunConfig};
+use tunesmith::train::{Pass, untuned};
+use tunesmith_tests::golden::hash;
+use tunesmith_tests::models;
+
+/// Loss and gradients of one pass in every form, in bits.
+fn bits(context: &Context, form: Option<Form>) -> Vec<u32> {
+    context.force_form(form);
+    let model = models::load(context, "nano");
+    let config = RunConfig::new(Method::Lora);
+    let adapter = block_on(peft::create(&model, &config)).unwrap();
+    for (index, tensor) in adapter.params().tensors.iter().enumerate() {
+        adapter.params().write(index, &hash::uniform(&tensor.name, tensor.shape.0 * tensor.shape.1, 0.2));
+    }
+    let rows = 112;
+    let pass = Pass::new(&model, Some(adapter.as_ref()), rows, Some(Recompute::None)).unwrap();
+    let example = tunesmith::data::render::Rendered {
+        ids: (0..rows as u32 - 3).map(|i| 5 + i % 90).collect(),
+        targets: vec![true; rows - 3],
+        truncated: false,
+    };
+    let layout = tunesmith::data::batch::Layout {
+        packing: false,
+        per_device_train_batch_size: 1,
+        max_length: rows,
+        virtual_tokens: 0,
+        vocab_size: model.config.vocab,
+    };
+    let batch = tunesmith::data::batch::Dataset::new(vec![example], layout).batch(&[0]);
+    pass.run(&batch, &tunesmith::objective::sft::targets(&batch, batch.target_tokens), [7, 3]);
+    let loss = block_on(context.read::<f32>(&pass.targets.total, 0, 1)).unwrap();
+    let grads = block_on(adapter.params().read_grads()).unwrap().concat();
+    context.force_form(None);
+    loss.iter().chain(&grads).map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn tiles_change_no_bit() {
+    let plain = block_on(Context::with(Features::Plain)).unwrap();
+    let expected = bits(&plain, Some(Form::Plain));
+    assert!(expected == bits(&plain, Some(Form::Tile)));
+}
+
+#[test]
+fn the_fastest_form_is_found_and_used() {
+    let context = block_on(Context::with(Features::Plain)).unwrap();
+    let model = models::load(&context, "nano");
+    let adapter = block_on(peft::create(&model, &RunConfig::new(Method::Lora))).unwrap();
+    let products = untuned(&model, adapter.as_ref(), 64).unwrap();
+    assert!(products.len() >= 8, "{products:?}");
+    // One is enough: each form of each product takes long to compile in software.
+    let mut tried = Vec::new();
+    block_on(tunesmith::ops::tune(&context, &products[..1], f64::INFINITY, |done, all, product| {
+        assert_eq!((done, all), (1, 1));
+        tried.push(product.clone());
+    }))
+    .unwrap();
+    let forms: Vec<Form> = tried[0].forms.iter().map(|&(form, _)| form).collect();
+    assert_eq!(forms, [Form::Plain, Form::Tile], "a device without subgroups");
+    assert!(tried[0].forms.iter().all(|&(_, ms)| ms > 0.0 && ms.is_finite()));
+    let choices = context.forms();
+    assert_eq!(choices.get(&products[0].class()).copied(), tried[0].fastest());
+    assert_eq!(untuned(&model, adapter.as_ref(), 64).unwrap().len(), products.len() - 1);
+    // As a file has them.
+    let text = serde_json::to_string(&choices).unwrap();
+    let other = block_on(Context::with(Features::Plain)).unwrap();
+    other.choose_forms(serde_json::from_str(&text).unwrap());
+    assert_eq!(other.forms(), choices);
+    // A limit that has passed leaves the rest alone.
+    block_on(tunesmith::ops::tune(&context, &products[1..], -1.0, |_, _, _| panic!("none is tried"))).unwrap();
+}
