@@ -3,23 +3,23 @@
 // variant q4: Q4 PLAIN R=8 N=6
 // variant q4_tile: Q4 TILE R=8 N=8
 // variant q4_row: Q4 PLAIN R=1 N=2
-// variant q4_sg8: Q4 SG=8 SG8 V=1 R=16 N=4
-// variant q4_sg4: Q4 SG=4 SG4 V=2 R=16 N=4
+// variant q4_sg8: Q4 SG=8 SG8 R=16 N=4
+// variant q4_sg4: Q4 WHOLE SG=4 SG4 R=16 N=12
 // variant q8: Q8 PLAIN R=8 N=6
 // variant q8_tile: Q8 TILE R=8 N=8
 // variant q8_row: Q8 PLAIN R=1 N=2
-// variant q8_sg8: Q8 SG=8 SG8 V=1 R=16 N=4
-// variant q8_sg4: Q8 SG=4 SG4 V=2 R=16 N=4
+// variant q8_sg8: Q8 SG=8 SG8 R=16 N=4
+// variant q8_sg4: Q8 WHOLE SG=4 SG4 R=16 N=12
 // variant f16: F16 PLAIN R=8 N=6
 // variant f16_tile: F16 TILE R=8 N=8
 // variant f16_row: F16 PLAIN R=1 N=2
-// variant f16_sg8: F16 SG=8 SG8 V=1 R=16 N=4
-// variant f16_sg4: F16 SG=4 SG4 V=2 R=16 N=4
+// variant f16_sg8: F16 SG=8 SG8 R=16 N=4
+// variant f16_sg4: F16 SG=4 SG4 R=16 N=12
 // variant f32: F32 PLAIN R=8 N=6
 // variant f32_tile: F32 TILE R=8 N=8
 // variant f32_row: F32 PLAIN R=1 N=2
-// variant f32_sg8: F32 SG=8 SG8 V=1 R=16 N=4
-// variant f32_sg4: F32 SG=4 SG4 V=2 R=16 N=4
+// variant f32_sg8: F32 SG=8 SG8 R=16 N=4
+// variant f32_sg4: F32 SG=4 SG4 R=16 N=12
 //
 // `a` and `out` are addressed by strides, so either may be a transposed view or a range of columns. Depth goes in blocks
 // of 32, the block of the quantized encodings. Up to three segments of columns, one behind the other, are layers that share their input;
@@ -153,8 +153,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     var c$i_$j = 0.0;
 #endfor
 #endfor
-#ifdef SG
-#import shared/nt_subgroup.wgsl
+#ifdef SG8
+#import shared/nt_subgroup8.wgsl
+#endif
+#ifdef SG4
+#import shared/nt_subgroup4.wgsl
+#import shared/nt_low.wgsl
 #endif
 #ifdef PLAIN
 #import shared/nt_plain.wgsl

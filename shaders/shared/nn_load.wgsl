@@ -3,8 +3,8 @@
         let at = p * params.cols + k;
         let w = vec4<u32>(codes[at / 8u]);
         let s = scales[at / 32u];
-        let v0 = fma(vec4<f32>((w >> vec4<u32>(0u, 4u, 8u, 12u)) & vec4<u32>(15u)), vec4<f32>(s.x), vec4<f32>(s.y));
-        let v1 = fma(vec4<f32>((w >> vec4<u32>(16u, 20u, 24u, 28u)) & vec4<u32>(15u)), vec4<f32>(s.x), vec4<f32>(s.y));
+        let v0 = fma(vec4<f32>(vec4<i32>((w >> vec4<u32>(0u, 4u, 8u, 12u)) & vec4<u32>(15u))), vec4<f32>(s.x), vec4<f32>(s.y));
+        let v1 = fma(vec4<f32>(vec4<i32>((w >> vec4<u32>(16u, 20u, 24u, 28u)) & vec4<u32>(15u))), vec4<f32>(s.x), vec4<f32>(s.y));
 #endif
 #ifdef Q8
         let at = p * params.cols + k;

@@ -1,6 +1,6 @@
 // Four weights of column j of nt.wgsl's `b` from depth at$j on, as v$j; quantized ones from their codes u$j.
 #ifdef Q4
-            let v$j = fma(vec4<f32>(u$j & vec4<u32>(15u)), vec4<f32>(s$j.x), vec4<f32>(s$j.y));
+            let v$j = fma(vec4<f32>(vec4<i32>(u$j & vec4<u32>(15u))), vec4<f32>(s$j.x), vec4<f32>(s$j.y));
 #endif
 #ifdef Q8
             let i$j = bitcast<vec4<i32>>(vec4<u32>(u$j) << vec4<u32>(24u, 16u, 8u, 0u));

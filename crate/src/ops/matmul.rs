@@ -67,11 +67,18 @@ macro_rules! forms {
 }
 
 impl Forms {
-    /// The kernel of a form, with its tile: `plain`'s, or that of subgroups for a lane.
-    fn get(&self, form: Form, lanes: u32, plain: TileSize, (rows, lane_cols): TileSize) -> (&'static Kernel, TileSize) {
+    /// The kernel of a form, with its tile: of `plain`, and of subgroups of 8 and of 4 lanes.
+    fn get(
+        &self,
+        form: Form,
+        lanes: u32,
+        plain: TileSize,
+        sg8: TileSize,
+        sg4: TileSize,
+    ) -> (&'static Kernel, TileSize) {
         match (form, lanes) {
-            (Form::Subgroup, 8) => (self.sg8, (rows, 8 * lane_cols)),
-            (Form::Subgroup, _) => (self.sg4, (rows, 4 * lane_cols)),
+            (Form::Subgroup, 8) => (self.sg8, sg8),
+            (Form::Subgroup, _) => (self.sg4, sg4),
             (Form::Tile, _) => (self.tile, (64, 64)),
             (Form::Plain, _) => (self.plain, plain),
         }
@@ -135,7 +142,7 @@ impl Nt {
             let cols = self.segments.iter().map(|&(cols, _)| cols).collect();
             let (encoding, rows, depth) = (self.b.encoding, self.rows, self.depth);
             let form = list.form(Product { straight: false, encoding, rows, cols, depth });
-            forms.get(form, list.subgroup(), (8, 32 * 6), (16, 4))
+            forms.get(form, list.subgroup(), (8, 32 * 6), (16, 8 * 4), (16, 4 * 12))
         };
         let segment = |i: usize| self.segments.get(i).copied().unwrap_or((0, None));
         let low_at = |i: usize| segment(i).1.map_or(u32::MAX, |at| at as u32);
@@ -199,7 +206,7 @@ impl Nn {
         };
         let (encoding, rows, depth) = (self.b.encoding, self.rows, self.depth);
         let form = list.form(Product { straight: true, encoding, rows, cols: vec![self.cols], depth });
-        let (kernel, (tile_rows, tile_cols)) = forms.get(form, list.subgroup(), (8, 24 * 8), (16, 8));
+        let (kernel, (tile_rows, tile_cols)) = forms.get(form, list.subgroup(), (8, 24 * 8), (16, 8 * 8), (16, 4 * 8));
         let params = kernels::matmul_nn::Params {
             rows: self.rows as u32,
             cols: self.cols as u32,

@@ -1,4 +1,5 @@
-// The sums of nt.wgsl with subgroups: a lane loads a few numbers of each row of `a` and the others ask it for them.
+// The sums of nt.wgsl with subgroups of eight, for Mesa's lavapipe: a lane loads a few numbers of each row of `a`, and the
+// others ask it for them.
 #for i R
     let a$i = params.a_at + min(row0 + $iu, params.rows - 1u) * params.a_row;
 #endfor
@@ -9,9 +10,7 @@
     let b$j = (low_row0 + n$j - first) * params.rank;
 #endfor
     for (var half_block = 0u; half_block < 2u * blocks + low_blocks; half_block++) {
-#for v V
-        var a_$v: array<vec2<f32>, $R>;
-#endfor
+        var a_0: array<vec2<f32>, $R>;
 #for j N
 #for h 2
 #for e 2
@@ -21,17 +20,15 @@
 #endfor
         if half_block < 2u * blocks {
             let p0 = half_block * 16u;
-#for v V
             {
                 // A lane loads two numbers of each row, and past the depth the last one again, as zeros.
-                let p = vec2<u32>(p0 + $v * 8u + lane * 2u) + vec2<u32>(0u, 1u);
+                let p = vec2<u32>(p0 + lane * 2u) + vec2<u32>(0u, 1u);
                 let in_depth = p < vec2<u32>(params.depth);
                 let o = min(p, vec2<u32>(params.depth - 1u)) * params.a_depth;
 #for i R
-                a_$v[$i] = select(vec2<f32>(), vec2<f32>(a[a$i + o.x], a[a$i + o.y]), in_depth);
+                a_0[$i] = select(vec2<f32>(), vec2<f32>(a[a$i + o.x], a[a$i + o.y]), in_depth);
 #endfor
             }
-#endfor
             let second = half_block % 2u == 1u;
 #for j N
             {
@@ -63,19 +60,17 @@
 #endfor
         } else {
             let p0 = (half_block - 2u * blocks) * 16u;
-#for v V
             {
-                let p = vec2<u32>(p0 + $v * 8u + lane * 2u) + vec2<u32>(0u, 1u);
+                let p = vec2<u32>(p0 + lane * 2u) + vec2<u32>(0u, 1u);
                 let in_rank = p < vec2<u32>(params.rank);
                 let o = low_at + min(p, vec2<u32>(params.rank - 1u));
 #for i R
                 {
                     let at = min(row0 + $iu, params.rows - 1u) * params.low_row;
-                    a_$v[$i] = select(vec2<f32>(), params.low_scale * vec2<f32>(low[at + o.x], low[at + o.y]), in_rank);
+                    a_0[$i] = select(vec2<f32>(), params.low_scale * vec2<f32>(low[at + o.x], low[at + o.y]), in_rank);
                 }
 #endfor
             }
-#endfor
             let last = vec4<u32>(params.rank - 1u);
 #for j N
 #for h 2
@@ -92,14 +87,8 @@
 #for e 2
 #for i R
         {
-#ifdef SG8
             let x = subgroupBroadcast(a_0[$i], $hu * 4u + $eu * 2u);
             let y = subgroupBroadcast(a_0[$i], $hu * 4u + $eu * 2u + 1u);
-#endif
-#ifdef SG4
-            let x = subgroupBroadcast(a_$h[$i], $eu * 2u);
-            let y = subgroupBroadcast(a_$h[$i], $eu * 2u + 1u);
-#endif
 #for j N
             c$i_$j = fma(v$j_$h_$e.w, y.y, fma(v$j_$h_$e.z, y.x, fma(v$j_$h_$e.y, x.y, fma(v$j_$h_$e.x, x.x, c$i_$j))));
 #endfor
