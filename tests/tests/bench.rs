@@ -11,7 +11,7 @@ use tunesmith_tests::check_op::context;
 fn losses(encoding: GgmlType) -> [f64; 2] {
     let gguf = synthetic::gguf(&Shape::named("nano").unwrap(), encoding).unwrap();
     let model = block_on(Model::load(&context(), &gguf, |_, _| {})).unwrap();
-    let settings = Settings { tokens: vec![64], steps: 1, r: 4, parts: vec![Part::Step] };
+    let settings = Settings { tokens: vec![64], steps: 1, r: 4, tune: false, parts: vec![Part::Step] };
     let mut losses = Vec::new();
     let tell = |measurement: Measurement| {
         match measurement {
