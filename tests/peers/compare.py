@@ -2,7 +2,7 @@
 
     cargo build --release --package tunesmith
     python3 tests/peers/compare.py [--tokens 128,256] [--rounds 3] [--steps 4] [--pytorch venv/bin/python]
-        [--meganeura tests/peers/meganeura/target/release/meganeura-peer] [--encodings q4_1,f32] [--out FILE]
+        [--meganeura tests/peers/meganeura/target/release/peer-meganeura] [--encodings q4_1,f32] [--out FILE]
 
 Each round starts every engine once, one after the other, so that a machine that gets busier meanwhile changes all of
 them. A figure is the median over the rounds of each round's median. The table is Markdown on standard output; FILE gets

@@ -190,7 +190,7 @@ run_config! { |method|
         recompute: Recompute = Recompute::Auto,
             "What is computed a second time instead of kept: less memory for more time, the same result.";
         trunk_cache: u32 = 1000, in 0..=1000000,
-            "Megabytes of memory for what the layers below the first tuned one make of each example; 0 to compute it anew each time. More goes to disk.";
+            "Megabytes of memory for what frozen lower layers make of each example, for later epochs; 0 for none.";
         memory_limit: u32 = 2000, in 1..=1000000, "Megabytes on the GPU that recompute auto keeps a run within, if it can.";
     }
     "Data" {
