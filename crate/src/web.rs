@@ -13,16 +13,19 @@ use crate::data::example::{Example, Message};
 use crate::data::import::import_jsonl;
 use crate::data::render::Rendered;
 use crate::format::gguf::Gguf;
-use crate::format::source::ReadAt;
 use crate::generate::{Generator, Sampling};
 use crate::gpu::{Choices, Context};
 use crate::model::Model;
 use crate::peft::{self, Peft};
 use crate::train::config::{Method, Recompute, RunConfig};
-use crate::train::{Event, Spill, Trainer, estimate, prepare};
+use crate::train::{Event, Trainer, estimate, prepare};
 use crate::{Error, Result};
 
-type JsResult<T> = std::result::Result<T, JsValue>;
+mod files;
+
+use files::{BlobSource, JsSpill};
+
+pub(crate) type JsResult<T> = std::result::Result<T, JsValue>;
 
 /// What the page calls its table of examples in errors.
 const TABLE: &str = "examples";
@@ -160,73 +163,6 @@ impl Sha256 {
     }
 }
 
-/// A file of the page, read piece by piece: it is never whole in wasm memory.
-struct BlobSource {
-    name: String,
-    blob: web_sys::Blob,
-    reader: web_sys::FileReaderSync,
-}
-
-impl ReadAt for BlobSource {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn len(&self) -> u64 {
-        self.blob.size() as u64
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let end = offset.saturating_add(buf.len() as u64);
-        if end > self.len() {
-            return Err(Error::io(&self.name, format!("it ends at byte {} and {end} were expected", self.len())));
-        }
-        let failed = |error: JsValue| Error::io(&self.name, format!("it could not be read: {}", describe(&error)));
-        let piece = self.blob.slice_with_f64_and_f64(offset as f64, end as f64).map_err(failed)?;
-        let bytes = Uint8Array::new(&self.reader.read_as_array_buffer(&piece).map_err(failed)?.into());
-        if bytes.length() as usize != buf.len() {
-            return Err(Error::io(&self.name, "the file changed while it was read"));
-        }
-        bytes.copy_to(buf);
-        Ok(())
-    }
-}
-
-fn describe(error: &JsValue) -> String {
-    Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string()).unwrap_or_default()
-}
-
-#[wasm_bindgen]
-extern "C" {
-    /// A file of the browser's own storage, as the page hands it over: both say how many bytes went.
-    #[wasm_bindgen(typescript_type = "Spill")]
-    pub type JsSpill;
-    #[wasm_bindgen(method, catch)]
-    fn write(this: &JsSpill, bytes: &[u8], at: f64) -> JsResult<f64>;
-    #[wasm_bindgen(method, catch)]
-    fn read(this: &JsSpill, bytes: &mut [u8], at: f64) -> JsResult<f64>;
-}
-
-impl Spill for JsSpill {
-    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
-        let outcome = JsSpill::write(self, bytes, at as f64);
-        whole(outcome, bytes.len())
-    }
-
-    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<()> {
-        let outcome = JsSpill::read(self, bytes, at as f64);
-        whole(outcome, bytes.len())
-    }
-}
-
-fn whole(outcome: JsResult<f64>, expected: usize) -> Result<()> {
-    match outcome {
-        Ok(went) if went == expected as f64 => Ok(()),
-        Ok(went) => Err(Error::io("the browser's storage", format!("{went} of {expected} bytes went"))),
-        Err(error) => Err(Error::io("the browser's storage", describe(&error))),
-    }
-}
-
 /// One device, one model, one adapter.
 #[wasm_bindgen]
 pub struct Session {
@@ -276,8 +212,7 @@ impl Session {
     }
 
     async fn load_model(&self, name: String, blob: web_sys::Blob, on_progress: &Function) -> Result<Model> {
-        let reader = web_sys::FileReaderSync::new().map_err(|error| Error::io(&name, describe(&error)))?;
-        let gguf = Gguf::open(Box::new(BlobSource { name, blob, reader }))?;
+        let gguf = Gguf::open(Box::new(BlobSource::new(name, blob)?))?;
         let progress = |done: u64, total: u64| {
             // A page that no longer listens is no reason to stop.
             let _ = on_progress.call2(&JsValue::NULL, &(done as f64).into(), &(total as f64).into());

@@ -3,15 +3,7 @@
 // then each row in turn is loaded and multiplied with all of them.
     for (var block = 0u; block < blocks; block++) {
 #for j N
-#ifdef Q4
-        let w$j = codes[n$j * blocks + block];
-        let s$j = scales[n$j * blocks + block];
-#endif
-#ifdef Q8
-        let w$j_0 = codes[(n$j * blocks + block) * 2u];
-        let w$j_1 = codes[(n$j * blocks + block) * 2u + 1u];
-        let s$j = scales[n$j * blocks + block];
-#endif
+#import shared/nt_block.wgsl
 #endfor
 #for q2 2
         {
@@ -19,14 +11,7 @@
 #for q4 4
             var v$j_$q4: vec4<f32>;
             {
-#ifdef Q4
-                let u$j = vec4<u32>(w$j[($q2 * 4 + $q4) / 2]) >> (vec4<u32>(0u, 4u, 8u, 12u) + 16u * ($q4 % 2u));
-#endif
-#ifdef Q8
-                let u$j = w$j_$q2[$q4];
-#endif
-                let at$j = block * 32u + $q2 * 16u + $q4 * 4u;
-#import shared/nt_load.wgsl
+#import shared/nt_four.wgsl
                 v$j_$q4 = v$j;
             }
 #endfor
