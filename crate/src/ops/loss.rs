@@ -1,5 +1,7 @@
 //! The language-model head and its cross-entropy, a few rows at a time: the logits are never whole in memory.
 
+use std::ops::Range;
+
 use crate::Result;
 use crate::gpu::{Buffer, BufferId, Context, kernels, spread};
 use crate::model::Weight;
@@ -8,8 +10,15 @@ use crate::tape::{Op, Tape, Var};
 /// Rows of logits in memory at a time.
 pub const LOSS_ROWS: usize = 64;
 
+/// The rows that the head takes at a time. The first ones are few, for the examples with a word for an answer.
+pub fn loss_chunks(capacity: usize) -> impl Iterator<Item = Range<usize>> {
+    let small = [0..LOSS_ROWS / 4, LOSS_ROWS / 4..LOSS_ROWS / 2, LOSS_ROWS / 2..LOSS_ROWS];
+    let large = (1..capacity / LOSS_ROWS).map(|i| i * LOSS_ROWS..(i + 1) * LOSS_ROWS);
+    small.into_iter().chain(large)
+}
+
 /// What the rows of a batch must predict, and where the losses go. Only rows with a target are listed, side by side,
-/// so that a chunk of [`LOSS_ROWS`] without targets is a closed gate of the plan and costs nothing.
+/// so that one of the [`loss_chunks`] without targets is a closed gate of the plan and costs nothing.
 #[derive(Clone)]
 pub struct Targets {
     /// `[capacity]`: the batch row of each target; a number past T pads.
@@ -54,15 +63,15 @@ impl Targets {
         context.write(&self.rows, 0, &padded(u32::MAX, |target| target.0));
         context.write(&self.labels, 0, &padded(u32::MAX, |target| target.1));
         context.write(&self.weights, 0, &padded(0, |target| target.2.to_bits()));
-        targets.len().div_ceil(LOSS_ROWS)
+        loss_chunks(self.capacity).filter(|chunk| chunk.start < targets.len()).count()
     }
 }
 
 struct Head {
     x: Var,
     rows: BufferId,
-    /// `[capacity, C]`: the gradients of the gathered rows, made together with the losses.
-    dx: Option<BufferId>,
+    /// `[rows, C]` of each chunk: the gradients of the gathered rows, made together with the losses.
+    dx: Vec<BufferId>,
     capacity: usize,
 }
 
@@ -77,13 +86,13 @@ impl Tape<'_> {
         let weights = self.list.fixed(&targets.weights);
         let nll = self.list.fixed(&targets.nll);
         let total = self.list.fixed(&targets.total);
-        let dx = train.then(|| self.list.planned(capacity * channels));
-        for chunk in 0..capacity / LOSS_ROWS {
-            let first = chunk * LOSS_ROWS;
-            self.list.open_gate(chunk);
-            let gathered = self.list.planned(LOSS_ROWS * channels);
-            let logits = self.list.planned(LOSS_ROWS * vocab);
-            let count = LOSS_ROWS * channels;
+        let mut dx = Vec::new();
+        for (gate, chunk) in loss_chunks(capacity).enumerate() {
+            let (first, len) = (chunk.start, chunk.len());
+            self.list.open_gate(gate);
+            let gathered = self.list.planned(len * channels);
+            let logits = self.list.planned(len * vocab);
+            let count = len * channels;
             let params = kernels::loss_gather::Params {
                 channels: channels as u32,
                 rows: self.rows(x) as u32,
@@ -92,13 +101,14 @@ impl Tape<'_> {
             };
             let bindings = [self.value(x).into(), rows.into(), gathered.into()];
             self.list.dispatch(&kernels::LOSS_GATHER, &bindings, &params, spread(count));
-            self.product_nt(LOSS_ROWS, gathered.into(), w, logits.into());
+            self.product_nt(len, gathered.into(), w, logits.into());
             let params = kernels::loss_cross_entropy::Params { vocab: vocab as u32, first: first as u32 };
             let bindings = [labels.into(), weights.into(), logits.into(), nll.into()];
-            self.list.dispatch(&kernels::LOSS_CROSS_ENTROPY, &bindings, &params, [LOSS_ROWS as u32, 1, 1]);
-            if let Some(dx) = dx {
-                let piece = dx.slice((first * channels * 4) as u64, (count * 4) as u64);
-                self.product_nn(LOSS_ROWS, logits.into(), w, piece);
+            self.list.dispatch(&kernels::LOSS_CROSS_ENTROPY, &bindings, &params, [len as u32, 1, 1]);
+            if train {
+                let piece = self.list.planned(count);
+                self.product_nn(len, logits.into(), w, piece.into());
+                dx.push(piece);
             }
             self.list.close_gate();
         }
@@ -131,23 +141,21 @@ impl Op for Head {
     fn forward(&self, _: &mut Tape) {}
 
     fn backward(&self, t: &mut Tape) {
-        let (Some(dy), Some((dx, accumulate))) = (self.dx, t.grad_target(self.x)) else { return };
+        let Some((dx, accumulate)) = t.grad_target(self.x) else { return };
         if accumulate == 0 {
             t.list.clear(dx);
         }
         let channels = t.cols(self.x);
-        let count = LOSS_ROWS * channels;
-        for chunk in 0..self.capacity / LOSS_ROWS {
-            let first = chunk * LOSS_ROWS;
+        for (gate, (chunk, &dy)) in loss_chunks(self.capacity).zip(&self.dx).enumerate() {
+            let (first, count) = (chunk.start, chunk.len() * channels);
             let params = kernels::loss_scatter::Params {
                 channels: channels as u32,
                 rows: t.rows(self.x) as u32,
                 first: first as u32,
                 count: count as u32,
             };
-            let piece = dy.slice((first * channels * 4) as u64, (count * 4) as u64);
-            t.list.open_gate(chunk);
-            t.list.dispatch(&kernels::LOSS_SCATTER, &[piece, self.rows.into(), dx.into()], &params, spread(count));
+            t.list.open_gate(gate);
+            t.list.dispatch(&kernels::LOSS_SCATTER, &[dy.into(), self.rows.into(), dx.into()], &params, spread(count));
             t.list.close_gate();
         }
     }

@@ -17,7 +17,7 @@ mod tune;
 pub use attention::{HEAD_DIMS, Heads, Masks};
 pub use cache::CacheLayer;
 pub use linear::LowRank;
-pub use loss::{LOSS_ROWS, Targets};
+pub use loss::{LOSS_ROWS, Targets, loss_chunks};
 pub use optimizer::{Hyper, PIECE, record_step};
 pub use rope::RopeTable;
 pub use tune::{Tried, tune};
