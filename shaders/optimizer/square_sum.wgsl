@@ -1,7 +1,9 @@
-// sums[i] = sum of squares of piece i of the flat gradient; pieces: (offset, length) in floats.
+// sums[i] = sum of squares of piece i, of the pieces from `first` on that lie in this buffer of gradients; pieces:
+// (offset, length) in floats.
 #import shared/reduce.wgsl
 
 struct Params {
+    first: u32,
     pieces: u32,
 }
 
@@ -13,7 +15,8 @@ struct Params {
 // One workgroup sums one piece.
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let piece = pieces[min(group.x, params.pieces - 1u)];
+    let index = params.first + min(group.x, params.pieces - 1u);
+    let piece = pieces[index];
     var sum = 0.0;
     for (var i = lane; i < piece.y; i += 64u) {
         let g = grads[piece.x + i];
@@ -21,6 +24,6 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
     let total = reduce_sum(lane, sum);
     if lane == 0u {
-        sums[group.x] = total;
+        sums[index] = total;
     }
 }

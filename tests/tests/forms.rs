@@ -15,7 +15,7 @@ fn bits(context: &Context, form: Option<Form>) -> Vec<u32> {
     let config = RunConfig::new(Method::Lora);
     let adapter = block_on(peft::create(&model, &config)).unwrap();
     for (index, tensor) in adapter.params().tensors.iter().enumerate() {
-        adapter.params().write(index, &hash::uniform(&tensor.name, tensor.shape.0 * tensor.shape.1, 0.2));
+        adapter.params().write(index, &hash::uniform(&tensor.name, tensor.count(), 0.2));
     }
     let rows = 112;
     let pass = Pass::new(&model, Some(adapter.as_ref()), rows, Some(Recompute::None)).unwrap();

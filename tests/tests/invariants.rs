@@ -145,7 +145,7 @@ fn gradients(model: &Model, adapter: &dyn Peft, packing: bool, batches: &[&[usiz
     let batches: Vec<_> = batches.iter().map(|members| dataset.batch(members)).collect();
     let total = batches.iter().map(|batch| batch.target_tokens).sum();
     let context = &model.context;
-    context.clear(&[&adapter.params().grads]);
+    context.clear(&adapter.params().grads);
     let mut loss = 0.0;
     for batch in &batches {
         let pass = Pass::new(model, Some(adapter), batch.t, Some(Recompute::None)).unwrap();
@@ -161,7 +161,7 @@ fn packing_and_splitting_change_nothing() {
     for method in Method::ALL {
         let adapter = create(&model, &config(method));
         for (index, tensor) in adapter.params().tensors.iter().enumerate() {
-            let count = tensor.shape.0 * tensor.shape.1;
+            let count = tensor.count();
             adapter.params().write(index, &hash::uniform(&tensor.name, count, 0.2));
         }
         let plain = gradients(&model, adapter.as_ref(), false, &[&[0], &[1], &[2], &[3], &[4], &[5]]);
@@ -187,7 +187,7 @@ fn computing_again_changes_no_bit_and_needs_less_memory() {
         }
         let adapter = create(&model, &config);
         for (index, tensor) in adapter.params().tensors.iter().enumerate() {
-            let count = tensor.shape.0 * tensor.shape.1;
+            let count = tensor.count();
             adapter.params().write(index, &hash::uniform(&tensor.name, count, 0.2));
         }
         let layout = Layout {
@@ -201,7 +201,7 @@ fn computing_again_changes_no_bit_and_needs_less_memory() {
         let mut results = Vec::new();
         for recompute in [Recompute::None, Recompute::GateUp, Recompute::Block] {
             let pass = Pass::new(&model, Some(adapter.as_ref()), batch.t, Some(recompute)).unwrap();
-            model.context.clear(&[&adapter.params().grads]);
+            model.context.clear(&adapter.params().grads);
             let stats = pass.run(&batch, &sft::targets(&batch, batch.target_tokens), [7, 3]);
             let loss = block_on(model.context.read::<f32>(&pass.targets.total, 0, 1)).unwrap();
             let grads = block_on(adapter.params().read_grads()).unwrap().concat();
@@ -229,7 +229,7 @@ fn scaling_the_loss_by_a_power_of_two_scales_the_gradients_exactly() {
     let batch = Dataset::new(examples(), layout).batch(&[0, 1, 2, 3, 4, 5]);
     let pass = Pass::new(&model, Some(adapter.as_ref()), batch.t, Some(Recompute::None)).unwrap();
     let grads = |scale: f32| {
-        model.context.clear(&[&adapter.params().grads]);
+        model.context.clear(&adapter.params().grads);
         let targets = sft::targets(&batch, batch.target_tokens).into_iter();
         let targets: Vec<_> = targets.map(|(row, label, weight)| (row, label, weight * scale)).collect();
         pass.run(&batch, &targets, [0, 0]);

@@ -4,7 +4,7 @@ use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::quant::{dequantize, pack, quantize_q4_1};
 use tunesmith::gpu::Context;
 use tunesmith::model::Weight;
-use tunesmith::ops::{LOSS_ROWS, Targets, loss_chunks};
+use tunesmith::ops::{Targets, loss_chunks};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Guarded, TOLERANCE, context, nmse};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};

@@ -45,16 +45,16 @@ impl Setup {
         let table = Guarded::new(&context, &pieces);
         let mut list = Recorder::default();
         let buffers = Hyper {
-            values: &values.buffer,
-            grads: &grads.buffer,
-            m: &m.buffer,
-            v: &v.buffer,
+            values: std::slice::from_ref(&values.buffer),
+            grads: std::slice::from_ref(&grads.buffer),
+            m: std::slice::from_ref(&m.buffer),
+            v: std::slice::from_ref(&v.buffer),
             pieces: &table.buffer,
             sums: &sums.buffer,
             hyper: &hyper.buffer,
             state: &state.buffer,
         };
-        record_step(&mut list, &buffers, count, pieces.len());
+        record_step(&mut list, &buffers, &[(count, pieces.len())]);
         let plan = Plan::new(&context, list).unwrap();
         Self { values, grads, m, v, hyper, state, sums, plan, count, used, context }
     }

@@ -48,7 +48,7 @@ fn adapter(model: &Model, name: &str, method: Method, b: f32) -> (Rc<dyn Peft>, 
     config.prompt_tuning_init = PromptTuningInit::Random;
     let adapter = block_on(peft::create(model, &config)).unwrap();
     for (index, tensor) in adapter.params().tensors.iter().enumerate() {
-        let (rows, cols) = tensor.shape;
+        let cols = tensor.weight.cols;
         let amplitude = if tensor.name.contains("lora_A") {
             1.0 / (cols as f64).sqrt()
         } else if tensor.name.contains("lora_B") {
@@ -56,7 +56,7 @@ fn adapter(model: &Model, name: &str, method: Method, b: f32) -> (Rc<dyn Peft>, 
         } else {
             0.235
         };
-        adapter.params().write(index, &hash::uniform(&tensor.name, rows * cols, amplitude as f32));
+        adapter.params().write(index, &hash::uniform(&tensor.name, tensor.count(), amplitude as f32));
     }
     (adapter.into(), config)
 }

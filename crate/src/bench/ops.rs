@@ -118,7 +118,7 @@ impl Ops<'_> {
                 group.modules().iter().map(|&module| format!("{}.", Site::path(0, module))).collect();
             let of_group = |name: &str| paths.iter().any(|path| name.contains(path));
             let tensors = self.peft.params().tensors.iter().filter(|tensor| of_group(&tensor.name));
-            let adapter: usize = tensors.map(|tensor| tensor.shape.0 * tensor.shape.1).sum();
+            let adapter: usize = tensors.map(|tensor| tensor.count()).sum();
             // Two products a parameter backward, to the matrix and through it; its gradient is read and written.
             let tuned = [(2.0, 4.0), (4.0, 12.0)].map(|(operations, bytes)| Work {
                 operations: frozen.operations + operations * t * adapter as f64,
@@ -247,7 +247,7 @@ impl Ops<'_> {
             times.push(now_ms() - started);
         }
         // The norm reads the gradients; AdamW reads four numbers a parameter and writes three.
-        let work = Work { operations: 0.0, bytes: 4.0 * 8.0 * params.len as f64 };
+        let work = Work { operations: 0.0, bytes: 8.0 * params.bytes() as f64 };
         // The first two compile and touch memory for the first time.
         Ok(self.cost("optimizer", "step", None, Timing::of(times.split_off(2)), work))
     }

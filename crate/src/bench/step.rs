@@ -126,7 +126,7 @@ impl<'a> Steps<'a> {
         let context = &self.model.context;
         let clock = Clock::start();
         let submits = context.submits();
-        context.clear(&[&self.peft.params().grads, &pass.targets.total]);
+        context.clear(self.peft.params().grads.iter().chain([&pass.targets.total]));
         let mut stats = pass.run(batch, targets, [0, 0]);
         let (more, report) = self.optimizer.step(LEARNING_RATE, &pass.targets.total);
         let submitted_ms = clock.ms();
@@ -140,7 +140,7 @@ impl<'a> Steps<'a> {
     async fn forward(&self, pass: &Pass, batch: &Batch, targets: &[(u32, u32, f32)]) -> Result<Run> {
         let context = &self.model.context;
         let clock = Clock::start();
-        context.clear(&[&pass.targets.total]);
+        context.clear([&pass.targets.total]);
         let stats = pass.run(batch, targets, [0, 0]);
         let loss = context.read_later::<f32>(&pass.targets.total, 0, 1);
         let submitted_ms = clock.ms();

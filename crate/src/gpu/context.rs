@@ -339,12 +339,12 @@ impl Context {
     }
 
     /// Fills whole buffers with zeros.
-    pub fn clear(&self, buffers: &[&Buffer]) {
+    pub fn clear<'a>(&self, buffers: impl IntoIterator<Item = &'a Buffer>) {
         if self.0.rehearsal {
             return;
         }
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
-        for buffer in buffers.iter().filter_map(|buffer| buffer.device()) {
+        for buffer in buffers.into_iter().filter_map(|buffer| buffer.device()) {
             encoder.clear_buffer(buffer, 0, None);
         }
         self.submit(encoder);

@@ -5,17 +5,17 @@ use crate::gpu::{Buffer, Recorder, kernels, spread};
 /// The gradient norm is summed in pieces of at most this many parameters, one workgroup each.
 pub const PIECE: usize = 16384;
 
-/// The buffers of one optimizer, flat and of one length but for the small ones.
+/// The buffers of one optimizer. Parameters may lie in several buffers, and what belongs to them is laid out alike.
 pub struct Hyper<'a> {
     /// The parameters, f32.
-    pub values: &'a Buffer,
+    pub values: &'a [Buffer],
     /// Their gradients.
-    pub grads: &'a Buffer,
+    pub grads: &'a [Buffer],
     /// First moments.
-    pub m: &'a Buffer,
+    pub m: &'a [Buffer],
     /// Second moments.
-    pub v: &'a Buffer,
-    /// `(offset, length)` of each piece, u32 pairs.
+    pub v: &'a [Buffer],
+    /// `(offset, length)` of each piece in its buffer, u32 pairs, buffer after buffer.
     pub pieces: &'a Buffer,
     /// Sum of squared gradients of each piece.
     pub sums: &'a Buffer,
@@ -26,22 +26,27 @@ pub struct Hyper<'a> {
     pub state: &'a Buffer,
 }
 
-/// Records one optimizer step: norm, clip factor, AdamW.
-pub fn record_step(list: &mut Recorder, buffers: &Hyper, count: usize, pieces: usize) {
-    let id = |list: &mut Recorder, buffer| list.fixed(buffer);
-    let (values, grads) = (id(list, buffers.values), id(list, buffers.grads));
-    let (m, v) = (id(list, buffers.m), id(list, buffers.v));
-    let (table, sums) = (id(list, buffers.pieces), id(list, buffers.sums));
-    let (hyper, state) = (id(list, buffers.hyper), id(list, buffers.state));
+/// Records one optimizer step: norm, clip factor, AdamW. `sizes`: elements and pieces of each buffer of parameters.
+pub fn record_step(list: &mut Recorder, buffers: &Hyper, sizes: &[(usize, usize)]) {
+    let table = list.fixed(buffers.pieces);
+    let [sums, hyper, state] = [buffers.sums, buffers.hyper, buffers.state].map(|buffer| list.fixed(buffer));
 
-    let params = kernels::optimizer_square_sum::Params { pieces: pieces as u32 };
-    let bindings = [grads.into(), table.into(), sums.into()];
-    list.dispatch(&kernels::OPTIMIZER_SQUARE_SUM, &bindings, &params, [pieces as u32, 1, 1]);
+    let mut first = 0;
+    for (grads, &(_, count)) in buffers.grads.iter().zip(sizes) {
+        let params = kernels::optimizer_square_sum::Params { first, pieces: count as u32 };
+        let bindings = [list.fixed(grads).into(), table.into(), sums.into()];
+        list.dispatch(&kernels::OPTIMIZER_SQUARE_SUM, &bindings, &params, [count as u32, 1, 1]);
+        first += count as u32;
+    }
 
-    let params = kernels::optimizer_clip::Params { pieces: pieces as u32 };
+    let params = kernels::optimizer_clip::Params { pieces: first };
     list.dispatch(&kernels::OPTIMIZER_CLIP, &[sums.into(), hyper.into(), state.into()], &params, [1, 1, 1]);
 
-    let params = kernels::optimizer_adamw::Params { count: count as u32 };
-    let bindings = [hyper.into(), state.into(), grads.into(), values.into(), m.into(), v.into()];
-    list.dispatch(&kernels::OPTIMIZER_ADAMW, &bindings, &params, spread(count));
+    for (index, &(count, _)) in sizes.iter().enumerate() {
+        let params = kernels::optimizer_adamw::Params { count: count as u32 };
+        let flat = [buffers.grads, buffers.values, buffers.m, buffers.v].map(|buffers| &buffers[index]);
+        let bindings: Vec<_> =
+            [hyper, state].into_iter().chain(flat.map(|buffer| list.fixed(buffer))).map(Into::into).collect();
+        list.dispatch(&kernels::OPTIMIZER_ADAMW, &bindings, &params, spread(count));
+    }
 }

@@ -33,9 +33,8 @@ pub async fn save(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> Re
     let params = peft.params();
     let values = params.read().await?;
     let views = params.tensors.iter().zip(&values).map(|(tensor, values)| {
-        let shape = vec![tensor.shape.0, tensor.shape.1];
-        let view =
-            TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values)).expect("the shape holds the values");
+        let bytes = bytemuck::cast_slice(values);
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).expect("the shape holds the values");
         (tensor.name.as_str(), view)
     });
     let bytes = serialize(TENSORS, views)?;
@@ -147,9 +146,8 @@ pub(crate) fn tensors(params: &Parameters, file: &str, bytes: &[u8], prefixes: &
         for tensor in &params.tensors {
             let name = format!("{prefix}{}", tensor.name);
             let view = found.tensor(&name).map_err(|_| wrong(format!("the tensor {name} is missing")))?;
-            let shape = [tensor.shape.0, tensor.shape.1];
-            if view.shape() != shape {
-                return Err(wrong(format!("{name} has shape {:?}, expected {shape:?}", view.shape())));
+            if view.shape() != tensor.shape {
+                return Err(wrong(format!("{name} has shape {:?}, expected {:?}", view.shape(), tensor.shape)));
             }
             let not_floats = || wrong(format!("{name} is {:?}, expected F32, F16 or BF16", view.dtype()));
             values.push(floats(&view).ok_or_else(not_floats)?);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::parameters::Spec;
+use super::parameters::{Order, Place, Spec};
 use super::{Parameters, Peft, Site, random};
 use crate::model::{Group, Model, Module, Weight};
 use crate::ops::LowRank;
@@ -57,16 +57,19 @@ impl Lora {
                 // All A of the group right behind each other, then all B: each a matrix of its own to the kernels.
                 for &module in &modules {
                     let (_, cols) = module.shape(&model.config);
-                    let (name, joined) = (name(module, "lora_A"), module != modules[0]);
+                    let name = name(module, "lora_A");
+                    let place = if module == modules[0] { Place::Apart } else { Place::Behind };
                     let bound = 1.0 / (cols as f32).sqrt();
                     let values = random(config.seed, &name).map(|x| x * bound).take(r * cols).collect();
-                    specs.push(Spec { name, shape: (r, cols), rope_dim: None, values, joined });
+                    specs.push(Spec { place, ..Spec::new(name, &[r, cols], values) });
                 }
                 for &module in &modules {
                     let (rows, _) = module.shape(&model.config);
-                    let (name, joined) = (name(module, "lora_B"), module != modules[0]);
-                    let rope_dim = matches!(module, Module::QProj | Module::KProj).then_some(model.config.head_dim);
-                    specs.push(Spec { name, shape: (rows, r), rope_dim, values: vec![0.0; rows * r], joined });
+                    let place = if module == modules[0] { Place::Beside } else { Place::Behind };
+                    let turned = matches!(module, Module::QProj | Module::KProj);
+                    let order = turned.then(|| Order::rope_rows(rows, model.config.head_dim));
+                    let spec = Spec::new(name(module, "lora_B"), &[rows, r], vec![0.0; rows * r]);
+                    specs.push(Spec { order, place, ..spec });
                 }
             }
         }

@@ -1,48 +1,122 @@
 //! The trainable tensors of a method, one after another in flat buffers.
 
+use std::rc::Rc;
+
 use crate::Result;
 use crate::gpu::{Buffer, Context};
 use crate::model::{Parameter, Weight};
+
+/// In which order a tensor lies on the device, where that is not the file's: rows of q and k are half-split in the files
+/// of Hugging Face and interleaved in GGUF's.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Whether columns change places, not rows.
+    columns: bool,
+    /// For each row or column of the file, its place on the device.
+    device: Rc<[usize]>,
+}
+
+impl Order {
+    /// Rows that are those of q or k, in heads of dimension `dim`.
+    pub fn rope_rows(rows: usize, dim: usize) -> Self {
+        Self { columns: false, device: (0..rows).map(|row| rope_place(row, dim)).collect() }
+    }
+
+    /// Rows or columns that are `count` times over the keys and the values of a layer, `width` of each.
+    pub fn keys_and_values(columns: bool, count: usize, width: usize, dim: usize) -> Self {
+        let place = |i: usize| match i / width % 2 {
+            0 => i - i % width + rope_place(i % width, dim),
+            _ => i,
+        };
+        Self { columns, device: (0..2 * count * width).map(place).collect() }
+    }
+
+    /// Values `[rows, cols]` in device order to file order, or back.
+    fn turn(&self, values: &[f32], to_device: bool) -> Vec<f32> {
+        let mut out = vec![0.0; values.len()];
+        let count = self.device.len();
+        // As columns, each is one number of a row; as rows, all the numbers of one.
+        let (outer, inner) = if self.columns { (values.len() / count, 1) } else { (1, values.len() / count) };
+        for block in 0..outer {
+            for (file, &device) in self.device.iter().enumerate() {
+                let at = |place: usize| (block * count + place) * inner;
+                let (from, to) = if to_device { (at(file), at(device)) } else { (at(device), at(file)) };
+                out[to..][..inner].copy_from_slice(&values[from..][..inner]);
+            }
+        }
+        out
+    }
+}
+
+/// The device place of each file row: within a head of dimension D, row `p D/2 + j` of the file (element p of pair j) is
+/// row `2 j + p` of the device.
+fn rope_place(row: usize, dim: usize) -> usize {
+    let (head, within) = (row / dim, row % dim);
+    head * dim + 2 * (within % (dim / 2)) + within / (dim / 2)
+}
 
 /// One trainable tensor.
 pub struct NamedParam {
     /// Its name in the adapter file.
     pub name: String,
-    /// Rows and columns, as in the file.
-    pub shape: (usize, usize),
-    /// For a tensor whose rows are those of q or k: the head dimension. The file holds these rows in the half-split
-    /// order of Hugging Face, the device in the interleaved order of GGUF.
-    pub rope_dim: Option<usize>,
-    /// The tensor on the device.
+    /// Its shape in the file: of one dimension, or of two.
+    pub shape: Vec<usize>,
+    /// How it lies on the device, where that is not as in the file.
+    pub order: Option<Order>,
+    /// The tensor on the device: one row where it has one dimension.
     pub weight: Weight,
+    buffer: usize,
     offset: usize,
+}
+
+impl NamedParam {
+    /// Number of its elements.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
 }
 
 /// All trainable tensors of a method, with their gradients.
 pub struct Parameters {
     context: Context,
-    /// The values, flat.
-    pub values: Buffer,
+    /// The values, flat; several buffers where one would be larger than a binding may be.
+    pub values: Vec<Buffer>,
     /// The gradients, laid out like the values.
-    pub grads: Buffer,
-    /// Length of both, in elements, padding included.
-    pub len: usize,
+    pub grads: Vec<Buffer>,
     /// The tensors, in file order.
     pub tensors: Vec<NamedParam>,
+}
+
+/// Where a tensor lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Anywhere.
+    Apart,
+    /// In the same buffer as the tensor before it.
+    Beside,
+    /// Right behind the tensor before it, so that the two can be used as one matrix.
+    Behind,
 }
 
 /// What a tensor starts as.
 pub struct Spec {
     /// Its name in the adapter file.
     pub name: String,
-    /// Rows and columns.
-    pub shape: (usize, usize),
-    /// See [`NamedParam::rope_dim`].
-    pub rope_dim: Option<usize>,
-    /// Its values, in device order.
+    /// See [`NamedParam::shape`].
+    pub shape: Vec<usize>,
+    /// See [`NamedParam::order`].
+    pub order: Option<Order>,
+    /// Its values, in file order.
     pub values: Vec<f32>,
-    /// Whether it lies right behind the tensor before it, so that the two can be used as one matrix.
-    pub joined: bool,
+    /// Where it lies.
+    pub place: Place,
+}
+
+impl Spec {
+    /// A tensor that lies anywhere, in the file's order.
+    pub fn new(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Self {
+        Self { name: name.into(), shape: shape.to_vec(), order: None, values, place: Place::Apart }
+    }
 }
 
 /// Bindings start at multiples of 256 bytes.
@@ -52,50 +126,88 @@ impl Parameters {
     /// Allocates and fills the tensors.
     ///
     /// # Errors
-    /// [`crate::Error::Limit`] when they are larger than one binding together.
+    /// [`crate::Error::Limit`] for tensors that must lie in one buffer and are larger than a binding together.
     pub fn new(context: &Context, specs: Vec<Spec>) -> Result<Self> {
-        let mut len = 0;
-        let mut offsets = Vec::with_capacity(specs.len());
-        for spec in &specs {
-            if !spec.joined {
-                len = usize::next_multiple_of(len, ALIGNMENT);
+        let limit = (context.binding_limit() / 4) as usize;
+        let mut places = Vec::with_capacity(specs.len());
+        let mut lens: Vec<usize> = Vec::new();
+        for (index, spec) in specs.iter().enumerate() {
+            let aligned = |len: &usize| len.next_multiple_of(ALIGNMENT);
+            if spec.place == Place::Apart {
+                // Those that must lie beside it need room, too.
+                let beside = specs[index + 1..].iter().take_while(|spec| spec.place != Place::Apart);
+                let run: usize = std::iter::once(spec).chain(beside).map(|spec| aligned(&spec.values.len())).sum();
+                if lens.last().is_none_or(|len| aligned(len) + run > limit) {
+                    lens.push(0);
+                }
             }
-            offsets.push(len);
-            len += spec.values.len();
+            let buffer = lens.len() - 1;
+            let offset = if spec.place == Place::Behind { lens[buffer] } else { aligned(&lens[buffer]) };
+            places.push((buffer, offset));
+            lens[buffer] = offset + spec.values.len();
         }
-        let len = len.next_multiple_of(ALIGNMENT);
-        let values = context.buffer("trainable parameters", len as u64 * 4)?;
-        let grads = context.buffer("gradients", len as u64 * 4)?;
+        let flat = |what| -> Result<Vec<Buffer>> {
+            lens.iter().map(|len| context.buffer(what, len.next_multiple_of(ALIGNMENT) as u64 * 4)).collect()
+        };
+        let (values, grads) = (flat("trainable parameters")?, flat("gradients")?);
         let mut tensors = Vec::with_capacity(specs.len());
-        for (spec, offset) in specs.into_iter().zip(offsets) {
-            context.write(&values, offset as u64 * 4, &spec.values);
-            let parameter = Parameter { values: values.clone(), grads: grads.clone(), offset };
-            let weight = Weight::trained(&spec.name, spec.shape.0, spec.shape.1, parameter);
-            tensors.push(NamedParam { name: spec.name, shape: spec.shape, rope_dim: spec.rope_dim, weight, offset });
+        let mut written = 0;
+        for (Spec { name, shape, order, values: start, .. }, (buffer, offset)) in specs.into_iter().zip(places) {
+            assert_eq!(start.len(), shape.iter().product::<usize>(), "{name}: as many values as its shape has");
+            let cols = if shape.len() == 1 { shape[0] } else { shape[1..].iter().product() };
+            let parameter = Parameter { values: values[buffer].clone(), grads: grads[buffer].clone(), offset };
+            let weight = Weight::trained(&name, start.len() / cols, cols, parameter);
+            let tensor = NamedParam { name, shape, order, weight, buffer, offset };
+            write_tensor(context, &values, &tensor, &start);
+            tensors.push(tensor);
+            // wgpu keeps what was written in staging memory until something is submitted.
+            written += start.len();
+            if written > STAGING {
+                context.flush();
+                written = 0;
+            }
         }
         context.flush();
-        Ok(Self { context: context.clone(), values, grads, len, tensors })
+        Ok(Self { context: context.clone(), values, grads, tensors })
+    }
+
+    /// More zeros, laid out like the values.
+    ///
+    /// # Errors
+    /// As [`Context::buffer`].
+    pub fn like(&self, what: &str) -> Result<Vec<Buffer>> {
+        self.values.iter().map(|buffer| self.context.buffer(what, buffer.size())).collect()
+    }
+
+    /// Bytes of the values, and of anything laid out like them.
+    pub fn bytes(&self) -> u64 {
+        self.values.iter().map(Buffer::size).sum()
     }
 
     /// Some tensors that lie right behind each other, of one width, as one matrix.
     pub fn stack(&self, tensors: std::ops::Range<usize>) -> Weight {
         let first = &self.tensors[tensors.start];
-        let rows = self.tensors[tensors].iter().map(|tensor| tensor.shape.0).sum();
-        let parameter = Parameter { values: self.values.clone(), grads: self.grads.clone(), offset: first.offset };
-        Weight::trained(&first.name, rows, first.shape.1, parameter)
+        let rows = self.tensors[tensors].iter().map(|tensor| tensor.weight.rows).sum();
+        let (values, grads) = (self.values[first.buffer].clone(), self.grads[first.buffer].clone());
+        Weight::trained(&first.name, rows, first.weight.cols, Parameter { values, grads, offset: first.offset })
+    }
+
+    /// The tensor of this name in the file.
+    pub fn find(&self, name: &str) -> Option<&NamedParam> {
+        self.tensors.iter().find(|tensor| tensor.name == name)
     }
 
     /// Number of trainable parameters.
     pub fn count(&self) -> usize {
-        self.tensors.iter().map(|tensor| tensor.shape.0 * tensor.shape.1).sum()
+        self.tensors.iter().map(NamedParam::count).sum()
     }
 
-    /// First element and length of each tensor in the flat buffers.
-    pub fn ranges(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.tensors.iter().map(|tensor| (tensor.offset, tensor.shape.0 * tensor.shape.1))
+    /// Buffer, first element in it, and length of each tensor.
+    pub fn ranges(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        self.tensors.iter().map(|tensor| (tensor.buffer, tensor.offset, tensor.count()))
     }
 
-    /// Every tensor's values in the file's row order.
+    /// Every tensor's values in the file's order.
     ///
     /// # Errors
     /// [`crate::Error::Gpu`] when the device failed.
@@ -103,7 +215,7 @@ impl Parameters {
         self.read_from(&self.values).await
     }
 
-    /// Every tensor's gradient in the file's row order.
+    /// Every tensor's gradient in the file's order.
     ///
     /// # Errors
     /// [`crate::Error::Gpu`] when the device failed.
@@ -111,58 +223,42 @@ impl Parameters {
         self.read_from(&self.grads).await
     }
 
-    /// Every tensor's part of a buffer that is laid out like the values, in the file's row order.
+    /// Every tensor's part of buffers that are laid out like the values, in the file's order.
     ///
     /// # Errors
     /// [`crate::Error::Gpu`] when the device failed.
-    pub async fn read_from(&self, buffer: &Buffer) -> Result<Vec<Vec<f32>>> {
-        let flat: Vec<f32> = self.context.read(buffer, 0, self.len).await?;
-        let piece = |(tensor, (offset, len)): (&NamedParam, (usize, usize))| {
-            let values = &flat[offset..offset + len];
-            match tensor.rope_dim {
-                Some(dim) => half_split(values, tensor.shape, dim),
-                None => values.to_vec(),
+    pub async fn read_from(&self, buffers: &[Buffer]) -> Result<Vec<Vec<f32>>> {
+        let mut all = Vec::with_capacity(self.tensors.len());
+        for (index, buffer) in buffers.iter().enumerate() {
+            let flat: Vec<f32> = self.context.read(buffer, 0, (buffer.size() / 4) as usize).await?;
+            for tensor in self.tensors.iter().filter(|tensor| tensor.buffer == index) {
+                let values = &flat[tensor.offset..][..tensor.count()];
+                all.push(tensor.order.as_ref().map_or_else(|| values.to_vec(), |order| order.turn(values, false)));
             }
-        };
-        Ok(self.tensors.iter().zip(self.ranges()).map(piece).collect())
+        }
+        Ok(all)
     }
 
-    /// Replaces one tensor's values, given in the file's row order.
+    /// Replaces one tensor's values, given in the file's order.
     pub fn write(&self, index: usize, values: &[f32]) {
         self.write_to(&self.values, index, values);
     }
 
-    /// Replaces one tensor's part of a buffer that is laid out like the values, given in the file's row order.
-    pub fn write_to(&self, buffer: &Buffer, index: usize, values: &[f32]) {
-        let tensor = &self.tensors[index];
-        let offset = tensor.offset as u64 * 4;
-        match tensor.rope_dim {
-            Some(dim) => self.context.write(buffer, offset, &interleaved(values, tensor.shape, dim)),
-            None => self.context.write(buffer, offset, values),
-        }
+    /// Replaces one tensor's part of buffers that are laid out like the values, given in the file's order.
+    pub fn write_to(&self, buffers: &[Buffer], index: usize, values: &[f32]) {
+        write_tensor(&self.context, buffers, &self.tensors[index], values);
     }
 }
 
-/// The device row of each file row: within a head of dimension D, row `p D/2 + j` of the file (element p of pair j) is
-/// row `2 j + p` of the device.
-fn device_row(row: usize, dim: usize) -> usize {
-    let (head, within) = (row / dim, row % dim);
-    head * dim + 2 * (within % (dim / 2)) + within / (dim / 2)
-}
+/// Values that are in staging memory at a time, at most.
+const STAGING: usize = 2 << 20;
 
-/// Rows in device order to file order.
-fn half_split(values: &[f32], (rows, cols): (usize, usize), dim: usize) -> Vec<f32> {
-    let row = |row| &values[device_row(row, dim) * cols..][..cols];
-    (0..rows).flat_map(row).copied().collect()
-}
-
-/// Rows in file order to device order.
-fn interleaved(values: &[f32], (rows, cols): (usize, usize), dim: usize) -> Vec<f32> {
-    let mut out = vec![0.0; rows * cols];
-    for row in 0..rows {
-        out[device_row(row, dim) * cols..][..cols].copy_from_slice(&values[row * cols..][..cols]);
+fn write_tensor(context: &Context, buffers: &[Buffer], tensor: &NamedParam, values: &[f32]) {
+    let (buffer, at) = (&buffers[tensor.buffer], tensor.offset as u64 * 4);
+    match &tensor.order {
+        Some(order) => context.write(buffer, at, &order.turn(values, true)),
+        None => context.write(buffer, at, values),
     }
-    out
 }
 
 #[cfg(test)]
@@ -171,11 +267,21 @@ mod tests {
 
     #[test]
     fn rows_go_to_the_file_and_back() {
-        let shape = (8, 3);
+        let order = Order::rope_rows(8, 4);
         let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
-        let file = half_split(&values, shape, 4);
+        let file = order.turn(&values, false);
         // Device rows 0..4 are pairs (0, 1), (2, 3); the file has first elements, then second elements.
         assert_eq!(file[..12], [0., 1., 2., 6., 7., 8., 3., 4., 5., 9., 10., 11.]);
-        assert_eq!(interleaved(&file, shape, 4), values);
+        assert_eq!(order.turn(&file, true), values);
+    }
+
+    #[test]
+    fn keys_change_places_and_values_do_not() {
+        let order = Order::keys_and_values(true, 2, 4, 4);
+        let device: Vec<f32> = (0..32).map(|i| i as f32).collect();
+        let file = order.turn(&device, false);
+        assert_eq!(file[..16], [0., 2., 1., 3., 4., 5., 6., 7., 8., 10., 9., 11., 12., 13., 14., 15.]);
+        assert_eq!(order.turn(&file, true), device);
+        assert_eq!(Order::keys_and_values(false, 2, 4, 4).turn(&device, false)[..6], [0., 1., 4., 5., 2., 3.]);
     }
 }

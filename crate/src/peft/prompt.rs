@@ -48,8 +48,7 @@ impl Prompt {
                 random(config.seed, NAME).map(|x| x * bound).take(n * channels).collect()
             }
         };
-        let spec = Spec { name: NAME.into(), shape: (n, channels), rope_dim: None, values, joined: false };
-        let params = Parameters::new(&model.context, vec![spec])?;
+        let params = Parameters::new(&model.context, vec![Spec::new(NAME, &[n, channels], values)])?;
         Ok(Self { params, heads: (model.config.layers, model.config.heads, channels) })
     }
 }
@@ -61,7 +60,7 @@ impl Peft for Prompt {
 
     fn config(&self) -> Map<String, Value> {
         let (layers, heads, channels) = self.heads;
-        let n = self.params.tensors[0].shape.0;
+        let n = self.params.tensors[0].shape[0];
         let config = json!({
             "peft_type": "PROMPT_TUNING",
             "num_virtual_tokens": n,

@@ -51,10 +51,10 @@ impl Trainer {
         assert!(self.pending.is_empty(), "a checkpoint holds no step that is on its way");
         let params = self.peft.params();
         let mut moments = Vec::new();
-        for (kind, buffer) in self.moments() {
-            let values = params.read_from(buffer).await?;
+        for (kind, buffers) in self.moments() {
+            let values = params.read_from(buffers).await?;
             let name = |tensor: &crate::peft::NamedParam| format!("{kind}.{}", tensor.name);
-            moments.extend(params.tensors.iter().map(|tensor| (name(tensor), tensor.shape)).zip(values));
+            moments.extend(params.tensors.iter().map(|tensor| (name(tensor), tensor.shape.clone())).zip(values));
         }
         let progress = Progress {
             step: self.step,
@@ -68,7 +68,7 @@ impl Trainer {
         let mut files = io::save(self.peft.as_ref(), &self.model, Some(&self.config)).await?;
         let views = moments.iter().map(|((name, shape), values)| {
             let bytes = bytemuck::cast_slice(values);
-            let view = TensorView::new(Dtype::F32, vec![shape.0, shape.1], bytes).expect("the shape holds the values");
+            let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("the shape holds the values");
             (name.as_str(), view)
         });
         files.push(File { name: OPTIMIZER, bytes: io::serialize(OPTIMIZER, views)? });
@@ -106,9 +106,9 @@ impl Trainer {
         let prefixes = prefixes.each_ref().map(String::as_str);
         let moments = io::tensors(params, &format!("{folder}/{OPTIMIZER}"), &moments, &prefixes)?;
         let [(_, m), (_, v)] = self.moments();
-        for (buffer, values) in [(&params.values, &adapter[0]), (m, &moments[0]), (v, &moments[1])] {
+        for (buffers, values) in [(&params.values[..], &adapter[0]), (m, &moments[0]), (v, &moments[1])] {
             for (index, values) in values.iter().enumerate() {
-                params.write_to(buffer, index, values);
+                params.write_to(buffers, index, values);
             }
         }
         self.step = progress.step;
@@ -121,7 +121,7 @@ impl Trainer {
         Ok(())
     }
 
-    fn moments(&self) -> [(&'static str, &Buffer); 2] {
+    fn moments(&self) -> [(&'static str, &[Buffer]); 2] {
         let (m, v) = self.optimizer.moments();
         [(MOMENTS[0], m), (MOMENTS[1], v)]
     }

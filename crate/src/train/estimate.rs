@@ -55,7 +55,7 @@ pub async fn estimate(
             recompute,
             rows,
             model: model.gpu_bytes(),
-            adapter: 4 * peft.params().values.size(),
+            adapter: 4 * peft.params().bytes(),
             activations: stats.arena_bytes,
             total,
             fits: total <= config.memory_bytes(),
@@ -76,7 +76,7 @@ pub(super) fn choose_recompute(
     split: bool,
     config: &RunConfig,
 ) -> Result<Recompute> {
-    let there = model.gpu_bytes() + 4 * peft.params().values.size();
+    let there = model.gpu_bytes() + 4 * peft.params().bytes();
     for recompute in Recompute::FASTEST_FIRST {
         let rehearsal = model.rehearsal();
         let targets = Targets::new(&rehearsal.context, rows)?;

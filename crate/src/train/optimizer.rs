@@ -10,8 +10,8 @@ use crate::peft::Parameters;
 pub struct Optimizer {
     context: Context,
     plan: Plan,
-    m: Buffer,
-    v: Buffer,
+    m: Vec<Buffer>,
+    v: Vec<Buffer>,
     hyper: Buffer,
     state: Buffer,
     sums: Buffer,
@@ -49,15 +49,16 @@ impl Optimizer {
     pub fn new(context: &Context, params: &Parameters, config: &RunConfig) -> Result<Self> {
         let mut pieces: Vec<[u32; 2]> = Vec::new();
         let mut owners = Vec::new();
-        for (index, (offset, len)) in params.ranges().enumerate() {
+        let mut sizes: Vec<_> = params.values.iter().map(|buffer| ((buffer.size() / 4) as usize, 0)).collect();
+        for (index, (buffer, offset, len)) in params.ranges().enumerate() {
             for start in (0..len).step_by(PIECE) {
                 pieces.push([(offset + start) as u32, (len - start).min(PIECE) as u32]);
                 owners.push(index);
+                sizes[buffer].1 += 1;
             }
         }
-        let bytes = params.len as u64 * 4;
-        let m = context.buffer("first moments", bytes)?;
-        let v = context.buffer("second moments", bytes)?;
+        let m = params.like("first moments")?;
+        let v = params.like("second moments")?;
         let table = context.buffer_with("gradient pieces", &pieces)?;
         let sums = context.buffer("gradient norms", pieces.len() as u64 * 4)?;
         let hyper = context.buffer("hyperparameters", 32)?;
@@ -73,7 +74,7 @@ impl Optimizer {
             hyper: &hyper,
             state: &state,
         };
-        record_step(&mut list, &buffers, params.len, pieces.len());
+        record_step(&mut list, &buffers, &sizes);
         Ok(Self {
             context: context.clone(),
             plan: Plan::new(context, list)?,
@@ -142,8 +143,8 @@ impl Optimizer {
         Ok(StepOutcome { grad_norm, skipped, loss: f64::from(loss), finished })
     }
 
-    /// First and second moments, flat.
-    pub fn moments(&self) -> (&Buffer, &Buffer) {
+    /// First and second moments, laid out like the values.
+    pub fn moments(&self) -> (&[Buffer], &[Buffer]) {
         (&self.m, &self.v)
     }
 }

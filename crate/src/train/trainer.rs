@@ -311,7 +311,7 @@ impl Trainer {
         let started = now_ms();
         let target_tokens: usize = batches.iter().map(|batch| batch.target_tokens).sum();
         let submits = context.submits();
-        context.clear(&[&self.peft.params().grads, &self.total]);
+        context.clear(self.peft.params().grads.iter().chain([&self.total]));
         let mut stats = PlanStats::default();
         for batch in &batches {
             self.select_pass(batch.t)?;
