@@ -2,20 +2,20 @@
 // any encoding.
 // variant q4: Q4 PLAIN R=8 L=24
 // variant q4_tile: Q4 TILE R=8 L=8
-// variant q4_sg8: Q4 SG=8 R=16 L=8
-// variant q4_sg4: Q4 SG=4 R=16 L=4
+// variant q4_sg8: Q4 SG=8 SG8 R=16 L=8
+// variant q4_sg4: Q4 SCALED SG=4 SG4 R=16 L=4
 // variant q8: Q8 PLAIN R=8 L=24
 // variant q8_tile: Q8 TILE R=8 L=8
-// variant q8_sg8: Q8 SG=8 R=16 L=8
-// variant q8_sg4: Q8 SG=4 R=16 L=4
+// variant q8_sg8: Q8 SG=8 SG8 R=16 L=8
+// variant q8_sg4: Q8 SCALED SG=4 SG4 R=16 L=4
 // variant f16: F16 PLAIN R=8 L=24
 // variant f16_tile: F16 TILE R=8 L=8
-// variant f16_sg8: F16 SG=8 R=16 L=8
-// variant f16_sg4: F16 SG=4 R=16 L=4
+// variant f16_sg8: F16 SG=8 SG8 R=16 L=8
+// variant f16_sg4: F16 SG=4 SG4 R=16 L=4
 // variant f32: F32 PLAIN R=8 L=24
 // variant f32_tile: F32 TILE R=8 L=8
-// variant f32_sg8: F32 SG=8 R=16 L=8
-// variant f32_sg4: F32 SG=4 R=16 L=4
+// variant f32_sg8: F32 SG=8 SG8 R=16 L=8
+// variant f32_sg4: F32 SG=4 SG4 R=16 L=4
 //
 // The same packed weights as nt.wgsl read in the other direction: the input gradient of a linear layer, and with f32
 // `b` every weight gradient. `a` and `out` are addressed by strides. As in nt.wgsl a workgroup shares its rows of `a`
@@ -116,96 +116,17 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         var c$i_1 = vec4<f32>();
 #endfor
         for (var p0 = span; p0 < min(span + SPAN, params.depth); p0 += DEPTH) {
-#ifdef SG
-            // Past the depth a lane loads the last numbers again, as zeros.
-            let oa = min(p0 + lane, params.depth - 1u) * params.a_depth;
-#for i R
-            let y$i = select(0.0, a[a$i + oa], p0 + lane < params.depth);
-#endfor
-#for q SG
-            {
-                let p = min(p0 + $qu, params.depth - 1u);
-#import shared/nn_load.wgsl
-#for i R
-                {
-                    let x = vec4<f32>(subgroupBroadcast(y$i, $qu));
-                    c$i_0 = fma(x, v0, c$i_0);
-                    c$i_1 = fma(x, v1, c$i_1);
-                }
-#endfor
-            }
-#endfor
+#ifdef SG8
+#import shared/nn_subgroup8.wgsl
+#endif
+#ifdef SG4
+#import shared/nn_subgroup4.wgsl
 #endif
 #ifdef PLAIN
-            workgroupBarrier();
-            for (var i = lane; i < $Ru * 4u; i += LANES) {
-                let row = row0 + i / 4u;
-                let p = p0 + (i % 4u) * 4u;
-                tile[i] = vec4<f32>(load_a(row, p), load_a(row, p + 1u), load_a(row, p + 2u), load_a(row, p + 3u));
-            }
-            workgroupBarrier();
-            for (var q = 0u; q < 4u; q++) {
-#for i R
-                let x$i = tile[$iu * 4u + q];
-#endfor
-#for e 4
-                {
-                    // Rows of `b` past the depth meet zeros of the tile.
-                    let p = min(p0 + q * 4u + $eu, params.depth - 1u);
-#import shared/nn_load.wgsl
-#for i R
-                    c$i_0 = fma(vec4<f32>(x$i[$e]), v0, c$i_0);
-                    c$i_1 = fma(vec4<f32>(x$i[$e]), v1, c$i_1);
-#endfor
-                }
-#endfor
-            }
+#import shared/nn_plain.wgsl
 #endif
 #ifdef TILE
-            workgroupBarrier();
-            for (var i = index; i < 512u; i += 64u) {
-                let row = group.y * 64u + i / 32u * 4u;
-                let p = p0 + i % 32u;
-                tile[i % 32u * 16u + i / 32u] =
-                    vec4<f32>(load_a(row, p), load_a(row + 1u, p), load_a(row + 2u, p), load_a(row + 3u, p));
-            }
-            for (var i = index; i < 256u; i += 64u) {
-                // Rows of `b` past the depth meet zeros of the tile.
-                let p = min(p0 + i / 8u, params.depth - 1u);
-                let col = (group.x * LANES + i % 8u) * 8u;
-#ifdef Q4
-                let k = min(col, params.cols - 8u);
-#endif
-#ifdef Q8
-                let k = min(col, params.cols - 8u);
-#endif
-#import shared/nn_load.wgsl
-                tile_b[2u * i] = v0;
-                tile_b[2u * i + 1u] = v1;
-            }
-            workgroupBarrier();
-            for (var q = 0u; q < DEPTH; q++) {
-                let v0 = tile_b[q * 16u + lane * 2u];
-                let v1 = tile_b[q * 16u + lane * 2u + 1u];
-                let x0 = tile[q * 16u + index / LANES * 2u];
-                let x1 = tile[q * 16u + index / LANES * 2u + 1u];
-                c0_0 = fma(vec4<f32>(x0[0]), v0, c0_0);
-                c0_1 = fma(vec4<f32>(x0[0]), v1, c0_1);
-                c1_0 = fma(vec4<f32>(x0[1]), v0, c1_0);
-                c1_1 = fma(vec4<f32>(x0[1]), v1, c1_1);
-                c2_0 = fma(vec4<f32>(x0[2]), v0, c2_0);
-                c2_1 = fma(vec4<f32>(x0[2]), v1, c2_1);
-                c3_0 = fma(vec4<f32>(x0[3]), v0, c3_0);
-                c3_1 = fma(vec4<f32>(x0[3]), v1, c3_1);
-                c4_0 = fma(vec4<f32>(x1[0]), v0, c4_0);
-                c4_1 = fma(vec4<f32>(x1[0]), v1, c4_1);
-                c5_0 = fma(vec4<f32>(x1[1]), v0, c5_0);
-                c5_1 = fma(vec4<f32>(x1[1]), v1, c5_1);
-                c6_0 = fma(vec4<f32>(x1[2]), v0, c6_0);
-                c6_1 = fma(vec4<f32>(x1[2]), v1, c6_1);
-                c7_0 = fma(vec4<f32>(x1[3]), v0, c7_0);
-                c7_1 = fma(vec4<f32>(x1[3]), v1, c7_1);
-            }
+#import shared/nn_tile.wgsl
 #endif
         }
         if span == 0u && params.rank > 0u {

@@ -26,8 +26,10 @@ const FLAGS = [
   '--no-first-run',
 ];
 const SWIFTSHADER = ['--use-webgpu-adapter=swiftshader', '--enable-unsafe-swiftshader'];
-/** Inputs by outputs; 960 is q, k and v in one. */
+/** Inputs by outputs of layers; 960 is q, k and v in one. */
 const WEIGHTS = [[576, 1536], [1536, 576], [576, 576], [576, 960]];
+/** A layer's product, and that of its backward pass, from outputs to inputs. */
+const WAYS = { gemm: false, gemm_back: true };
 /** What our own build says of itself. */
 const OWN = /^version = "(.*)"$/m.exec(readFileSync(new URL('../../../Cargo.toml', import.meta.url), 'utf8'))[1];
 const PACKAGES = { tunesmith: null, 'tunesmith-q4_1': null, 'jax-js': '@jax-js/jax', tfjs: '@tensorflow/tfjs-backend-webgpu' };
@@ -58,32 +60,44 @@ const browser = await chromium.launch({
 });
 
 try {
-  const shapes = options.tokens.split(',').flatMap((m) => WEIGHTS.map(([k, n]) => [Number(m), k, n]));
+  const products = Object.entries(WAYS).flatMap(([what, back]) =>
+    options.tokens.split(',').flatMap((m) =>
+      WEIGHTS.map(([k, n]) => ({ what, back, shape: [Number(m), ...(back ? [n, k] : [k, n])] })),
+    ),
+  );
   const libraries = options.libraries.split(',');
   const times = new Map();
-  let adapter;
+  const open = async () => {
+    const page = await browser.newPage();
+    page.on('pageerror', (error) => console.error(error));
+    await page.goto(`http://127.0.0.1:${server.address().port}/page.html`);
+    return page;
+  };
+  const first = await open();
+  const adapter = await first.evaluate(async () => (await import('/page.mjs')).adapter());
+  if (libraries.some((library) => !PACKAGES[library])) {
+    await first.evaluate(async () => (await import('/page.mjs')).verify());
+  }
+  await first.close();
   // In turns, so that a machine that gets busier meanwhile changes all of them.
   for (let round = 0; round < Number(options.rounds); round++) {
     for (const library of libraries) {
-      const page = await browser.newPage();
-      page.on('pageerror', (error) => console.error(error));
-      await page.goto(`http://127.0.0.1:${server.address().port}/page.html`);
-      adapter ??= await page.evaluate(async () => (await import('/page.mjs')).adapter());
-      for (const shape of shapes) {
+      const page = await open();
+      for (const { what, back, shape } of products) {
         const ms = await page.evaluate(
           async (args) => (await import('/page.mjs')).bench(...args),
-          [library, shape, Number(options.warmup), Number(options.steps)],
+          [library, shape, back, Number(options.warmup), Number(options.steps)],
         );
-        const key = [library, ...shape].join();
+        const key = [library, what, ...shape].join();
         times.set(key, [...(times.get(key) ?? []), ...ms]);
       }
       await page.close();
     }
   }
-  for (const shape of shapes) {
+  for (const { what, shape } of products) {
     for (const library of libraries) {
       const [m, k, n] = shape;
-      const ms = times.get([library, ...shape].join());
+      const ms = times.get([library, what, ...shape].join());
       const median = middle(ms);
       const version = PACKAGES[library]
         ? JSON.parse(readFileSync(join(HERE, 'node_modules', PACKAGES[library], 'package.json'))).version
@@ -92,7 +106,7 @@ try {
         JSON.stringify({
           peer: library,
           version,
-          what: 'gemm',
+          what,
           model: 'smollm2-135m',
           t: m,
           ms,
