@@ -96,6 +96,15 @@ impl Weight {
         }
     }
 
+    /// The numbers of an f32 weight, frozen or trainable, as a binding.
+    ///
+    /// # Panics
+    /// For any other: the loader makes sure that norms are f32, and what is trained is.
+    pub(crate) fn bind_dense(&self, list: &mut Recorder) -> Binding {
+        assert!(self.encoding() == Encoding::F32, "{} is not an f32 tensor", self.name);
+        self.bind(list).0
+    }
+
     /// The gradients from this weight's to `last`'s as one binding, and the element in it at which the last starts. Both
     /// are trainable pieces of the same flat parameters, this one first.
     ///

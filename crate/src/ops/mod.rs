@@ -9,6 +9,7 @@ mod linear;
 mod loss;
 mod matmul;
 mod optimizer;
+mod parameter;
 mod rms_norm;
 mod rope;
 mod swiglu;
