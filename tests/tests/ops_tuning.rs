@@ -2,10 +2,31 @@
 
 use tunesmith_tests::check_op::{Bench, Case, Input};
 use tunesmith_tests::golden::hash::uniform;
+use tunesmith_tests::reference::Matrix;
 
 /// Around a workgroup's 64, the 16 columns and rows of a column sum, their multiples, and primes.
 const SHAPES: [(usize, usize); 9] =
     [(1, 1), (1, 63), (1, 64), (5, 13), (15, 16), (17, 33), (7, 97), (3, 576), (64, 65)];
+
+fn product(a: &Matrix, b: &Matrix) -> Matrix {
+    a.zip(b, |a, b| a * b)
+}
+
+/// Every row of `x` with `row` `[1, m]` put in the place of its columns from `first` on, by `f` of both.
+fn on_columns(x: &Matrix, first: usize, row: &Matrix, f: impl Fn(f64, f64) -> f64) -> Matrix {
+    let mut y = x.clone();
+    for t in 0..x.rows {
+        y.row_mut(t)[first..][..row.data.len()].iter_mut().zip(&row.data).for_each(|(y, &w)| *y = f(*y, w));
+    }
+    y
+}
+
+/// The whole of `cols` columns, and pieces at the start, inside and at the end of them.
+fn pieces(cols: usize) -> Vec<(usize, usize)> {
+    let mut pieces = vec![(0, cols), (0, cols.div_ceil(2)), (cols / 3, cols.div_ceil(3)), (cols - 1, 1)];
+    pieces.dedup();
+    pieces
+}
 
 #[test]
 fn parameter() {
@@ -31,5 +52,44 @@ fn parameter() {
             forward: &|x| x[0].plus(&x[1]),
             backward: &|x, dy| vec![dy.clone(), x[1].clone()],
         });
+    }
+}
+
+#[test]
+fn scale_and_bias() {
+    let mut scale = Bench::new("scale");
+    let mut bias = Bench::new("bias");
+    for (rows, cols) in SHAPES.into_iter().chain([(2048, 48)]) {
+        for (first, width) in pieces(cols) {
+            let name = format!("{rows} x {cols}, {width} from {first}");
+            let x = uniform(&format!("scale {name} x"), rows * cols, 2.0);
+            let w = uniform(&format!("scale {name} w"), width, 2.0);
+            for (what, x, w) in [
+                ("frozen", Input::leaf(rows, cols, x.clone()), Input::frozen_f32(1, width, &w)),
+                ("trained", Input::leaf(rows, cols, x.clone()), Input::trained(1, width, w.clone())),
+                // IA3's files hold some of their vectors standing.
+                ("constant input", Input::constant(rows, cols, x), Input::trained(width, 1, w)),
+            ] {
+                let (w_rows, w_cols) = if what == "constant input" { (width, 1) } else { (1, width) };
+                let like_w = |row: Matrix| Matrix { rows: w_rows, cols: w_cols, ..row };
+                scale.check(&Case {
+                    name: format!("{name}, {what}"),
+                    inputs: vec![x.clone(), w.clone()],
+                    build: &|t, at| t.scale(at[0].var(), first, at[1].weight()),
+                    forward: &|x| on_columns(&x[0], first, &x[1], |x, w| x * w),
+                    backward: &|x, dy| {
+                        let dw = product(&x[0], dy).columns(first..first + width).column_sums();
+                        vec![on_columns(dy, first, &x[1], |dy, w| dy * w), like_w(dw)]
+                    },
+                });
+                bias.check(&Case {
+                    name: format!("{name}, {what}"),
+                    inputs: vec![x, w],
+                    build: &|t, at| t.bias(at[0].var(), first, at[1].weight()),
+                    forward: &|x| on_columns(&x[0], first, &x[1], |x, b| x + b),
+                    backward: &|_, dy| vec![dy.clone(), like_w(dy.columns(first..first + width).column_sums())],
+                });
+            }
+        }
     }
 }

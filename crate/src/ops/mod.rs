@@ -2,7 +2,9 @@
 
 mod add;
 mod attention;
+mod bias;
 mod cache;
+mod column_sum;
 mod dropout;
 mod embed;
 mod linear;
@@ -12,6 +14,7 @@ mod optimizer;
 mod parameter;
 mod rms_norm;
 mod rope;
+mod scale;
 mod swiglu;
 mod tune;
 
