@@ -71,17 +71,6 @@ impl Weight {
         }
     }
 
-    /// The whole buffer of a frozen f32 weight.
-    ///
-    /// # Panics
-    /// For any other: the loader makes sure that norms are f32.
-    pub fn dense(&self) -> &Buffer {
-        match &self.storage {
-            Storage::Frozen { encoding: Encoding::F32, codes, .. } => codes,
-            _ => panic!("{} is not a frozen f32 tensor", self.name),
-        }
-    }
-
     fn piece(&self, list: &mut Recorder, buffer: &Buffer, offset: usize) -> Binding {
         list.fixed(buffer).slice(offset as u64 * 4, (self.rows * self.cols * 4) as u64)
     }
