@@ -1,8 +1,9 @@
 //! The ops that only tuning methods use, against the f64 reference.
 
+use tunesmith::ops::Activation;
 use tunesmith_tests::check_op::{Bench, Case, Input};
 use tunesmith_tests::golden::hash::uniform;
-use tunesmith_tests::reference::Matrix;
+use tunesmith_tests::reference::{Matrix, activation, activation_slope};
 
 /// Around a workgroup's 64, the 16 columns and rows of a column sum, their multiples, and primes.
 const SHAPES: [(usize, usize); 9] =
@@ -88,6 +89,34 @@ fn scale_and_bias() {
                     build: &|t, at| t.bias(at[0].var(), first, at[1].weight()),
                     forward: &|x| on_columns(&x[0], first, &x[1], |x, b| x + b),
                     backward: &|_, dy| vec![dy.clone(), like_w(dy.columns(first..first + width).column_sums())],
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn activations() {
+    let mut bench = Bench::new("activation");
+    for f in [Activation::Relu, Activation::Gelu, Activation::Silu, Activation::Tanh, Activation::Sigmoid] {
+        for (rows, cols) in SHAPES {
+            // Of every size: adapters begin near zero, where the slope is all there is.
+            for size in [1e-4, 0.1, 1.0, 8.0] {
+                let name = format!("{f:?}, {rows} x {cols}, {size:e}");
+                let mut x = uniform(&format!("activation {name}"), rows * cols, size);
+                // Central differences must not meet the kink of relu.
+                x.iter_mut().filter(|x| x.abs() < 2e-5).for_each(|x| *x = 2e-5);
+                if size == 8.0 {
+                    for (x, extreme) in x.iter_mut().skip(1).step_by(5).zip([100.0, -100.0, 1e4, -1e4, 1e30, -1e30]) {
+                        *x = extreme;
+                    }
+                }
+                bench.check(&Case {
+                    name,
+                    inputs: vec![Input::leaf(rows, cols, x)],
+                    build: &|t, at| t.activation(at[0].var(), f),
+                    forward: &|x| x[0].map(|x| activation(f, x)),
+                    backward: &|x, dy| vec![x[0].zip(dy, |x, dy| dy * activation_slope(f, x))],
                 });
             }
         }

@@ -1,5 +1,6 @@
 //! The ops of the tape, one file each, under the same stem as their shaders.
 
+mod activation;
 mod add;
 mod attention;
 mod bias;
@@ -18,6 +19,7 @@ mod scale;
 mod swiglu;
 mod tune;
 
+pub use activation::Activation;
 pub use attention::{HEAD_DIMS, Heads, Masks};
 pub use cache::CacheLayer;
 pub use linear::LowRank;
