@@ -122,3 +122,30 @@ fn activations() {
         }
     }
 }
+
+#[test]
+fn mul() {
+    let mut bench = Bench::new("mul");
+    for (rows, cols) in SHAPES {
+        let name = format!("{rows} x {cols}");
+        let values = |what: &str| uniform(&format!("mul {name} {what}"), rows * cols, 2.0);
+        for (what, b) in
+            [("both", Input::leaf(rows, cols, values("b"))), ("one", Input::constant(rows, cols, values("b")))]
+        {
+            bench.check(&Case {
+                name: format!("{name}, {what}"),
+                inputs: vec![Input::leaf(rows, cols, values("a")), b],
+                build: &|t, at| t.mul(at[0].var(), at[1].var()),
+                forward: &|x| product(&x[0], &x[1]),
+                backward: &|x, dy| vec![product(dy, &x[1]), product(dy, &x[0])],
+            });
+        }
+        bench.check(&Case {
+            name: format!("{name}, itself"),
+            inputs: vec![Input::leaf(rows, cols, values("a"))],
+            build: &|t, at| t.mul(at[0].var(), at[0].var()),
+            forward: &|x| product(&x[0], &x[0]),
+            backward: &|x, dy| vec![product(dy, &x[0]).scaled(2.0)],
+        });
+    }
+}

@@ -11,6 +11,7 @@ mod embed;
 mod linear;
 mod loss;
 mod matmul;
+mod mul;
 mod optimizer;
 mod parameter;
 mod rms_norm;
