@@ -149,3 +149,42 @@ fn mul() {
         });
     }
 }
+
+#[test]
+fn scale_rows() {
+    let mut bench = Bench::new("scale_rows");
+    for (rows, cols) in SHAPES.into_iter().chain([(2048, 7)]) {
+        for factors in [rows, 1] {
+            let name = format!("{rows} x {cols}, {factors} factors");
+            let x = uniform(&format!("scale_rows {name} x"), rows * cols, 2.0);
+            let g = uniform(&format!("scale_rows {name} g"), factors, 2.0);
+            let each = |g: &Matrix, row: usize| g.data[row.min(g.rows - 1)];
+            let scaled = |x: &Matrix, g: &Matrix| {
+                let mut y = x.clone();
+                (0..rows).for_each(|row| y.row_mut(row).iter_mut().for_each(|y| *y *= each(g, row)));
+                y
+            };
+            for (what, x, g) in [
+                ("both", Input::leaf(rows, cols, x.clone()), Input::leaf(factors, 1, g.clone())),
+                ("constant factors", Input::leaf(rows, cols, x.clone()), Input::constant(factors, 1, g.clone())),
+                ("constant input", Input::constant(rows, cols, x), Input::leaf(factors, 1, g)),
+            ] {
+                bench.check(&Case {
+                    name: format!("{name}, {what}"),
+                    inputs: vec![x, g],
+                    build: &|t, at| t.scale_rows(at[0].var(), at[1].var()),
+                    forward: &|x| scaled(&x[0], &x[1]),
+                    backward: &|x, dy| {
+                        let mut dg = Matrix::zeros(factors, 1);
+                        for (row, dot) in
+                            product(&x[0], dy).data.chunks(cols).map(|row| row.iter().sum::<f64>()).enumerate()
+                        {
+                            dg.data[row.min(factors - 1)] += dot;
+                        }
+                        vec![scaled(dy, &x[1]), dg]
+                    },
+                });
+            }
+        }
+    }
+}

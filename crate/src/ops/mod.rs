@@ -17,6 +17,7 @@ mod parameter;
 mod rms_norm;
 mod rope;
 mod scale;
+mod scale_rows;
 mod swiglu;
 mod tune;
 
