@@ -2,6 +2,7 @@
 //! decoder with its tuning methods. It shares no code with the engine but the names of the modules. Every backward is
 //! itself checked by central differences.
 
+mod activation;
 mod attention;
 mod decoder;
 mod layers;
@@ -9,6 +10,7 @@ mod loss;
 mod matrix;
 mod optimizer;
 
+pub use activation::{activation, activation_slope};
 pub use attention::{attention, attention_backward};
 pub use decoder::{Adapter, Batch, Decoder, Lora, Target};
 pub use layers::{dropout, dropout_keeps, embed, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward};

@@ -76,6 +76,11 @@ impl Matrix {
         self.zip(other, |a, b| a * b).data.iter().sum()
     }
 
+    /// The sum of each column, `[1, cols]`.
+    pub fn column_sums(&self) -> Self {
+        Self { rows: 1, cols: self.rows, data: vec![1.0; self.rows] }.times(self)
+    }
+
     /// `self other^T`: `[n, k] [m, k]^T -> [n, m]`, what a linear layer computes.
     pub fn times_transposed(&self, other: &Self) -> Self {
         assert_eq!(self.cols, other.cols, "the inner dimension");

@@ -96,15 +96,28 @@ fn rms_norm_op() {
                 x[cols..2 * cols].iter_mut().for_each(|x| *x *= 0.03);
             }
             let gain = uniform(&format!("rms_norm {name} gain"), cols, 2.0);
-            bench.check(&Case {
-                name,
-                inputs: vec![Input::leaf(rows, cols, x), Input::frozen_f32(1, cols, &gain)],
-                build: &move |t, at| t.rms_norm(at[0].var(), at[1].weight(), eps),
-                forward: &move |x| rms_norm(&x[0], &x[1], f64::from(eps)),
-                backward: &move |x, dy| {
-                    vec![rms_norm_backward(&x[0], &x[1], f64::from(eps), dy), Matrix::zeros(1, x[1].cols)]
-                },
-            });
+            let frozen = |values: &[f32]| Input::frozen_f32(1, cols, values);
+            let trained = |values: &[f32]| Input::trained(1, cols, values.to_vec());
+            for (what, x, gain) in [
+                ("frozen", Input::leaf(rows, cols, x.clone()), frozen(&gain)),
+                ("trained", Input::leaf(rows, cols, x.clone()), trained(&gain)),
+                ("trained, constant input", Input::constant(rows, cols, x), trained(&gain)),
+            ] {
+                bench.check(&Case {
+                    name: format!("{name}, {what}"),
+                    inputs: vec![x, gain],
+                    build: &move |t, at| t.rms_norm(at[0].var(), at[1].weight(), eps),
+                    forward: &move |x| rms_norm(&x[0], &x[1], f64::from(eps)),
+                    backward: &move |x, dy| {
+                        let ones = Matrix { rows: 1, cols, data: vec![1.0; cols] };
+                        let xhat = rms_norm(&x[0], &ones, f64::from(eps));
+                        vec![
+                            rms_norm_backward(&x[0], &x[1], f64::from(eps), dy),
+                            xhat.zip(dy, |xhat, dy| xhat * dy).column_sums(),
+                        ]
+                    },
+                });
+            }
         }
     }
 }

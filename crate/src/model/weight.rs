@@ -71,17 +71,6 @@ impl Weight {
         }
     }
 
-    /// The whole buffer of a frozen f32 weight.
-    ///
-    /// # Panics
-    /// For any other: the loader makes sure that norms are f32.
-    pub fn dense(&self) -> &Buffer {
-        match &self.storage {
-            Storage::Frozen { encoding: Encoding::F32, codes, .. } => codes,
-            _ => panic!("{} is not a frozen f32 tensor", self.name),
-        }
-    }
-
     fn piece(&self, list: &mut Recorder, buffer: &Buffer, offset: usize) -> Binding {
         list.fixed(buffer).slice(offset as u64 * 4, (self.rows * self.cols * 4) as u64)
     }
@@ -94,6 +83,15 @@ impl Weight {
             }
             Storage::Trainable(parameter) => (self.piece(list, &parameter.values, parameter.offset), None),
         }
+    }
+
+    /// The numbers of an f32 weight, frozen or trainable, as a binding.
+    ///
+    /// # Panics
+    /// For any other: the loader makes sure that norms are f32, and what is trained is.
+    pub(crate) fn bind_dense(&self, list: &mut Recorder) -> Binding {
+        assert!(self.encoding() == Encoding::F32, "{} is not an f32 tensor", self.name);
+        self.bind(list).0
     }
 
     /// The gradients from this weight's to `last`'s as one binding, and the element in it at which the last starts. Both

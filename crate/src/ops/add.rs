@@ -1,6 +1,6 @@
 //! `y = a + b`, and copies.
 
-use crate::gpu::{BufferId, kernels, spread};
+use crate::gpu::{Binding, kernels, spread};
 use crate::tape::{Op, Tape, Var};
 
 struct Add {
@@ -24,7 +24,13 @@ impl Tape<'_> {
     }
 
     /// Copies `count` numbers, or adds them to what is there.
-    pub(crate) fn copy_buffer(&mut self, count: usize, from: BufferId, to: BufferId, accumulate: u32) {
+    pub(crate) fn copy_buffer(
+        &mut self,
+        count: usize,
+        from: impl Into<Binding>,
+        to: impl Into<Binding>,
+        accumulate: u32,
+    ) {
         let params = kernels::add_backward::Params { count: count as u32, accumulate };
         self.list.dispatch(&kernels::ADD_BACKWARD, &[from.into(), to.into()], &params, spread(count));
     }

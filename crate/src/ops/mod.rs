@@ -1,19 +1,27 @@
 //! The ops of the tape, one file each, under the same stem as their shaders.
 
+mod activation;
 mod add;
 mod attention;
+mod bias;
 mod cache;
+mod column_sum;
 mod dropout;
 mod embed;
 mod linear;
 mod loss;
 mod matmul;
+mod mul;
 mod optimizer;
+mod parameter;
 mod rms_norm;
 mod rope;
+mod scale;
+mod scale_rows;
 mod swiglu;
 mod tune;
 
+pub use activation::Activation;
 pub use attention::{HEAD_DIMS, Heads, Masks};
 pub use cache::CacheLayer;
 pub use linear::LowRank;
