@@ -1,21 +1,23 @@
 //! Tuning methods: each overrides hooks of the forward pass and writes no derivative of its own.
 
+mod bitfit;
+mod ia3;
 pub mod io;
 mod lora;
+mod method;
 mod parameters;
 mod prompt;
 
 use serde_json::{Map, Value};
 
-pub use lora::Lora;
+pub use method::{Method, create};
 pub use parameters::{NamedParam, Parameters};
-pub use prompt::Prompt;
 
 use crate::Result;
 use crate::gpu::Buffer;
 use crate::model::{Group, Model, Module, Weight};
 use crate::tape::{Tape, Var};
-use crate::train::config::{Method, RunConfig};
+use crate::train::config::RunConfig;
 
 /// A place in the forward pass that a method may change.
 #[derive(Clone, Copy)]
@@ -35,6 +37,33 @@ impl Site<'_> {
     }
 }
 
+/// A norm of the forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Norm {
+    /// Before attention, in this block.
+    Attention(usize),
+    /// Before the feed-forward, in this block.
+    FeedForward(usize),
+    /// Behind the last block.
+    Last,
+}
+
+impl Norm {
+    /// Every norm of a model of so many blocks, in the order of the forward pass.
+    pub fn all(layers: usize) -> impl Iterator<Item = Self> {
+        (0..layers).flat_map(|layer| [Self::Attention(layer), Self::FeedForward(layer)]).chain([Self::Last])
+    }
+
+    /// The Hugging Face path: `model.layers.3.input_layernorm`.
+    pub fn path(self) -> String {
+        match self {
+            Self::Attention(layer) => format!("model.layers.{layer}.input_layernorm"),
+            Self::FeedForward(layer) => format!("model.layers.{layer}.post_attention_layernorm"),
+            Self::Last => "model.norm".into(),
+        }
+    }
+}
+
 /// A tuning method on one model.
 pub trait Peft {
     /// The trainable leaves, with their file names, in file order.
@@ -43,8 +72,13 @@ pub trait Peft {
     /// The method's part of `adapter_config.json`: `peft_type` and its own fields.
     fn config(&self) -> Map<String, Value>;
 
-    /// Virtual tokens before each example: rows `[n, C]` that stand in for embeddings.
-    fn prompt(&self) -> Option<&Weight> {
+    /// Virtual tokens before each example, whose ids go on behind the vocabulary.
+    fn virtual_tokens(&self) -> usize {
+        0
+    }
+
+    /// Rows `[n, C]` that stand in for the embeddings of the virtual tokens.
+    fn prompt(&self, _t: &mut Tape) -> Option<Var> {
         None
     }
 
@@ -57,17 +91,31 @@ pub trait Peft {
     fn linears(&self, t: &mut Tape, _site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         t.linears(x, weights, None, residual)
     }
+
+    /// What a norm makes of `x`.
+    fn norm(&self, t: &mut Tape, _norm: Norm, x: Var, gain: &Weight, eps: f32) -> Var {
+        t.rms_norm(x, gain, eps)
+    }
 }
 
-/// Makes a fresh adapter for `model` as `config` says; the same seed makes the same one.
-///
-/// # Errors
-/// [`crate::Error::Config`] when the method's fields do not fit the model.
-pub async fn create(model: &Model, config: &RunConfig) -> Result<Box<dyn Peft>> {
-    Ok(match config.method {
-        Method::Lora => Box::new(Lora::new(model, config)?),
-        Method::Prompt => Box::new(Prompt::new(model, config).await?),
-    })
+/// How a method is made, and read from a file.
+trait Tuning: Peft + Sized + 'static {
+    /// `peft_type` in `adapter_config.json`.
+    const PEFT_TYPE: &'static str;
+
+    /// The fields of a run that `adapter_config.json` holds under the same names.
+    const FIELDS: &'static [&'static str];
+
+    /// A fresh adapter for `model` as `config` says; the same seed makes the same one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] when the method's fields do not fit the model.
+    async fn create(model: &Model, config: &RunConfig) -> Result<Self>;
+
+    /// What else of `adapter_config.json` becomes fields of a run; the message of what is missing or unknown.
+    fn read(_file: &Map<String, Value>, _run: &mut Map<String, Value>) -> std::result::Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Uniform random numbers in [-1, 1) that depend on the seed, the tensor's name and the index alone.

@@ -1,0 +1,69 @@
+//! BitFit: biases alone are trained (Ben Zaken et al. 2021, arXiv:2106.10199). Llama has none, so every linear layer and
+//! norm is given one of zeros.
+
+use serde_json::{Map, Value};
+
+use super::parameters::{Order, Spec};
+use super::{Norm, Parameters, Peft, Site, Tuning};
+use crate::Result;
+use crate::model::{Model, Module, Weight};
+use crate::tape::{Tape, Var};
+use crate::train::config::RunConfig;
+
+/// Biases: of each block's linear layers in turn, then of the norms.
+pub struct BitFit {
+    params: Parameters,
+    layers: usize,
+}
+
+impl Tuning for BitFit {
+    const PEFT_TYPE: &'static str = "BITFIT";
+    const FIELDS: &'static [&'static str] = &[];
+
+    /// Zeros, which change nothing.
+    async fn create(model: &Model, _: &RunConfig) -> Result<Self> {
+        let config = &model.config;
+        let bias = |path: String, count| Spec::new(format!("base_model.model.{path}.bias"), &[count], vec![0.0; count]);
+        let linear = |layer: usize, module: Module| {
+            let (rows, _) = module.shape(config);
+            let turned = matches!(module, Module::QProj | Module::KProj);
+            let order = turned.then(|| Order::rope_rows(rows, config.head_dim));
+            Spec { order, ..bias(Site::path(layer, module), rows) }
+        };
+        let linears = (0..config.layers).flat_map(|layer| Module::ALL.map(|module| linear(layer, module)));
+        let norms = Norm::all(config.layers).map(|norm| bias(norm.path(), config.hidden));
+        let params = Parameters::new(&model.context, linears.chain(norms).collect())?;
+        Ok(Self { params, layers: config.layers })
+    }
+}
+
+impl Peft for BitFit {
+    fn params(&self) -> &Parameters {
+        &self.params
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        Map::from_iter([("peft_type".into(), Self::PEFT_TYPE.into())])
+    }
+
+    fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
+        let mut y = t.linears(x, weights, None, residual);
+        let mut first = 0;
+        for &module in site.group.modules() {
+            let bias = &self.params.tensors[site.layer * Module::ALL.len() + module as usize].weight;
+            y = t.bias(y, first, bias);
+            first += bias.cols;
+        }
+        y
+    }
+
+    fn norm(&self, t: &mut Tape, norm: Norm, x: Var, gain: &Weight, eps: f32) -> Var {
+        let index = match norm {
+            Norm::Attention(layer) => 2 * layer,
+            Norm::FeedForward(layer) => 2 * layer + 1,
+            Norm::Last => 2 * self.layers,
+        };
+        let y = t.rms_norm(x, gain, eps);
+        t.bias(y, 0, &self.params.tensors[self.layers * Module::ALL.len() + index].weight)
+    }
+}
