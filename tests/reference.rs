@@ -13,7 +13,9 @@ mod optimizer;
 pub use activation::{activation, activation_slope};
 pub use attention::{attention, attention_backward};
 pub use decoder::{Adapter, Batch, Decoder, Lora, Target};
-pub use layers::{dropout, dropout_keeps, embed, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward};
+pub use layers::{
+    dropout, dropout_keeps, embed, embed_backward, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
+};
 pub use loss::{cross_entropy, log_sum_exp};
 pub use matrix::Matrix;
 pub use optimizer::AdamW;

@@ -1,10 +1,11 @@
-// dprompt[j] += sum over the rows t that hold virtual token j of dy[t]. dy: [T, C]; dprompt: [n, C].
+// dprompt[j] (+)= sum over the rows t that hold virtual token j of dy[t]. dy: [T, C]; dprompt: [n, C].
 
 struct Params {
     channels: u32,
     vocab: u32,
     rows: u32,
     count: u32,
+    accumulate: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -21,7 +22,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     }
     let token = params.vocab + i / params.channels;
     let c = i % params.channels;
-    var sum = dprompt[i];
+    var sum = 0.0;
+    if params.accumulate != 0u {
+        sum = dprompt[i];
+    }
     for (var row = 0u; row < params.rows; row++) {
         if ids[row] == token {
             sum += dy[row * params.channels + c];

@@ -1,4 +1,5 @@
-// y[t] = table[ids[t]], or prompt[ids[t] - vocab] for the virtual tokens that prompt methods put before a segment.
+// y[t] = table[ids[t]], or prompt[ids[t] - vocab] for the virtual tokens that prompt methods put before a segment. What
+// is past the prompt's end, or past the table's where there is none, is zero.
 // table: [V, C] in any encoding; prompt: [n, C]; y: [T, C].
 // variant q4: Q4
 // variant q8: Q8
@@ -8,6 +9,7 @@
 struct Params {
     channels: u32,
     vocab: u32,
+    tokens: u32,
     count: u32,
 }
 
@@ -57,7 +59,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let c = i % params.channels;
     if token < params.vocab {
         y[i] = weight(token * params.channels + c);
-    } else {
+    } else if token - params.vocab < params.tokens {
         y[i] = prompt[(token - params.vocab) * params.channels + c];
+    } else {
+        y[i] = 0.0;
     }
 }

@@ -65,17 +65,30 @@ pub fn rope(x: &Matrix, positions: &[u32], head_dim: usize, base: f64, sign: f64
     y
 }
 
-/// The rows of `table` `[V, C]` that `ids` name; V + j is row j of `prompt`.
+/// The rows of `table` `[V, C]` that `ids` name; V + j is row j of `prompt`, or zeros where it has none.
 pub fn embed(ids: &[u32], table: &Matrix, prompt: Option<&Matrix>) -> Matrix {
     let mut y = Matrix::zeros(ids.len(), table.cols);
     for (row, &id) in ids.iter().enumerate() {
-        let source = match (id as usize).checked_sub(table.rows) {
-            None => table.row(id as usize),
-            Some(token) => prompt.expect("a virtual token needs a prompt").row(token),
+        let (source, index) = match (id as usize).checked_sub(table.rows) {
+            None => (Some(table), id as usize),
+            Some(token) => (prompt.filter(|prompt| token < prompt.rows), token),
         };
-        y.row_mut(row).copy_from_slice(source);
+        if let Some(source) = source {
+            y.row_mut(row).copy_from_slice(source.row(index));
+        }
     }
     y
+}
+
+/// The gradients of [`embed`] to a table of `vocab` rows and to a prompt of `tokens`: each row's, summed over the rows that
+/// it went to.
+pub fn embed_backward(ids: &[u32], vocab: usize, tokens: usize, dy: &Matrix) -> [Matrix; 2] {
+    let mut both = Matrix::zeros(vocab + tokens, dy.cols);
+    for (row, &id) in ids.iter().enumerate().filter(|(_, id)| (**id as usize) < vocab + tokens) {
+        both.row_mut(id as usize).iter_mut().zip(dy.row(row)).for_each(|(to, dy)| *to += dy);
+    }
+    let dprompt = both.data.split_off(vocab * dy.cols);
+    [Matrix { rows: vocab, cols: dy.cols, data: both.data }, Matrix { rows: tokens, cols: dy.cols, data: dprompt }]
 }
 
 /// Whether dropout with probability `p` keeps element `index`: the PCG hash (`pcg_hash` of Jarzynski and Olano 2020)

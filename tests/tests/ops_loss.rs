@@ -3,10 +3,10 @@
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::quant::{dequantize, pack, quantize_q4_1};
 use tunesmith::gpu::Context;
-use tunesmith::model::Weight;
+use tunesmith::model::{Parameter, Weight};
 use tunesmith::ops::{Targets, loss_chunks};
 use tunesmith::tape::Tape;
-use tunesmith_tests::check_op::{Guarded, TOLERANCE, context, nmse};
+use tunesmith_tests::check_op::{Guarded, TOLERANCE, context, contexts, nmse};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};
 use tunesmith_tests::reference::{Matrix, check_gradient, cross_entropy};
 
@@ -167,6 +167,76 @@ fn a_quantized_head() {
     let few = targets("quantized", rows, vocab, |row| row >= 67);
     let worst = check(&context, "quantized", &head, &x, [&all, &few], true);
     eprintln!("cross_entropy, quantized: worst NMSE {worst:.1e}");
+}
+
+/// The gradient of the weighted losses to the head `w`.
+fn head_gradient(w: &Matrix, x: &Matrix, targets: &[Target]) -> Matrix {
+    let logits = x.times_transposed(w);
+    let mut dlogits = Matrix::zeros(logits.rows, logits.cols);
+    for &(row, label, weight) in targets {
+        let (_, slope) = cross_entropy(logits.row(row as usize), label as usize);
+        dlogits.row_mut(row as usize).iter_mut().zip(slope).for_each(|(to, d)| *to = f64::from(weight) * d);
+    }
+    dlogits.transposed_times(x)
+}
+
+#[test]
+fn a_trained_head() {
+    let mut worst = 0f64;
+    for context in contexts() {
+        // Fewer words than channels and more, one chunk and several.
+        for (rows, channels, vocab) in [(1, 8, 2), (3, 33, 7), (37, 48, 65), (150, 31, 97), (70, 96, 61)] {
+            let name = format!("trained head, {rows} rows, {vocab} x {channels}");
+            let x = uniform(&format!("{name} x"), rows * channels, 1.0);
+            let w = uniform(&format!("{name} w"), vocab * channels, 0.5);
+            let before = uniform(&format!("{name} before"), w.len(), 0.1);
+            let head = Head::plain(&context, vocab, channels, &w);
+            let matrix = Matrix::from_f32(rows, channels, &x);
+            let all = targets(&name, rows, vocab, |_| true);
+            let some = targets(&name, rows, vocab, |row| row % 3 == 2 || rows < 3);
+            let want_dw = [&all, &some].map(|targets| head_gradient(&head.matrix, &matrix, targets));
+            check_gradient(&name, &head.matrix, &want_dw[0], 6, |w| {
+                Head { weight: head.weight.clone(), matrix: w.clone() }.reference(&matrix, &all).1
+            });
+            for wants_dx in [true, false] {
+                let (values, grads) = (Guarded::at(&context, 64, &w), Guarded::at(&context, 64, &before));
+                let parameter = Parameter { values: values.buffer.clone(), grads: grads.buffer.clone(), offset: 64 };
+                let weight = Weight::trained("head", vocab, channels, parameter);
+                let (value, dx) = (Guarded::new(&context, &x), Guarded::new(&context, &vec![0f32; x.len()]));
+                let buffers = Targets::new(&context, rows).unwrap();
+                let mut t = Tape::new(&context);
+                let input = t.leaf(rows, channels, &value.buffer, wants_dx.then_some(&dx.buffer));
+                t.cross_entropy(input, &weight, &buffers, true);
+                t.backward();
+                let plan = t.finish(&context).unwrap();
+                for (targets, want) in [&all, &some].into_iter().zip(&want_dw) {
+                    let gates = buffers.write(&context, targets);
+                    let run = || {
+                        grads.write(&context, &before);
+                        dx.write(&context, &vec![0f32; x.len()]);
+                        plan.run(gates);
+                        grads.read(&context)
+                    };
+                    let (once, again) = (run(), run());
+                    let bits = |run: &[f32]| run.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                    assert!(bits(&once) == bits(&again), "{name}: two runs differ");
+                    let got = Matrix::from_f32(vocab, channels, &once);
+                    let got = got.zip(&Matrix::from_f32(vocab, channels, &before), |after, before| after - before);
+                    let error = nmse(&got, want, want);
+                    assert!(error <= TOLERANCE, "{name}: dw: an error of {error:.1e}");
+                    worst = worst.max(error);
+                    if wants_dx {
+                        let (_, _, want) = head.reference(&matrix, targets);
+                        let got = Matrix::from_f32(rows, channels, &dx.read(&context));
+                        assert!(nmse(&got, &want, &want) <= TOLERANCE, "{name}: dx");
+                    }
+                }
+                assert_eq!(values.read(&context), w);
+                context.check().unwrap();
+            }
+        }
+    }
+    eprintln!("cross_entropy, trained head: worst NMSE {worst:.1e}");
 }
 
 /// With the identity as the head, the rows of `x` are the logits.

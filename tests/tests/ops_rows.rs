@@ -9,7 +9,7 @@ use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};
 use tunesmith_tests::reference::{
-    Matrix, dropout, dropout_keeps, embed, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
+    Matrix, dropout, dropout_keeps, embed, embed_backward, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
 };
 
 /// Around a workgroup's 64, its multiples, and primes.
@@ -217,18 +217,36 @@ fn embed_op() {
             let ids = Guarded::new(&bench.context, &mixed).buffer;
             bench.check(&Case {
                 name: format!("{rows} x {cols}, {ty}, prompt"),
-                inputs: vec![table, Input::trained(tokens, cols, prompt.clone())],
-                build: &|t, at| t.embed(rows, &ids, at[0].weight(), Some(at[1].weight())),
+                inputs: vec![table.clone(), Input::leaf(tokens, cols, prompt.clone())],
+                build: &|t, at| t.embed(rows, &ids, at[0].weight(), Some(at[1].var())),
                 forward: &|x| embed(&mixed, &x[0], Some(&x[1])),
-                backward: &|x, dy| {
-                    let mut dprompt = Matrix::zeros(tokens, cols);
-                    for (row, &id) in mixed.iter().enumerate().filter(|(_, id)| **id >= vocab as u32) {
-                        let to = dprompt.row_mut(id as usize - vocab);
-                        to.iter_mut().zip(dy.row(row)).for_each(|(to, dy)| *to += dy);
-                    }
-                    vec![x[0].clone(), dprompt]
-                },
+                backward: &|_, dy| embed_backward(&mixed, vocab, tokens, dy).into(),
             });
+            // Past the prompt's end, and past the vocabulary without a prompt, there are zeros.
+            bench.check(&Case {
+                name: format!("{rows} x {cols}, {ty}, no prompt and a short one"),
+                inputs: vec![table, Input::leaf(1, cols, prompt[..cols].to_vec())],
+                build: &|t, at| {
+                    let without = t.embed(rows, &ids, at[0].weight(), None);
+                    let short = t.embed(rows, &ids, at[0].weight(), Some(at[1].var()));
+                    t.add(without, short)
+                },
+                forward: &|x| embed(&mixed, &x[0], None).plus(&embed(&mixed, &x[0], Some(&x[1]))),
+                backward: &|_, dy| embed_backward(&mixed, vocab, 1, dy).into(),
+            });
+        }
+        let trained = Input::trained(vocab, cols, table);
+        for (what, ids) in [("text", &text), ("virtual tokens", &mixed)] {
+            let buffer = Guarded::new(&bench.context, ids).buffer;
+            for prompt in [Input::leaf(tokens, cols, prompt.clone()), Input::constant(tokens, cols, prompt.clone())] {
+                bench.check(&Case {
+                    name: format!("{rows} x {cols}, trained, {what}"),
+                    inputs: vec![trained.clone(), prompt],
+                    build: &|t, at| t.embed(rows, &buffer, at[0].weight(), Some(at[1].var())),
+                    forward: &|x| embed(ids, &x[0], Some(&x[1])),
+                    backward: &|_, dy| embed_backward(ids, vocab, tokens, dy).into(),
+                });
+            }
         }
     }
 }

@@ -88,7 +88,8 @@ impl<'a> Decoder<'a> {
 
     /// The residual stream `[T, C]` before the first block.
     pub fn embed(&self, t: &mut Tape<'a>, inputs: &Inputs) -> Var {
-        t.embed(inputs.rows, &inputs.ids, &self.model.embedding, self.peft.and_then(Peft::prompt))
+        let prompt = self.peft.and_then(Peft::prompt).map(|prompt| t.parameter(prompt));
+        t.embed(inputs.rows, &inputs.ids, &self.model.embedding, prompt)
     }
 
     /// The residual stream behind some of the blocks. With a cache, one layer each, keys and values go through it.

@@ -11,22 +11,21 @@ struct Embed {
     encoding: Encoding,
     codes: Binding,
     scales: Option<Binding>,
-    prompt: Option<(Binding, Option<Binding>, usize)>,
+    table_grad: Option<Binding>,
+    prompt: Option<Var>,
     y: Var,
 }
 
 impl Tape<'_> {
-    /// The rows of `table` `[V, C]` that the first `rows` of `ids` name; an id of V + j names row j of `prompt` `[n, C]`.
-    pub fn embed(&mut self, rows: usize, ids: &Buffer, table: &Weight, prompt: Option<&Weight>) -> Var {
-        let needs_grad = prompt.is_some_and(Weight::trainable);
+    /// The rows of `table` `[V, C]` that the first `rows` of `ids` name; an id of V + j names row j of `prompt` `[n, C]`,
+    /// and one past that, or past V where there is no prompt, a row of zeros.
+    pub fn embed(&mut self, rows: usize, ids: &Buffer, table: &Weight, prompt: Option<Var>) -> Var {
+        let needs_grad = table.trainable() || prompt.is_some_and(|prompt| self.needs_grad(prompt));
         let y = self.var(rows, table.cols, needs_grad);
         let ids = self.list.fixed(ids);
         let (codes, scales) = table.bind(&mut self.list);
-        let prompt = prompt.map(|prompt| {
-            let (values, _) = prompt.bind(&mut self.list);
-            (values, prompt.bind_grad(&mut self.list), prompt.rows)
-        });
-        let op = Embed { ids, vocab: table.rows, encoding: table.encoding(), codes, scales, prompt, y };
+        let table_grad = table.bind_grad(&mut self.list);
+        let op = Embed { ids, vocab: table.rows, encoding: table.encoding(), codes, scales, table_grad, prompt, y };
         self.push(op, needs_grad);
         y
     }
@@ -44,27 +43,44 @@ impl Op for Embed {
         let params = kernels::embed_forward::Params {
             channels: t.cols(self.y) as u32,
             vocab: self.vocab as u32,
+            tokens: self.prompt.map_or(0, |prompt| t.rows(prompt) as u32),
             count: count as u32,
         };
         // Without a prompt no id reaches that binding; the table stands in.
-        let prompt = self.prompt.map_or(self.codes, |(values, _, _)| values);
+        let prompt = self.prompt.map_or(self.codes, |prompt| t.value(prompt).into());
         let mut bindings = vec![self.ids.into(), prompt, self.codes];
         bindings.extend(self.scales);
         bindings.push(t.value(self.y).into());
         t.list.dispatch(kernel, &bindings, &params, spread(count));
     }
 
+    // Rows are copied: each row of the table, or of the prompt, gets the sum of dy over the rows that it went to.
     fn backward(&self, t: &mut Tape) {
-        let Some((_, Some(dprompt), rows)) = self.prompt else { return };
-        let channels = t.cols(self.y);
-        let params = kernels::embed_backward_prompt::Params {
-            channels: channels as u32,
-            vocab: self.vocab as u32,
-            rows: t.rows(self.y) as u32,
-            count: (rows * channels) as u32,
-        };
-        let bindings = [self.ids.into(), t.grad(self.y).into(), dprompt];
-        t.list.dispatch(&kernels::EMBED_BACKWARD_PROMPT, &bindings, &params, spread(rows * channels));
+        let (rows, channels, dy) = (t.rows(self.y), t.cols(self.y), t.grad(self.y));
+        if let Some(dtable) = self.table_grad {
+            let params = kernels::embed_backward_table::Params {
+                channels: channels as u32,
+                vocab: self.vocab as u32,
+                rows: rows as u32,
+            };
+            let bindings = [self.ids.into(), dy.into(), dtable];
+            t.list.weigh(16.0 * (rows * channels) as f64 + (rows * rows) as f64);
+            t.list.dispatch(&kernels::EMBED_BACKWARD_TABLE, &bindings, &params, [rows as u32, 1, 1]);
+        }
+        if let Some(prompt) = self.prompt
+            && let Some((dprompt, accumulate)) = t.grad_target(prompt)
+        {
+            let count = t.count(prompt);
+            let params = kernels::embed_backward_prompt::Params {
+                channels: channels as u32,
+                vocab: self.vocab as u32,
+                rows: rows as u32,
+                count: count as u32,
+                accumulate,
+            };
+            let bindings = [self.ids.into(), dy.into(), dprompt.into()];
+            t.list.dispatch(&kernels::EMBED_BACKWARD_PROMPT, &bindings, &params, spread(count));
+        }
     }
 
     fn output(&self) -> Option<Var> {

@@ -1,7 +1,7 @@
 //! Linear layers over weights in any encoding, frozen or trainable, with a low-rank pair beside them and a residual.
 
 use super::matmul::{Entry, LowPart, Nn, Nt, Operand, Pair, Skinny, View};
-use crate::gpu::{Binding, BufferId};
+use crate::gpu::{Binding, BufferId, Recorder};
 use crate::model::Weight;
 use crate::tape::{Op, Tape, Var};
 
@@ -144,6 +144,13 @@ impl Tape<'_> {
         .record(&mut self.list);
     }
 
+    /// `dw += dy^T x`, likewise, of a trained w; nothing for a frozen one.
+    pub(super) fn product_gradient(&mut self, rows: usize, dy: BufferId, x: BufferId, w: &Weight) {
+        if let Some(dw) = w.bind_grad(&mut self.list) {
+            weight_gradient(&mut self.list, [rows, w.rows, w.cols], View::rows(dy, w.rows), true, x, dw);
+        }
+    }
+
     /// `out[rows, k] = dy w`, likewise.
     pub(super) fn product_nn(&mut self, rows: usize, dy: Binding, w: &Weight, out: Binding) {
         let (codes, scales) = w.bind(&mut self.list);
@@ -232,20 +239,24 @@ impl Linear {
         Skinny { pairs: [for_a, for_b], entries, out: low.grads, accumulate: true }.record(&mut t.list);
     }
 
-    /// `dw += dy^T x` of a trained piece, the narrower side of dw as rows.
+    /// `dw += dy^T x` of a trained piece.
     fn weight_gradient(&self, t: &mut Tape, piece: &Piece, dw: Binding) {
-        let (rows, n, k) = (t.rows(self.x), piece.rows, self.k);
         let dy = View::rows(t.grad(self.y), t.cols(self.y)).skip_cols(piece.first);
-        let x = t.value(self.x);
-        // `b` must be a whole row-major matrix, so dy can be it only where no other layer stands beside.
-        let (rows_of, a, b, out) = if n <= k || self.pieces.len() > 1 {
-            ((n, k), dy.transposed(), Operand::dense(x), View::rows(dw, k))
-        } else {
-            ((k, n), View::rows(x, k).transposed(), Operand::dense(dy.binding), View::rows(dw, k).transposed())
-        };
-        Nn { rows: rows_of.0, cols: rows_of.1, depth: rows, a, b, out, scale: 1.0, accumulate: true, low: None }
-            .record(&mut t.list);
+        let (rows, n, x) = (t.rows(self.x), piece.rows, t.value(self.x));
+        weight_gradient(&mut t.list, [rows, n, self.k], dy, self.pieces.len() == 1, x, dw);
     }
+}
+
+/// `dw[n, k] += dy[rows, n]^T x[rows, k]`, the narrower side of dw as rows. `whole`: dy is all of its binding.
+fn weight_gradient(list: &mut Recorder, [rows, n, k]: [usize; 3], dy: View, whole: bool, x: BufferId, dw: Binding) {
+    // `b` must be a whole row-major matrix, so dy can be it only where no other layer stands beside.
+    let (rows_of, a, b, out) = if n <= k || !whole {
+        ((n, k), dy.transposed(), Operand::dense(x), View::rows(dw, k))
+    } else {
+        ((k, n), View::rows(x, k).transposed(), Operand::dense(dy.binding), View::rows(dw, k).transposed())
+    };
+    Nn { rows: rows_of.0, cols: rows_of.1, depth: rows, a, b, out, scale: 1.0, accumulate: true, low: None }
+        .record(list);
 }
 
 impl Op for Linear {

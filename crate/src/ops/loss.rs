@@ -77,10 +77,11 @@ struct Head {
 
 impl Tape<'_> {
     /// Adds `sum_i weights[i] nll_i` to the targets' total, where `nll_i` is the cross-entropy of row `rows[i]` of
-    /// `x w^T` against `labels[i]`. x: `[T, C]`; w: `[V, C]`. With `train`, the gradient of that sum is made at once.
+    /// `x w^T` against `labels[i]`. x: `[T, C]`; w: `[V, C]`. With `train`, the gradients of that sum are made
+    /// at once, to x and to a trainable w.
     pub fn cross_entropy(&mut self, x: Var, w: &Weight, targets: &Targets, train: bool) {
         let (capacity, channels, vocab) = (targets.capacity, w.cols, w.rows);
-        let train = train && self.needs_grad(x);
+        let train_x = train && self.needs_grad(x);
         let rows = self.list.fixed(&targets.rows);
         let labels = self.list.fixed(&targets.labels);
         let weights = self.list.fixed(&targets.weights);
@@ -105,7 +106,11 @@ impl Tape<'_> {
             let params = kernels::loss_cross_entropy::Params { vocab: vocab as u32, first: first as u32 };
             let bindings = [labels.into(), weights.into(), logits.into(), nll.into()];
             self.list.dispatch(&kernels::LOSS_CROSS_ENTROPY, &bindings, &params, [len as u32, 1, 1]);
+            // All of it within the gate: the next chunk's logits may lie where these do.
             if train {
+                self.product_gradient(len, logits, gathered, w);
+            }
+            if train_x {
                 let piece = self.list.planned(count);
                 self.product_nn(len, logits.into(), w, piece.into());
                 dx.push(piece);
@@ -115,7 +120,7 @@ impl Tape<'_> {
         let params = kernels::loss_total::Params { count: capacity as u32 };
         let bindings = [weights.into(), nll.into(), total.into()];
         self.list.dispatch(&kernels::LOSS_TOTAL, &bindings, &params, [1, 1, 1]);
-        self.push(Head { x, rows, dx, capacity }, train);
+        self.push(Head { x, rows, dx, capacity }, train_x);
     }
 }
 
