@@ -100,7 +100,7 @@ impl<'a> Generator<'a> {
             let plan = t.finish(context)?;
             Ok(Step { inputs, row, plan })
         };
-        let virtual_tokens = peft.and_then(Peft::prompt).map_or(0, |prompt| prompt.rows);
+        let virtual_tokens = peft.map_or(0, Peft::virtual_tokens);
         Ok(Self { model, virtual_tokens, prefill: step(PREFILL)?, decode: step(1)?, logits, positions })
     }
 

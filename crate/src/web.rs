@@ -63,7 +63,7 @@ fn start() {
 /// The methods, the fields of a run with their help and defaults, and the page's first config.
 #[wasm_bindgen]
 pub fn defaults() -> JsValue {
-    let tables: Vec<_> = Method::ALL.into_iter().map(|method| (method, RunConfig::fields(method))).collect();
+    let tables: Vec<_> = Method::ALL.iter().map(|&method| (method, RunConfig::fields(method))).collect();
     let fields: Vec<Value> = tables[0]
         .1
         .iter()
@@ -108,14 +108,8 @@ pub fn defaults() -> JsValue {
         })
         .collect();
     let methods: Vec<Value> = Method::ALL
-        .into_iter()
-        .map(|method| {
-            let name = match method {
-                Method::Lora => "LoRA",
-                Method::Prompt => "Prompt tuning",
-            };
-            json!({ "id": method.name(), "name": name, "help": method.help() })
-        })
+        .iter()
+        .map(|method| json!({ "id": method.name(), "name": method.label(), "help": method.help() }))
         .collect();
     to_js(&json!({ "fields": fields, "methods": methods, "config": { "method": Method::Lora.name() } }))
 }
@@ -416,7 +410,7 @@ impl Session {
         let messages: Vec<Message> = serde_json::from_str(&json_text(messages)).map_err(wrong)?;
         let adapter = if options.adapter { self.adapter.as_deref() } else { None };
         let prompt = Generator::chat_ids(model, &messages)?;
-        let virtual_tokens = adapter.and_then(Peft::prompt).map_or(0, |prompt| prompt.rows);
+        let virtual_tokens = adapter.map_or(0, Peft::virtual_tokens);
         let room = virtual_tokens + prompt.len() + options.max_new_tokens;
         let generator = Generator::new(model, adapter, room)?;
         let sampling = Sampling {

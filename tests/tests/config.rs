@@ -74,7 +74,7 @@ fn aliases_stand_for_fields() {
 
 #[test]
 fn what_is_written_is_read_again() {
-    for method in Method::ALL {
+    for &method in Method::ALL {
         let mut config = RunConfig::new(method);
         config.set("learning_rate", "0.125").unwrap();
         let written = config.to_json();
@@ -142,7 +142,7 @@ fn unknown_names_suggest_the_nearest() {
 
 #[test]
 fn the_table_describes_every_field() {
-    for method in Method::ALL {
+    for &method in Method::ALL {
         let fields = RunConfig::fields(method);
         let mut names: Vec<&str> =
             fields.iter().flat_map(|field| field.aliases.iter().copied().chain([field.name])).collect();

@@ -59,15 +59,18 @@ fn train(model: &Rc<Model>, config: &RunConfig) -> (Vec<(f64, f64)>, Rc<dyn Peft
 }
 
 #[test]
-fn a_fresh_lora_changes_nothing_to_the_bit() {
+fn a_fresh_adapter_changes_nothing_to_the_bit() {
     let model = models::load(&models::context(), "nano");
-    let adapter = create(&model, &config(Method::Lora));
-    assert_eq!(losses(&model, Some(adapter.as_ref())), losses(&model, None));
+    // Virtual tokens do from the first.
+    for &method in Method::ALL.iter().filter(|&&method| method != Method::Prompt) {
+        let adapter = create(&model, &config(method));
+        assert_eq!(losses(&model, Some(adapter.as_ref())), losses(&model, None), "{}", method.name());
+    }
 }
 
 #[test]
 fn the_base_is_untouched_by_training() {
-    for method in Method::ALL {
+    for &method in Method::ALL {
         let model = Rc::new(models::load(&models::context(), "nano"));
         let before = losses(&model, None);
         let (_, adapter) = train(&model, &config(method));
@@ -85,11 +88,14 @@ fn parameters_are_counted_by_the_formula() {
     assert_eq!(lora.params().count(), layers * 3 * sides);
     let prompt = create(&model, &config(Method::Prompt));
     assert_eq!(prompt.params().count(), 5 * c);
+    assert_eq!(create(&model, &config(Method::Ia3)).params().count(), layers * (2 * kv + f));
+    let outputs = q + 2 * kv + c + 2 * f + c;
+    assert_eq!(create(&model, &config(Method::BitFit)).params().count(), layers * (outputs + 2 * c) + c);
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bits_and_another_does_not() {
-    for method in Method::ALL {
+    for &method in Method::ALL {
         let mut config = config(method);
         config.lora_dropout = if method == Method::Lora { 0.2 } else { 0.0 };
         config.prompt_tuning_init = tunesmith::train::config::PromptTuningInit::Random;
@@ -107,7 +113,7 @@ fn the_same_seed_gives_the_same_bits_and_another_does_not() {
 
 #[test]
 fn an_adapter_is_saved_and_loaded_to_the_bit() {
-    for method in Method::ALL {
+    for &method in Method::ALL {
         let model = Rc::new(models::load(&models::context(), "nano"));
         let (_, adapter) = train(&model, &config(method));
         let files = block_on(io::save(adapter.as_ref(), &model, None)).unwrap();
@@ -138,7 +144,7 @@ fn gradients(model: &Model, adapter: &dyn Peft, packing: bool, batches: &[&[usiz
         packing,
         per_device_train_batch_size: if packing { 4 } else { 6 },
         max_length: 32,
-        virtual_tokens: adapter.prompt().map_or(0, |prompt| prompt.rows),
+        virtual_tokens: adapter.virtual_tokens(),
         vocab_size: model.config.vocab,
     };
     let dataset = Dataset::new(examples(), layout);
@@ -158,7 +164,7 @@ fn gradients(model: &Model, adapter: &dyn Peft, packing: bool, batches: &[&[usiz
 #[test]
 fn packing_and_splitting_change_nothing() {
     let model = models::load(&models::context(), "nano");
-    for method in Method::ALL {
+    for &method in Method::ALL {
         let adapter = create(&model, &config(method));
         for (index, tensor) in adapter.params().tensors.iter().enumerate() {
             let count = tensor.count();
@@ -180,7 +186,7 @@ fn packing_and_splitting_change_nothing() {
 #[test]
 fn computing_again_changes_no_bit_and_needs_less_memory() {
     let model = models::load(&models::context(), "nano");
-    for method in Method::ALL {
+    for &method in Method::ALL {
         let mut config = config(method);
         if method == Method::Lora {
             config.lora_dropout = 0.25;
@@ -194,7 +200,7 @@ fn computing_again_changes_no_bit_and_needs_less_memory() {
             packing: true,
             per_device_train_batch_size: 6,
             max_length: 256,
-            virtual_tokens: adapter.prompt().map_or(0, |prompt| prompt.rows),
+            virtual_tokens: adapter.virtual_tokens(),
             vocab_size: model.config.vocab,
         };
         let batch = Dataset::new(examples(), layout).batch(&[0, 1, 2, 3, 4, 5]);

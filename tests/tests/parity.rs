@@ -108,7 +108,7 @@ fn check_gradients(name: &str, method: Method) {
     let (adapter, _) = adapter(&model, name, method, 0.01);
     let stem = format!("{name}/{}_gradients", method.name());
     let (want, summary): (Gradients, _) = (golden::json(&format!("{stem}.json")), Summary::read(&stem));
-    let virtual_tokens = adapter.prompt().map_or(0, |prompt| prompt.rows);
+    let virtual_tokens = adapter.virtual_tokens();
     let batch = batch(&model, &[rendered(&inputs(name).step)], virtual_tokens);
     assert_eq!(batch.target_tokens, want.target_tokens);
     let pass = Pass::new(&model, Some(adapter.as_ref()), batch.t, Some(Recompute::None)).unwrap();

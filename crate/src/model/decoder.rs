@@ -1,10 +1,10 @@
 //! The forward pass of a decoder, described on a tape; the tuning method is asked at each hook.
 
-use super::{Group, Model};
+use super::{Group, Model, Weight};
 use crate::Result;
 use crate::gpu::{Buffer, Context};
 use crate::ops::{CacheLayer, Masks};
-use crate::peft::{Peft, Site};
+use crate::peft::{Norm, Peft, Site};
 use crate::tape::{Tape, Var};
 use crate::train::config::Recompute;
 
@@ -66,18 +66,26 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    fn normed(&self, t: &mut Tape, norm: Norm, x: Var, gain: &Weight) -> Var {
+        let eps = self.model.config.norm_eps;
+        match self.peft {
+            Some(peft) => peft.norm(t, norm, x, gain, eps),
+            None => t.rms_norm(x, gain, eps),
+        }
+    }
+
     /// One block on the residual stream `h`.
     fn block(&self, t: &mut Tape<'a>, inputs: &'a Inputs, index: usize, h: Var, cache: Option<&CacheLayer>) -> Var {
         let (model, layer) = (self.model, &self.model.layers[index]);
-        let (config, heads) = (&model.config, model.config.heads());
+        let heads = model.config.heads();
         let turned = (heads.heads + heads.kv_heads) * heads.head_dim;
-        let x = t.rms_norm(h, &layer.attention_norm, config.norm_eps);
+        let x = self.normed(t, Norm::Attention(index), h, &layer.attention_norm);
         let qkv = self.linears(t, inputs, index, Group::Qkv, x, None);
         let qkv = t.rope(qkv, turned, &inputs.positions, &model.rope);
         let cached = cache.map(|cache| t.write_cache(qkv, heads, &inputs.positions, cache));
         let attended = t.attention(qkv, cached, heads, &inputs.masks);
         let h = self.linears(t, inputs, index, Group::Output, attended, Some(h));
-        let x = t.rms_norm(h, &layer.ffn_norm, config.norm_eps);
+        let x = self.normed(t, Norm::FeedForward(index), h, &layer.ffn_norm);
         let decoder = *self;
         let x = t.block(x, self.recompute == Recompute::GateUp, move |t, x| {
             let gate_up = decoder.linears(t, inputs, index, Group::GateUp, x, None);
@@ -88,7 +96,7 @@ impl<'a> Decoder<'a> {
 
     /// The residual stream `[T, C]` before the first block.
     pub fn embed(&self, t: &mut Tape<'a>, inputs: &Inputs) -> Var {
-        let prompt = self.peft.and_then(Peft::prompt).map(|prompt| t.parameter(prompt));
+        let prompt = self.peft.and_then(|peft| peft.prompt(t));
         t.embed(inputs.rows, &inputs.ids, &self.model.embedding, prompt)
     }
 
@@ -112,7 +120,7 @@ impl<'a> Decoder<'a> {
 
     /// The last norm.
     pub fn norm(&self, t: &mut Tape<'a>, h: Var) -> Var {
-        t.rms_norm(h, &self.model.norm, self.model.config.norm_eps)
+        self.normed(t, Norm::Last, h, &self.model.norm)
     }
 
     /// The hidden states after the last norm, `[T, C]`, all the way from the inputs; with a cache as for

@@ -183,75 +183,21 @@ pub fn run_config(folder: &str, config: &[u8]) -> Result<RunConfig> {
         wrong(format!("not a JSON object: {error}"), "save the adapter again with PEFT or Tunesmith")
     })?;
     let set = |name: &str| object.get(name).filter(|value| !value.is_null());
-    let method = match set("peft_type").and_then(Value::as_str) {
-        Some("LORA") => Method::Lora,
-        Some("PROMPT_TUNING") => Method::Prompt,
-        Some(other) => {
-            return Err(wrong(format!("peft_type {other} is not supported"), "use a LORA or PROMPT_TUNING adapter"));
-        }
-        None => return Err(wrong("peft_type is missing".into(), "save the adapter again with PEFT or Tunesmith")),
-    };
-    // What would change the result and that we do not compute must not pass silently.
-    for (name, plain) in [("use_dora", json!(false)), ("bias", json!("none")), ("fan_in_fan_out", json!(false))] {
-        if set(name).is_some_and(|value| *value != plain) {
-            return Err(wrong(
-                format!("{name} is {}, which is not supported", object[name]),
-                "merge the adapter with PEFT, or train one without it",
-            ));
-        }
-    }
-    for name in [
-        "rank_pattern",
-        "alpha_pattern",
-        "modules_to_save",
-        "target_parameters",
-        "layer_replication",
-        "exclude_modules",
-    ] {
-        let empty =
-            |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
-        if set(name).is_some_and(|value| !empty(value)) {
-            return Err(wrong(
-                format!("{name} is not supported"),
-                "merge the adapter with PEFT, or train one without it",
-            ));
-        }
-    }
+    let again = "save the adapter again with PEFT or Tunesmith";
+    let kind = set("peft_type").and_then(Value::as_str).ok_or_else(|| wrong("peft_type is missing".into(), again))?;
+    let method = Method::ALL.iter().copied().find(|method| method.peft_type() == kind).ok_or_else(|| {
+        let known: Vec<&str> = Method::ALL.iter().map(|method| method.peft_type()).collect();
+        wrong(format!("peft_type {kind} is not supported"), &format!("use an adapter of one of {}", known.join(", ")))
+    })?;
     let mut run = Map::new();
     run.insert("method".into(), method.name().into());
-    let fields: &[&str] = match method {
-        Method::Lora => &["r", "lora_alpha", "lora_dropout", "use_rslora"],
-        Method::Prompt => &["num_virtual_tokens"],
-    };
-    for &name in fields {
+    for &name in method.file_fields() {
         if let Some(value) = set(name) {
             run.insert(name.into(), value.clone());
         }
     }
-    match method {
-        Method::Lora => {
-            let modules = set("target_modules").ok_or_else(|| {
-                wrong("target_modules is missing".into(), "save the adapter again with PEFT or Tunesmith")
-            })?;
-            run.insert("target_modules".into(), narrowed(modules, set("layers_to_transform")));
-        }
-        Method::Prompt => {
-            run.insert("prompt_tuning_init".into(), "RANDOM".into());
-        }
-    }
+    method
+        .read(&object, &mut run)
+        .map_err(|what| wrong(what, "merge the adapter with PEFT, or train one without it"))?;
     RunConfig::from_json(&Value::Object(run).to_string()).map_err(|error| wrong(error.to_string(), &error.help()))
-}
-
-/// `target_modules` within the layers of `layers_to_transform`, where that is given.
-fn narrowed(modules: &Value, layers: Option<&Value>) -> Value {
-    let layers: Vec<u64> = match layers {
-        Some(Value::Array(layers)) => layers.iter().filter_map(Value::as_u64).collect(),
-        Some(layer) => layer.as_u64().into_iter().collect(),
-        None => Vec::new(),
-    };
-    let (Value::Array(names), false) = (modules, layers.is_empty()) else { return modules.clone() };
-    let either = |words: Vec<String>| words.join("|");
-    let layers = either(layers.iter().map(u64::to_string).collect());
-    let names = either(names.iter().filter_map(Value::as_str).map(|name| name.replace('.', "\\.")).collect());
-    json!(format!("(.*\\.)?layers\\.({layers})\\.(.*\\.)?({names})"))
 }

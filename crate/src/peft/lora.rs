@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::parameters::{Order, Place, Spec};
-use super::{Parameters, Peft, Site, random};
+use super::{Parameters, Peft, Site, Tuning, random};
 use crate::model::{Group, Model, Module, Weight};
 use crate::ops::LowRank;
 use crate::tape::{Tape, Var};
@@ -36,12 +36,43 @@ pub struct Lora {
     use_rslora: bool,
 }
 
-impl Lora {
+impl Tuning for Lora {
+    const PEFT_TYPE: &'static str = "LORA";
+    const FIELDS: &'static [&'static str] = &["r", "lora_alpha", "lora_dropout", "use_rslora"];
+
+    fn read(file: &Map<String, Value>, run: &mut Map<String, Value>) -> std::result::Result<(), String> {
+        let set = |name: &str| file.get(name).filter(|value| !value.is_null());
+        // What would change the result and that we do not compute must not pass silently.
+        for (name, plain) in [("use_dora", json!(false)), ("bias", json!("none")), ("fan_in_fan_out", json!(false))] {
+            if set(name).is_some_and(|value| *value != plain) {
+                return Err(format!("{name} is {}, which is not supported", file[name]));
+            }
+        }
+        for name in [
+            "rank_pattern",
+            "alpha_pattern",
+            "modules_to_save",
+            "target_parameters",
+            "layer_replication",
+            "exclude_modules",
+        ] {
+            let empty = |value: &Value| {
+                value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
+            };
+            if set(name).is_some_and(|value| !empty(value)) {
+                return Err(format!("{name} is not supported"));
+            }
+        }
+        let modules = set("target_modules").ok_or("target_modules is missing")?;
+        run.insert("target_modules".into(), narrowed(modules, set("layers_to_transform")));
+        Ok(())
+    }
+
     /// Fresh matrices, as PEFT starts them: A uniform within 1/sqrt(in), B zero, so that nothing changes at first.
     ///
     /// # Errors
     /// [`Error::Config`] when no layer matches `target_modules`; [`Error::Limit`] when the matrices are too large.
-    pub fn new(model: &Model, config: &RunConfig) -> Result<Self> {
+    async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
         let r = config.r as usize;
         let mut specs = Vec::new();
         let mut placed = Vec::new();
@@ -99,7 +130,9 @@ impl Lora {
         let layers = model.config.layers;
         Ok(Self { params, sites, modules, layers, r, alpha, dropout, use_rslora: config.use_rslora })
     }
+}
 
+impl Lora {
     fn scale(&self) -> f32 {
         let r = self.r as f64;
         (self.alpha / if self.use_rslora { r.sqrt() } else { r }) as f32
@@ -123,7 +156,7 @@ impl Peft for Lora {
         };
         let everywhere = paths().count() == layers.len() * self.modules.len();
         let mut config = Map::new();
-        config.insert("peft_type".into(), "LORA".into());
+        config.insert("peft_type".into(), Self::PEFT_TYPE.into());
         config.insert("r".into(), self.r.into());
         config.insert("lora_alpha".into(), number(self.alpha));
         config.insert("lora_dropout".into(), number(self.dropout));
@@ -170,4 +203,18 @@ impl Peft for Lora {
 /// A whole number without a decimal point, as PEFT writes its integers.
 fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 1e15 { json!(value as i64) } else { json!(value) }
+}
+
+/// `target_modules` within the layers of `layers_to_transform`, where that is given.
+fn narrowed(modules: &Value, layers: Option<&Value>) -> Value {
+    let layers: Vec<u64> = match layers {
+        Some(Value::Array(layers)) => layers.iter().filter_map(Value::as_u64).collect(),
+        Some(layer) => layer.as_u64().into_iter().collect(),
+        None => Vec::new(),
+    };
+    let (Value::Array(names), false) = (modules, layers.is_empty()) else { return modules.clone() };
+    let either = |words: Vec<String>| words.join("|");
+    let layers = either(layers.iter().map(u64::to_string).collect());
+    let names = either(names.iter().filter_map(Value::as_str).map(|name| name.replace('.', "\\.")).collect());
+    json!(format!("(.*\\.)?layers\\.({layers})\\.(.*\\.)?({names})"))
 }

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::parameters::Spec;
-use super::{Parameters, Peft, random};
-use crate::model::{Model, Weight};
+use super::{Parameters, Peft, Tuning, random};
+use crate::model::Model;
+use crate::tape::{Tape, Var};
 use crate::train::config::{PromptTuningInit, RunConfig};
 use crate::{Error, Result};
 
@@ -17,13 +18,21 @@ pub struct Prompt {
     heads: (usize, usize, usize),
 }
 
-impl Prompt {
+impl Tuning for Prompt {
+    const PEFT_TYPE: &'static str = "PROMPT_TUNING";
+    const FIELDS: &'static [&'static str] = &["num_virtual_tokens"];
+
+    fn read(_: &Map<String, Value>, run: &mut Map<String, Value>) -> std::result::Result<(), String> {
+        run.insert("prompt_tuning_init".into(), "RANDOM".into());
+        Ok(())
+    }
+
     /// Virtual tokens that start as the embeddings of a text, repeated or cut to their number, or as random rows of
     /// the same size as the vocabulary's embeddings.
     ///
     /// # Errors
     /// [`Error::Config`] when the text has no tokens; [`Error::Gpu`] when the device failed.
-    pub async fn new(model: &Model, config: &RunConfig) -> Result<Self> {
+    async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
         let (n, channels) = (config.num_virtual_tokens as usize, model.config.hidden);
         let values = match config.prompt_tuning_init {
             PromptTuningInit::Text => {
@@ -62,7 +71,7 @@ impl Peft for Prompt {
         let (layers, heads, channels) = self.heads;
         let n = self.params.tensors[0].shape[0];
         let config = json!({
-            "peft_type": "PROMPT_TUNING",
+            "peft_type": Self::PEFT_TYPE,
             "num_virtual_tokens": n,
             "token_dim": channels,
             "num_transformer_submodules": 1,
@@ -77,7 +86,11 @@ impl Peft for Prompt {
         }
     }
 
-    fn prompt(&self) -> Option<&Weight> {
-        Some(&self.params.tensors[0].weight)
+    fn virtual_tokens(&self) -> usize {
+        self.params.tensors[0].shape[0]
+    }
+
+    fn prompt(&self, t: &mut Tape) -> Option<Var> {
+        Some(t.parameter(&self.params.tensors[0].weight))
     }
 }

@@ -121,7 +121,7 @@ impl Trainer {
     ) -> Result<Self> {
         config.validate()?;
         let mut config = config.clone();
-        let virtual_tokens = peft.prompt().map_or(0, |prompt| prompt.rows);
+        let virtual_tokens = peft.virtual_tokens();
         let layout = Layout {
             packing: config.packing,
             per_device_train_batch_size: config.per_device_train_batch_size as usize,
@@ -268,7 +268,7 @@ impl Trainer {
         self.select_pass(self.largest)?;
         let (rows, pass) = self.passes.back().expect("just selected");
         let (rows, stats) = (*rows, pass.stats());
-        let virtual_tokens = self.peft.prompt().map_or(0, |prompt| prompt.rows);
+        let virtual_tokens = self.peft.virtual_tokens();
         if let Some(longest) = self.held_out.iter().map(|example| example.ids.len()).max() {
             let rows = (longest + virtual_tokens).next_multiple_of(ROUND);
             Pass::new(&self.model, Some(self.peft.as_ref()), rows, None)?;
@@ -433,7 +433,7 @@ impl Event {
 /// # Errors
 /// [`Error::Gpu`] when the device failed.
 pub async fn evaluate(model: &Model, peft: Option<&dyn Peft>, examples: &[Rendered]) -> Result<Vec<ExampleLoss>> {
-    let virtual_tokens = peft.and_then(Peft::prompt).map_or(0, |prompt| prompt.rows);
+    let virtual_tokens = peft.map_or(0, Peft::virtual_tokens);
     let layout = Layout {
         packing: false,
         per_device_train_batch_size: 1,

@@ -50,10 +50,14 @@ fn run_flags(command: Command) -> Command {
         .arg(file("config", "FILE", "Settings from a run.json; flags win over it"))
         .arg(
             value("method", "METHOD", parse("method"))
-                .help(format!("How to tune: {}, or rslora [default: lora]", Method::ALL.map(Method::name).join(", "))),
+                .help(format!("How to tune: {}, or rslora [default: lora]", method_names())),
         )
         .arg(json())
         .args(fields.iter().flat_map(field_flags))
+}
+
+fn method_names() -> String {
+    Method::ALL.iter().map(|method| method.name()).collect::<Vec<_>>().join(", ")
 }
 
 fn eval() -> Command {
@@ -199,7 +203,7 @@ fn field_flags(field: &Field) -> Vec<Arg> {
     }
     let plain = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     help += &format!(" [default: {}", plain(&field.default));
-    for method in Method::ALL.into_iter().skip(1) {
+    for &method in &Method::ALL[1..] {
         let fields = RunConfig::fields(method);
         let other = fields.into_iter().find(|other| other.name == field.name).expect("the table is the same");
         if other.default != field.default {

@@ -31,7 +31,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         top_p: get("top-p"),
         seed: *matches.get_one("seed").expect("it has a default"),
     };
-    let virtual_tokens = peft.as_deref().and_then(Peft::prompt).map_or(0, |prompt| prompt.rows);
+    let virtual_tokens = peft.as_deref().map_or(0, Peft::virtual_tokens);
     let positions = virtual_tokens + prompt.len() + sampling.max_new_tokens;
     let generator = Generator::new(&model, peft.as_deref(), positions)?;
     let mut told = Ok(());
