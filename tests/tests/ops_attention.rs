@@ -80,11 +80,12 @@ fn check_cached(bench: &mut Bench, what: &str, heads: Heads, seen: &[Range<usize
 
 /// Head dimension, heads, key-value heads.
 fn check_heads(shapes: &[(usize, usize, usize)]) {
-    let mut bench = Bench::new("attention");
-    for &(head_dim, heads, kv_heads) in shapes {
-        let heads = Heads { heads, kv_heads, head_dim };
-        // Packed, then padded with rows that see themselves alone.
-        check(&mut bench, "packed", heads, &segments(&[11, 1, 24, 5, 1, 1, 1]), 1.0);
+    for mut bench in Bench::without_tiles("attention") {
+        for &(head_dim, heads, kv_heads) in shapes {
+            let heads = Heads { heads, kv_heads, head_dim };
+            // Packed, then padded with rows that see themselves alone.
+            check(&mut bench, "packed", heads, &segments(&[11, 1, 24, 5, 1, 1, 1]), 1.0);
+        }
     }
 }
 
@@ -106,26 +107,28 @@ fn large_heads() {
 
 #[test]
 fn every_length() {
-    let mut bench = Bench::new("attention, lengths");
-    let heads = Heads { heads: 3, kv_heads: 1, head_dim: 16 };
-    for rows in [1, 2, 7, 8, 9, 31, 32, 33, 64, 65, 97] {
-        check(&mut bench, "causal", heads, &segments(&[rows]), 1.0);
+    for mut bench in Bench::without_tiles("attention, lengths") {
+        let heads = Heads { heads: 3, kv_heads: 1, head_dim: 16 };
+        for rows in [1, 2, 7, 8, 9, 31, 32, 33, 64, 65, 97] {
+            check(&mut bench, "causal", heads, &segments(&[rows]), 1.0);
+        }
+        check(&mut bench, "ones", heads, &segments(&[1; 37]), 1.0);
+        check(&mut bench, "on the tiles", heads, &segments(&[32, 8, 24, 32]), 1.0);
+        check(&mut bench, "beside the tiles", heads, &segments(&[31, 2, 7, 33, 9]), 1.0);
+        // Scores of +-70: the softmax is nearly an arg max.
+        check(&mut bench, "peaked", heads, &segments(&[20, 21]), 6.0);
     }
-    check(&mut bench, "ones", heads, &segments(&[1; 37]), 1.0);
-    check(&mut bench, "on the tiles", heads, &segments(&[32, 8, 24, 32]), 1.0);
-    check(&mut bench, "beside the tiles", heads, &segments(&[31, 2, 7, 33, 9]), 1.0);
-    // Scores of +-70: the softmax is nearly an arg max.
-    check(&mut bench, "peaked", heads, &segments(&[20, 21]), 6.0);
 }
 
 #[test]
 fn more_keys_than_rows() {
-    let mut bench = Bench::new("attention, cache");
-    let heads = Heads { heads: 9, kv_heads: 3, head_dim: 64 };
-    // One new row, and some, after the positions before them; keys behind them are not written yet.
-    for (rows, past, keys) in [(1, 0, 1), (1, 0, 40), (1, 37, 64), (5, 28, 50), (33, 31, 64), (32, 64, 97)] {
-        let seen: Vec<Range<usize>> = (0..rows).map(|row| 0..past + row + 1).collect();
-        check_cached(&mut bench, &format!("after {past}"), heads, &seen, keys);
+    for mut bench in Bench::without_tiles("attention, cache") {
+        let heads = Heads { heads: 9, kv_heads: 3, head_dim: 64 };
+        // One new row, and some, after the positions before them; keys behind them are not written yet.
+        for (rows, past, keys) in [(1, 0, 1), (1, 0, 40), (1, 37, 64), (5, 28, 50), (33, 31, 64), (32, 64, 97)] {
+            let seen: Vec<Range<usize>> = (0..rows).map(|row| 0..past + row + 1).collect();
+            check_cached(&mut bench, &format!("after {past}"), heads, &seen, keys);
+        }
     }
 }
 
