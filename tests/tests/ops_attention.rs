@@ -121,6 +121,43 @@ fn every_length() {
 }
 
 #[test]
+fn a_segment_is_the_same_wherever_it_lies() {
+    let heads = Heads { heads: 3, kv_heads: 1, head_dim: 16 };
+    let (length, cols, out_cols) = (45, 5 * 16, 3 * 16);
+    let own = [uniform("segment x", length * cols, 1.0), uniform("segment dy", length * out_cols, 1.0)];
+    for bench in Bench::without_tiles("attention, a segment") {
+        let context = &bench.context;
+        // The result and the gradient of the segment's rows.
+        let run = |before: &[usize], after: &[usize]| {
+            let lengths = [before, &[length], after].concat();
+            let (rows, at): (usize, usize) = (lengths.iter().sum(), before.iter().sum());
+            let [x, dy] = [(&own[0], cols), (&own[1], out_cols)].map(|(own, cols)| {
+                let mut all = uniform(&format!("{lengths:?} {cols}"), rows * cols, 1.0);
+                all[at * cols..][..own.len()].copy_from_slice(own);
+                Guarded::new(context, &all)
+            });
+            let [y, dx] = [out_cols, cols].map(|cols| Guarded::new(context, &vec![0f32; rows * cols]));
+            let masks = masks(&bench, &segments(&lengths), rows);
+            let mut t = Tape::new(context);
+            let qkv = t.leaf(rows, cols, &x.buffer, Some(&dx.buffer));
+            let result = t.attention(qkv, None, heads, &masks);
+            t.keep(result, &y.buffer);
+            t.seed_grad(result, &dy.buffer);
+            t.backward();
+            t.finish(context).unwrap().run(0);
+            [(y, out_cols), (dx, cols)].map(|(all, cols)| {
+                all.read(context)[at * cols..][..length * cols].iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+            })
+        };
+        let alone = run(&[], &[]);
+        for (before, after) in [(&[7][..], &[][..]), (&[], &[9, 30]), (&[31, 2], &[1, 1, 1]), (&[1; 13], &[40])] {
+            assert!(run(before, after) == alone, "after {before:?}, before {after:?}");
+        }
+        context.check().unwrap();
+    }
+}
+
+#[test]
 fn more_keys_than_rows() {
     for mut bench in Bench::without_tiles("attention, cache") {
         let heads = Heads { heads: 9, kv_heads: 3, head_dim: 64 };
