@@ -30,13 +30,17 @@ pub fn context() -> Context {
 /// A device for each form of the products: two without optional features, and, if the adapter has some that kernels are
 /// chosen by, one with them.
 pub fn contexts() -> Vec<Context> {
-    let plain = |form| {
+    contexts_in(&[Form::Plain, Form::Tile])
+}
+
+fn contexts_in(forms: &[Form]) -> Vec<Context> {
+    let plain = |&form: &Form| {
         let context = pollster::block_on(Context::with(Features::Plain)).expect("the tests need a GPU adapter");
         context.force_form(Some(form));
         context
     };
-    let (plain, tile, fast) = (plain(Form::Plain), plain(Form::Tile), context());
-    if fast.subgroup() == 0 { vec![plain, tile] } else { vec![plain, tile, fast] }
+    let fast = Some(context()).filter(|context| context.subgroup() > 0);
+    forms.iter().map(plain).chain(fast).collect()
 }
 
 /// A buffer with sentinels after what it holds, and where it has an offset before it too.
@@ -211,7 +215,16 @@ impl Bench {
 
     /// A bench for each set of features that kernels of this op are chosen by: none, and, if the adapter has some, those.
     pub fn all(op: &'static str) -> Vec<Self> {
-        contexts().into_iter().map(|context| Self { context, op, cases: 0, worst: [0.0; 2] }).collect()
+        Self::on(contexts(), op)
+    }
+
+    /// As [`Bench::all`], for an op that has no form with tiles.
+    pub fn without_tiles(op: &'static str) -> Vec<Self> {
+        Self::on(contexts_in(&[Form::Plain]), op)
+    }
+
+    fn on(contexts: Vec<Context>, op: &'static str) -> Vec<Self> {
+        contexts.into_iter().map(|context| Self { context, op, cases: 0, worst: [0.0; 2] }).collect()
     }
 
     /// Runs one case.

@@ -8,6 +8,13 @@
 // variant d80: D4=20
 // variant d96: D4=24
 // variant d128: D4=32
+// variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
+// variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
+// variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
+// variant d64_sg8: SG=8 D4=16 N=4 B=2 E=8
+// variant d80_sg8: SG=8 D4=20 N=2 B=4 E=5
+// variant d96_sg8: SG=8 D4=24 N=2 B=3 E=8
+// variant d128_sg8: SG=8 D4=32 N=2 B=4 E=8
 
 struct Params {
     keys: u32,
@@ -24,6 +31,87 @@ struct Params {
 @group(0) @binding(4) var<storage, read> dout: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> dqkv: array<vec4<f32>>;
 
+#ifdef SG
+// One workgroup computes dk and dv for (N SG) keys of one kv head, N a lane, all in arrays as in forward.wgsl. E lanes
+// load a query row, as B vec4 each, and all ask them for it.
+@compute @workgroup_size($SG)
+fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let shared_heads = params.heads / params.kv_heads;
+    let key0 = group.x * $Nu * $SGu;
+    let first = key_ranges[key0].x;
+    let last = key_ranges[min(key0 + $Nu * $SGu, params.keys) - 1u].y;
+    let row_size = (params.heads + 2u * params.kv_heads) * $D4u;
+    let k_at = (params.heads + group.y) * $D4u;
+    let v_at = k_at + params.kv_heads * $D4u;
+    let lane_at = min(lane, $Eu - 1u);
+    var k: array<vec4<f32>, $D4 * $N>;
+    var v: array<vec4<f32>, $D4 * $N>;
+    var a: array<vec4<f32>, $D4 * $N>;
+    var b: array<vec4<f32>, $D4 * $N>;
+    for (var i = 0u; i < $D4u * $Nu; i++) {
+        let at = min(key0 + i % $Nu * $SGu + lane, params.keys - 1u) * row_size + i / $Nu;
+        k[i] = qkv[k_at + at] * params.scale;
+        v[i] = qkv[v_at + at];
+    }
+#for n N
+    let range$n = key_ranges[min(key0 + $n * $SGu + lane, params.keys - 1u)];
+#endfor
+    for (var head = group.y * shared_heads; head < (group.y + 1u) * shared_heads; head++) {
+        for (var row = first; row < last; row++) {
+            let stat = stats[row * params.heads + head];
+#for n N
+            var s$n = 0.0;
+            var dp$n = 0.0;
+#endfor
+#for b B
+            let q$b = qkv[row * row_size + head * $D4u + $b * $Eu + lane_at];
+            let g$b = dout[(row * params.heads + head) * $D4u + $b * $Eu + lane_at];
+#for e E
+            {
+                let q = subgroupBroadcast(q$b, $eu);
+                let g = subgroupBroadcast(g$b, $eu);
+#for n N
+                s$n += dot(q, k[($b * $E + $e) * $N + $n]);
+                dp$n += dot(g, v[($b * $E + $e) * $N + $n]);
+#endfor
+            }
+#endfor
+#endfor
+#for n N
+            let seen$n = row >= range$n.x && row < range$n.y;
+            let p$n = select(0.0, exp(s$n - stat.x), seen$n);
+            let ds$n = select(0.0, p$n * (dp$n - stat.y), seen$n);
+#endfor
+#for b B
+#for e E
+            {
+                let q = subgroupBroadcast(q$b, $eu);
+                let g = subgroupBroadcast(g$b, $eu);
+#for n N
+                a[($b * $E + $e) * $N + $n] = fma(vec4<f32>(ds$n), q, a[($b * $E + $e) * $N + $n]);
+                b[($b * $E + $e) * $N + $n] = fma(vec4<f32>(p$n), g, b[($b * $E + $e) * $N + $n]);
+#endfor
+            }
+#endfor
+#endfor
+        }
+    }
+    for (var i = 0u; i < $D4u * $Nu; i++) {
+        let key = key0 + i % $Nu * $SGu + lane;
+        if key < params.keys {
+            let at = key * row_size + i / $Nu;
+            var dk = a[i] * params.scale;
+            var dv = b[i];
+            if params.accumulate != 0u {
+                dk += dqkv[k_at + at];
+                dv += dqkv[v_at + at];
+            }
+            dqkv[k_at + at] = dk;
+            dqkv[v_at + at] = dv;
+        }
+    }
+}
+#else
 const KEYS = 32u;
 const ROWS = 8u;
 var<workgroup> q_tile: array<vec4<f32>, $D4 * 8>;
@@ -92,3 +180,4 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
     }
 }
+#endif

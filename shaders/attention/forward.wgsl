@@ -8,6 +8,13 @@
 // variant d80: D4=20
 // variant d96: D4=24
 // variant d128: D4=32
+// variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
+// variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
+// variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
+// variant d64_sg8: SG=8 D4=16 N=4 B=2 E=8
+// variant d80_sg8: SG=8 D4=20 N=2 B=4 E=5
+// variant d96_sg8: SG=8 D4=24 N=2 B=3 E=8
+// variant d128_sg8: SG=8 D4=32 N=2 B=4 E=8
 
 struct Params {
     rows: u32,
@@ -29,6 +36,115 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> stats: array<vec2<f32>>;
 
+#ifdef SG
+const MASKED = -1e30;
+// Keys between two changes of what the exponentials are relative to.
+const TILE = 32u;
+
+// One workgroup computes (N SG) queries of one kv head, N a lane.
+@compute @workgroup_size($SG)
+fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let shared_heads = params.heads / params.kv_heads;
+    let head0 = group.y * shared_heads;
+    let count = params.rows * shared_heads;
+    let first_query = group.x * $Nu * $SGu;
+    let lane_at = group.y * $D4u + min(lane, $Eu - 1u);
+    var x: array<vec4<f32>, $D4 * $N>;
+    var o: array<vec4<f32>, $D4 * $N>;
+    for (var i = 0u; i < $D4u * $Nu; i++) {
+        let query = min(first_query + i % $Nu * $SGu + lane, count - 1u);
+        let head = head0 + query % shared_heads;
+        x[i] = q[query / shared_heads * params.q_row + head * $D4u + i / $Nu] * params.scale;
+    }
+#for n N
+    let range$n = ranges[min(first_query + $n * $SGu + lane, count - 1u) / shared_heads];
+    var m$n = MASKED;
+    var l$n = 0.0;
+#endfor
+    var row = first_query / shared_heads;
+    let last_row = (min(first_query + $Nu * $SGu, count) - 1u) / shared_heads;
+    while row <= last_row {
+        // Segment by segment, so that tiles start where a row's keys do: a row is the same wherever packing puts it. To the
+        // rows of other segments the keys are masked, which changes no bit of theirs.
+        let start = ranges[row].x;
+        var end = ranges[row].y;
+        for (row++; row <= last_row && ranges[row].x == start; row++) {
+            end = ranges[row].y;
+        }
+        for (var key0 = start; key0 < end; key0 += TILE) {
+            let keys = min(TILE, end - key0);
+            var scores: array<f32, 32 * $N>;
+#for n N
+            var top$n = m$n;
+#endfor
+            for (var j = 0u; j < keys; j++) {
+                let key = key0 + j;
+#for n N
+                var s$n = 0.0;
+#endfor
+#for b B
+                let k$b = k[params.k_at + key * params.kv_row + $b * $Eu + lane_at];
+#for e E
+                {
+                    let y = subgroupBroadcast(k$b, $eu);
+#for n N
+                    s$n += dot(y, x[($b * $E + $e) * $N + $n]);
+#endfor
+                }
+#endfor
+#endfor
+#for n N
+                s$n = select(MASKED, s$n, key >= range$n.x && key < range$n.y);
+                top$n = max(top$n, s$n);
+                scores[j * $Nu + $n] = s$n;
+#endfor
+            }
+#for n N
+            let f$n = select(exp(m$n - top$n), 1.0, m$n == top$n);
+            m$n = top$n;
+            l$n *= f$n;
+#for d D4
+            o[$d * $N + $n] *= f$n;
+#endfor
+#endfor
+            for (var j = 0u; j < keys; j++) {
+#for n N
+                let s$n = scores[j * $Nu + $n];
+                let p$n = select(0.0, exp(s$n - m$n), s$n > MASKED);
+                l$n += p$n;
+#endfor
+#for b B
+                let v$b = v[params.v_at + (key0 + j) * params.kv_row + $b * $Eu + lane_at];
+#for e E
+                {
+                    let y = subgroupBroadcast(v$b, $eu);
+#for n N
+                    o[($b * $E + $e) * $N + $n] = fma(vec4<f32>(p$n), y, o[($b * $E + $e) * $N + $n]);
+#endfor
+                }
+#endfor
+#endfor
+            }
+        }
+    }
+    var sums: array<f32, $N>;
+#for n N
+    sums[$n] = l$n;
+    if first_query + $n * $SGu + lane < count {
+        let query = first_query + $n * $SGu + lane;
+        let head = head0 + query % shared_heads;
+        stats[query / shared_heads * params.heads + head] = vec2<f32>(m$n + log(l$n), 0.0);
+    }
+#endfor
+    for (var i = 0u; i < $D4u * $Nu; i++) {
+        let query = first_query + i % $Nu * $SGu + lane;
+        if query < count {
+            let head = head0 + query % shared_heads;
+            out[(query / shared_heads * params.heads + head) * $D4u + i / $Nu] = o[i] / sums[i % $Nu];
+        }
+    }
+}
+#else
 const ROWS = 32u;
 const KEYS = 8u;
 const MASKED = -1e30;
@@ -101,3 +217,4 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         stats[row * params.heads + head] = vec2<f32>(m + log(l), 0.0);
     }
 }
+#endif

@@ -80,11 +80,12 @@ fn check_cached(bench: &mut Bench, what: &str, heads: Heads, seen: &[Range<usize
 
 /// Head dimension, heads, key-value heads.
 fn check_heads(shapes: &[(usize, usize, usize)]) {
-    let mut bench = Bench::new("attention");
-    for &(head_dim, heads, kv_heads) in shapes {
-        let heads = Heads { heads, kv_heads, head_dim };
-        // Packed, then padded with rows that see themselves alone.
-        check(&mut bench, "packed", heads, &segments(&[11, 1, 24, 5, 1, 1, 1]), 1.0);
+    for mut bench in Bench::without_tiles("attention") {
+        for &(head_dim, heads, kv_heads) in shapes {
+            let heads = Heads { heads, kv_heads, head_dim };
+            // Packed, then padded with rows that see themselves alone.
+            check(&mut bench, "packed", heads, &segments(&[11, 1, 24, 5, 1, 1, 1]), 1.0);
+        }
     }
 }
 
@@ -106,26 +107,65 @@ fn large_heads() {
 
 #[test]
 fn every_length() {
-    let mut bench = Bench::new("attention, lengths");
-    let heads = Heads { heads: 3, kv_heads: 1, head_dim: 16 };
-    for rows in [1, 2, 7, 8, 9, 31, 32, 33, 64, 65, 97] {
-        check(&mut bench, "causal", heads, &segments(&[rows]), 1.0);
+    for mut bench in Bench::without_tiles("attention, lengths") {
+        let heads = Heads { heads: 3, kv_heads: 1, head_dim: 16 };
+        for rows in [1, 2, 7, 8, 9, 31, 32, 33, 64, 65, 97] {
+            check(&mut bench, "causal", heads, &segments(&[rows]), 1.0);
+        }
+        check(&mut bench, "ones", heads, &segments(&[1; 37]), 1.0);
+        check(&mut bench, "on the tiles", heads, &segments(&[32, 8, 24, 32]), 1.0);
+        check(&mut bench, "beside the tiles", heads, &segments(&[31, 2, 7, 33, 9]), 1.0);
+        // Scores of +-70: the softmax is nearly an arg max.
+        check(&mut bench, "peaked", heads, &segments(&[20, 21]), 6.0);
     }
-    check(&mut bench, "ones", heads, &segments(&[1; 37]), 1.0);
-    check(&mut bench, "on the tiles", heads, &segments(&[32, 8, 24, 32]), 1.0);
-    check(&mut bench, "beside the tiles", heads, &segments(&[31, 2, 7, 33, 9]), 1.0);
-    // Scores of +-70: the softmax is nearly an arg max.
-    check(&mut bench, "peaked", heads, &segments(&[20, 21]), 6.0);
+}
+
+#[test]
+fn a_segment_is_the_same_wherever_it_lies() {
+    let heads = Heads { heads: 3, kv_heads: 1, head_dim: 16 };
+    let (length, cols, out_cols) = (45, 5 * 16, 3 * 16);
+    let own = [uniform("segment x", length * cols, 1.0), uniform("segment dy", length * out_cols, 1.0)];
+    for bench in Bench::without_tiles("attention, a segment") {
+        let context = &bench.context;
+        // The result and the gradient of the segment's rows.
+        let run = |before: &[usize], after: &[usize]| {
+            let lengths = [before, &[length], after].concat();
+            let (rows, at): (usize, usize) = (lengths.iter().sum(), before.iter().sum());
+            let [x, dy] = [(&own[0], cols), (&own[1], out_cols)].map(|(own, cols)| {
+                let mut all = uniform(&format!("{lengths:?} {cols}"), rows * cols, 1.0);
+                all[at * cols..][..own.len()].copy_from_slice(own);
+                Guarded::new(context, &all)
+            });
+            let [y, dx] = [out_cols, cols].map(|cols| Guarded::new(context, &vec![0f32; rows * cols]));
+            let masks = masks(&bench, &segments(&lengths), rows);
+            let mut t = Tape::new(context);
+            let qkv = t.leaf(rows, cols, &x.buffer, Some(&dx.buffer));
+            let result = t.attention(qkv, None, heads, &masks);
+            t.keep(result, &y.buffer);
+            t.seed_grad(result, &dy.buffer);
+            t.backward();
+            t.finish(context).unwrap().run(0);
+            [(y, out_cols), (dx, cols)].map(|(all, cols)| {
+                all.read(context)[at * cols..][..length * cols].iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+            })
+        };
+        let alone = run(&[], &[]);
+        for (before, after) in [(&[7][..], &[][..]), (&[], &[9, 30]), (&[31, 2], &[1, 1, 1]), (&[1; 13], &[40])] {
+            assert!(run(before, after) == alone, "after {before:?}, before {after:?}");
+        }
+        context.check().unwrap();
+    }
 }
 
 #[test]
 fn more_keys_than_rows() {
-    let mut bench = Bench::new("attention, cache");
-    let heads = Heads { heads: 9, kv_heads: 3, head_dim: 64 };
-    // One new row, and some, after the positions before them; keys behind them are not written yet.
-    for (rows, past, keys) in [(1, 0, 1), (1, 0, 40), (1, 37, 64), (5, 28, 50), (33, 31, 64), (32, 64, 97)] {
-        let seen: Vec<Range<usize>> = (0..rows).map(|row| 0..past + row + 1).collect();
-        check_cached(&mut bench, &format!("after {past}"), heads, &seen, keys);
+    for mut bench in Bench::without_tiles("attention, cache") {
+        let heads = Heads { heads: 9, kv_heads: 3, head_dim: 64 };
+        // One new row, and some, after the positions before them; keys behind them are not written yet.
+        for (rows, past, keys) in [(1, 0, 1), (1, 0, 40), (1, 37, 64), (5, 28, 50), (33, 31, 64), (32, 64, 97)] {
+            let seen: Vec<Range<usize>> = (0..rows).map(|row| 0..past + row + 1).collect();
+            check_cached(&mut bench, &format!("after {past}"), heads, &seen, keys);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Causal grouped-query attention over packed segments.
 
-use crate::gpu::{Buffer, BufferId, Kernel, kernels};
+use crate::gpu::{Buffer, BufferId, Kernel, Recorder, kernels};
 use crate::tape::{Op, Tape, Var};
 
 /// Head dimensions that have kernels.
@@ -37,11 +37,6 @@ struct Attention {
     y: Var,
 }
 
-fn variant(kernels: [&'static Kernel; 7], head_dim: usize) -> &'static Kernel {
-    let index = HEAD_DIMS.iter().position(|&dim| dim == head_dim).expect("the model's config was checked");
-    kernels[index]
-}
-
 impl Tape<'_> {
     /// `softmax(q k^T / sqrt(D)) v`: qkv `[T, (H + 2 K) D]` holds the columns of q, k and v side by side; result
     /// `[T, H * D]`. With a cache, k and v are its two `[keys, K * D]`, and nothing flows back.
@@ -59,6 +54,21 @@ impl Tape<'_> {
 impl Attention {
     fn scale(&self) -> f32 {
         1.0 / (self.heads.head_dim as f32).sqrt()
+    }
+
+    /// A kernel, and the grid in which it goes through these rows of these heads.
+    fn kernel(&self, list: &Recorder, name: &str, rows: usize, heads: usize) -> (&'static Kernel, [u32; 3]) {
+        let Heads { kv_heads, head_dim, .. } = self.heads;
+        let (form, groups) = if list.subgroup() == 8 {
+            // As many rows a lane as the processor's nearest cache has room for. Those of heads that share one come together.
+            let tile = 8 * if (32..=64).contains(&head_dim) { 4 } else { 2 };
+            ("_sg8", [(rows * heads / kv_heads).div_ceil(tile), kv_heads, 1])
+        } else {
+            ("", [rows.div_ceil(32), heads, 1])
+        };
+        let name = format!("attention_{name}_d{head_dim}{form}");
+        let kernel = kernels::ALL.iter().find(|kernel| kernel.name == name).expect("the model's config was checked");
+        (kernel, groups.map(|n| n as u32))
     }
 }
 
@@ -92,21 +102,10 @@ impl Op for Attention {
             t.value(self.y).into(),
             self.stats.into(),
         ];
-        let kernel = variant(
-            [
-                &ATTENTION_FORWARD_D16,
-                &ATTENTION_FORWARD_D32,
-                &ATTENTION_FORWARD_D48,
-                &ATTENTION_FORWARD_D64,
-                &ATTENTION_FORWARD_D80,
-                &ATTENTION_FORWARD_D96,
-                &ATTENTION_FORWARD_D128,
-            ],
-            head_dim,
-        );
         // Every other key of a row on average, where the rows are one segment.
         t.list.weigh(2.0 * (rows * heads * head_dim) as f64 * t.rows(k) as f64);
-        t.list.dispatch(kernel, &bindings, &params, [rows.div_ceil(32) as u32, heads as u32, 1]);
+        let (kernel, groups) = self.kernel(&t.list, "forward", rows, heads);
+        t.list.dispatch(kernel, &bindings, &params, groups);
     }
 
     fn backward(&self, t: &mut Tape) {
@@ -124,38 +123,16 @@ impl Op for Attention {
             self.stats.into(),
             dqkv.into(),
         ];
-        let kernel = variant(
-            [
-                &ATTENTION_BACKWARD_QUERY_D16,
-                &ATTENTION_BACKWARD_QUERY_D32,
-                &ATTENTION_BACKWARD_QUERY_D48,
-                &ATTENTION_BACKWARD_QUERY_D64,
-                &ATTENTION_BACKWARD_QUERY_D80,
-                &ATTENTION_BACKWARD_QUERY_D96,
-                &ATTENTION_BACKWARD_QUERY_D128,
-            ],
-            self.heads.head_dim,
-        );
         let pairs = f64::from(rows) * f64::from(rows) * f64::from(heads) * self.heads.head_dim as f64;
         t.list.weigh(3.0 * pairs);
-        t.list.dispatch(kernel, &bindings, &params, [rows.div_ceil(32), heads, 1]);
+        let (kernel, groups) = self.kernel(&t.list, "backward_query", t.rows(self.qkv), self.heads.heads);
+        t.list.dispatch(kernel, &bindings, &params, groups);
 
         let params = attention_backward_key_value::Params { keys: rows, heads, kv_heads, accumulate, scale };
         let bindings = [t.value(self.qkv).into(), self.rows_of_key.into(), self.stats.into(), dy.into(), dqkv.into()];
-        let kernel = variant(
-            [
-                &ATTENTION_BACKWARD_KEY_VALUE_D16,
-                &ATTENTION_BACKWARD_KEY_VALUE_D32,
-                &ATTENTION_BACKWARD_KEY_VALUE_D48,
-                &ATTENTION_BACKWARD_KEY_VALUE_D64,
-                &ATTENTION_BACKWARD_KEY_VALUE_D80,
-                &ATTENTION_BACKWARD_KEY_VALUE_D96,
-                &ATTENTION_BACKWARD_KEY_VALUE_D128,
-            ],
-            self.heads.head_dim,
-        );
         t.list.weigh(4.0 * pairs);
-        t.list.dispatch(kernel, &bindings, &params, [rows.div_ceil(32), kv_heads, 1]);
+        let (kernel, groups) = self.kernel(&t.list, "backward_key_value", t.rows(self.qkv), self.heads.kv_heads);
+        t.list.dispatch(kernel, &bindings, &params, groups);
     }
 
     fn output(&self) -> Option<Var> {
