@@ -15,6 +15,13 @@
 // variant d80_sg8: SG=8 D4=20 N=2 B=4 E=5
 // variant d96_sg8: SG=8 D4=24 N=2 B=3 E=8
 // variant d128_sg8: SG=8 D4=32 N=2 B=4 E=8
+// variant d16_sg4: SG=4 D4=4 N=2 B=1 E=4
+// variant d32_sg4: SG=4 D4=8 N=4 B=2 E=4
+// variant d48_sg4: SG=4 D4=12 N=4 B=3 E=4
+// variant d64_sg4: SG=4 D4=16 N=4 B=4 E=4
+// variant d80_sg4: SG=4 D4=20 N=2 B=5 E=4
+// variant d96_sg4: SG=4 D4=24 N=2 B=6 E=4
+// variant d128_sg4: SG=4 D4=32 N=2 B=8 E=4
 
 struct Params {
     rows: u32,

@@ -15,6 +15,13 @@
 // variant d80_sg8: SG=8 D4=20 N=2 B=4 E=5
 // variant d96_sg8: SG=8 D4=24 N=2 B=3 E=8
 // variant d128_sg8: SG=8 D4=32 N=2 B=4 E=8
+// variant d16_sg4: SG=4 D4=4 N=2 B=1 E=4
+// variant d32_sg4: SG=4 D4=8 N=4 B=2 E=4
+// variant d48_sg4: SG=4 D4=12 N=4 B=3 E=4
+// variant d64_sg4: SG=4 D4=16 N=4 B=4 E=4
+// variant d80_sg4: SG=4 D4=20 N=2 B=5 E=4
+// variant d96_sg4: SG=4 D4=24 N=2 B=6 E=4
+// variant d128_sg4: SG=4 D4=32 N=2 B=8 E=4
 
 struct Params {
     rows: u32,
@@ -41,7 +48,9 @@ const MASKED = -1e30;
 // Keys between two changes of what the exponentials are relative to.
 const TILE = 32u;
 
-// One workgroup computes (N SG) queries of one kv head, N a lane.
+// One workgroup, a subgroup, computes (N SG) queries of one kv head, N a lane: query i is row i / S of the (i % S)-th of the
+// S heads that share it. E lanes load a key, as B vec4 each, and all ask them for it. Queries and sums are too many for
+// registers, so they are arrays; loops too long to unroll go over all of each, which keeps it in memory from the start.
 @compute @workgroup_size($SG)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let shared_heads = params.heads / params.kv_heads;

@@ -59,12 +59,13 @@ impl Attention {
     /// A kernel, and the grid in which it goes through these rows of these heads.
     fn kernel(&self, list: &Recorder, name: &str, rows: usize, heads: usize) -> (&'static Kernel, [u32; 3]) {
         let Heads { kv_heads, head_dim, .. } = self.heads;
-        let (form, groups) = if list.subgroup() == 8 {
-            // As many rows a lane as the processor's nearest cache has room for. Those of heads that share one come together.
-            let tile = 8 * if (32..=64).contains(&head_dim) { 4 } else { 2 };
-            ("_sg8", [(rows * heads / kv_heads).div_ceil(tile), kv_heads, 1])
-        } else {
-            ("", [rows.div_ceil(32), heads, 1])
+        let (form, groups) = match list.subgroup() {
+            0 => (String::new(), [rows.div_ceil(32), heads, 1]),
+            lanes => {
+                // As many rows a lane as a processor's nearest cache has room for, of all heads that share one together.
+                let tile = lanes as usize * if (32..=64).contains(&head_dim) { 4 } else { 2 };
+                (format!("_sg{lanes}"), [(rows * heads / kv_heads).div_ceil(tile), kv_heads, 1])
+            }
         };
         let name = format!("attention_{name}_d{head_dim}{form}");
         let kernel = kernels::ALL.iter().find(|kernel| kernel.name == name).expect("the model's config was checked");
