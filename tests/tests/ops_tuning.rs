@@ -1,8 +1,8 @@
 //! The ops that only tuning methods use, against the f64 reference.
 
-use tunesmith::ops::Activation;
-use tunesmith_tests::check_op::{Bench, Case, Input};
-use tunesmith_tests::golden::hash::uniform;
+use tunesmith::ops::{Activation, Heads};
+use tunesmith_tests::check_op::{Bench, Case, Guarded, Input};
+use tunesmith_tests::golden::hash::{hashed_ids, uniform};
 use tunesmith_tests::reference::{Matrix, activation, activation_slope};
 
 /// Around a workgroup's 64, the 16 columns and rows of a column sum, their multiples, and primes.
@@ -185,6 +185,59 @@ fn scale_rows() {
                     },
                 });
             }
+        }
+    }
+}
+
+#[test]
+fn place_prefix() {
+    let mut bench = Bench::new("place_prefix");
+    let vocab = 53;
+    for (rows, heads, kv_heads, head_dim, tokens) in
+        [(1, 1, 1, 16, 1), (7, 3, 1, 16, 3), (65, 4, 2, 32, 5), (64, 9, 3, 64, 2)]
+    {
+        let (cols, width) = ((heads + 2 * kv_heads) * head_dim, 2 * kv_heads * head_dim);
+        let first = cols - width;
+        let name = format!("{rows} x {cols}, {tokens} x {width}");
+        // Every token comes more than once or never, and there are ids past the prefix's end.
+        let ids: Vec<u32> = hashed_ids(&format!("place_prefix {name}"), rows, (vocab + tokens + 1) as u64)
+            .into_iter()
+            .enumerate()
+            .map(|(row, id)| if row % 3 == 0 { (vocab + row % 2) as u32 } else { id })
+            .collect();
+        let buffer = Guarded::new(&bench.context, &ids).buffer;
+        let placed = || {
+            let token = |(row, &id): (usize, &u32)| {
+                (id as usize).checked_sub(vocab).filter(|&token| token < tokens).map(|token| (row, token))
+            };
+            ids.iter().enumerate().filter_map(token)
+        };
+        let heads = Heads { heads, kv_heads, head_dim };
+        let qkv = uniform(&format!("place_prefix {name} qkv"), rows * cols, 2.0);
+        let prefix = uniform(&format!("place_prefix {name} prefix"), tokens * width, 2.0);
+        for (what, qkv, prefix) in [
+            ("both", Input::leaf(rows, cols, qkv.clone()), Input::leaf(tokens, width, prefix.clone())),
+            ("constant input", Input::constant(rows, cols, qkv.clone()), Input::leaf(tokens, width, prefix.clone())),
+            ("constant prefix", Input::leaf(rows, cols, qkv), Input::constant(tokens, width, prefix)),
+        ] {
+            bench.check(&Case {
+                name: format!("{name}, {what}"),
+                inputs: vec![qkv, prefix],
+                build: &|t, at| t.place_prefix(at[0].var(), &buffer, vocab, at[1].var(), heads),
+                forward: &|x| {
+                    let mut y = x[0].clone();
+                    placed().for_each(|(row, token)| y.row_mut(row)[first..].copy_from_slice(x[1].row(token)));
+                    y
+                },
+                backward: &|_, dy| {
+                    let (mut dqkv, mut dprefix) = (dy.clone(), Matrix::zeros(tokens, width));
+                    for (row, token) in placed() {
+                        dqkv.row_mut(row)[first..].fill(0.0);
+                        dprefix.row_mut(token).iter_mut().zip(&dy.row(row)[first..]).for_each(|(to, dy)| *to += dy);
+                    }
+                    vec![dqkv, dprefix]
+                },
+            });
         }
     }
 }

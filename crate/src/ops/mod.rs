@@ -14,6 +14,7 @@ mod matmul;
 mod mul;
 mod optimizer;
 mod parameter;
+mod prefix;
 mod rms_norm;
 mod rope;
 mod scale;
