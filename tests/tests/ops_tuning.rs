@@ -1,7 +1,12 @@
 //! The ops that only tuning methods use, against the f64 reference.
 
+use tunesmith::format::ggml::GgmlType;
+use tunesmith::format::quant::{quantize_f16, quantize_q4_0, quantize_q4_1, quantize_q8_0};
+use tunesmith::gpu::Context;
+use tunesmith::model::{Parameter, Weight};
 use tunesmith::ops::{Activation, Heads};
-use tunesmith_tests::check_op::{Bench, Case, Guarded, Input};
+use tunesmith::tape::Tape;
+use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};
 use tunesmith_tests::reference::{Matrix, activation, activation_slope};
 
@@ -240,4 +245,118 @@ fn place_prefix() {
             });
         }
     }
+}
+
+/// The norms of the rows of `w + scale b a`, `[1, n]`.
+fn row_norms(w: &Matrix, a: &Matrix, b: &Matrix, scale: f64) -> Matrix {
+    let moved = w.plus(&b.times(a).scaled(scale));
+    let norms = (0..w.rows).map(|row| moved.row(row).iter().map(|x| x * x).sum::<f64>().sqrt()).collect();
+    Matrix { rows: 1, cols: w.rows, data: norms }
+}
+
+#[test]
+fn direction_norms() {
+    let mut bench = Bench::new("direction_norms");
+    let types: [(GgmlType, fn(&[f32]) -> Vec<u8>); 5] = [
+        (GgmlType::Q4_0, quantize_q4_0),
+        (GgmlType::Q4_1, quantize_q4_1),
+        (GgmlType::Q8_0, quantize_q8_0),
+        (GgmlType::F16, quantize_f16),
+        (GgmlType::F32, |values| values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+    ];
+    for (n, k, r) in [(1, 32, 1), (3, 64, 3), (4, 96, 8), (5, 576, 16), (97, 160, 65)] {
+        for (ty, quantize) in types {
+            let name = format!("{ty} {n} x {k}, rank {r}");
+            let values = |what: &str, count: usize| uniform(&format!("direction {name} {what}"), count, 0.5);
+            bench.check(&Case {
+                name: name.clone(),
+                inputs: vec![
+                    Input::frozen(n, k, ty, quantize(&values("w", n * k))),
+                    Input::frozen_f32(r, k, &values("a", r * k)),
+                    Input::frozen_f32(n, r, &values("b", n * r)),
+                ],
+                build: &|t, at| t.direction_norms(at[0].weight(), at[1].weight(), at[2].weight(), 0.7),
+                forward: &|x| row_norms(&x[0], &x[1], &x[2], f64::from(0.7f32)),
+                backward: &|x, _| x.to_vec(),
+            });
+        }
+    }
+}
+
+#[test]
+fn magnitude() {
+    let mut bench = Bench::new("magnitude");
+    for (rows, cols) in SHAPES.into_iter().chain([(2048, 48)]) {
+        for (first, width) in pieces(cols) {
+            let name = format!("{rows} x {cols}, {width} from {first}");
+            let x = uniform(&format!("magnitude {name} x"), rows * cols, 2.0);
+            let m = uniform(&format!("magnitude {name} m"), width, 2.0);
+            let norms: Vec<f32> =
+                uniform(&format!("magnitude {name} norms"), width, 1.0).iter().map(|n| n + 1.5).collect();
+            for (what, x, m) in [
+                ("frozen", Input::leaf(rows, cols, x.clone()), Input::frozen_f32(1, width, &m)),
+                ("trained", Input::leaf(rows, cols, x.clone()), Input::trained(1, width, m.clone())),
+                ("constant input", Input::constant(rows, cols, x), Input::trained(1, width, m)),
+            ] {
+                bench.check(&Case {
+                    name: format!("{name}, {what}"),
+                    inputs: vec![x, m, Input::constant(1, width, norms.clone())],
+                    build: &|t, at| t.magnitude(at[0].var(), first, at[1].weight(), at[2].var()),
+                    forward: &|x| on_columns(&x[0], first, &x[1].zip(&x[2], |m, norm| m / norm), |x, w| x * w),
+                    backward: &|x, dy| {
+                        let dw = product(&x[0], dy).columns(first..first + width).column_sums();
+                        vec![
+                            on_columns(dy, first, &x[1].zip(&x[2], |m, norm| m / norm), |dy, w| dy * w),
+                            dw.zip(&x[2], |dw, norm| dw / norm),
+                            x[2].clone(),
+                        ]
+                    },
+                });
+            }
+        }
+    }
+}
+
+/// A trained weight with its gradient.
+fn trained(context: &Context, rows: usize, cols: usize, values: &[f32], before: &[f32]) -> (Weight, Guarded) {
+    let (values, grads) = (Guarded::at(context, 64, values), Guarded::at(context, 64, before));
+    let parameter = Parameter { values: values.buffer.clone(), grads: grads.buffer.clone(), offset: 64 };
+    (Weight::trained("trained", rows, cols, parameter), grads)
+}
+
+#[test]
+fn a_fresh_magnitude_changes_no_bit() {
+    let context = context();
+    let (rows, n, k, r) = (7, 97, 64, 4);
+    // A row of zeros has no direction, and no gradient that is not a number.
+    let mut w = uniform("fresh w", n * k, 0.5);
+    w[5 * k..6 * k].fill(0.0);
+    let mut x = uniform("fresh x", rows * n, 1.0);
+    x.iter_mut().skip(5).step_by(n).for_each(|x| *x = 0.0);
+    let (w, _) = trained(&context, n, k, &w, &vec![0.0; n * k]);
+    let (a, _) = trained(&context, r, k, &uniform("fresh a", r * k, 0.5), &vec![0.0; r * k]);
+    let (b, _) = trained(&context, n, r, &vec![0.0; n * r], &vec![0.0; n * r]);
+
+    let norms = Guarded::new(&context, &vec![f32::NAN; n]);
+    let mut t = Tape::new(&context);
+    let out = t.direction_norms(&w, &a, &b, 2.0);
+    t.keep(out, &norms.buffer);
+    t.finish(&context).unwrap().run(0);
+    let (m, dm) = trained(&context, n, 1, &norms.read(&context), &vec![0.0; n]);
+
+    let (value, result) = (Guarded::new(&context, &x), Guarded::new(&context, &vec![f32::NAN; rows * n]));
+    let mut t = Tape::new(&context);
+    let leaf = t.leaf(rows, n, &value.buffer, None);
+    let norms = t.direction_norms(&w, &a, &b, 2.0);
+    let y = t.magnitude(leaf, 0, &m, norms);
+    t.keep(y, &result.buffer);
+    let dy = Guarded::new(&context, &uniform("fresh dy", rows * n, 1.0));
+    t.seed_grad(y, &dy.buffer);
+    t.backward();
+    t.finish(&context).unwrap().run(0);
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&result.read(&context)), bits(&x));
+    let dm = dm.read(&context);
+    assert!(dm.iter().all(|dm| dm.is_finite()) && dm[5] == 0.0, "{dm:?}");
+    context.check().unwrap();
 }

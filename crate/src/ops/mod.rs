@@ -6,6 +6,7 @@ mod attention;
 mod bias;
 mod cache;
 mod column_sum;
+mod direction;
 mod dropout;
 mod embed;
 mod linear;
