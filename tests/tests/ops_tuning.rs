@@ -1,14 +1,14 @@
 //! The ops that only tuning methods use, against the f64 reference.
 
 use tunesmith::format::ggml::GgmlType;
-use tunesmith::format::quant::{quantize_f16, quantize_q4_0, quantize_q4_1, quantize_q8_0};
+use tunesmith::format::quant::{Encoding, quantize_f16, quantize_q4_0, quantize_q4_1, quantize_q8_0};
 use tunesmith::gpu::Context;
 use tunesmith::model::{Parameter, Weight};
 use tunesmith::ops::{Activation, Heads};
 use tunesmith::tape::Tape;
-use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
+use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, TOLERANCE, context, contexts, nmse};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};
-use tunesmith_tests::reference::{Matrix, activation, activation_slope};
+use tunesmith_tests::reference::{Matrix, activation, activation_slope, check_gradient};
 
 /// Around a workgroup's 64, the 16 columns and rows of a column sum, their multiples, and primes.
 const SHAPES: [(usize, usize); 9] =
@@ -359,4 +359,69 @@ fn a_fresh_magnitude_changes_no_bit() {
     let dm = dm.read(&context);
     assert!(dm.iter().all(|dm| dm.is_finite()) && dm[5] == 0.0, "{dm:?}");
     context.check().unwrap();
+}
+
+/// The norm of `w w^T - 1`, or of `w^T w - 1`, and its gradient.
+fn penalty(w: &Matrix, columns: bool) -> (f64, Matrix) {
+    let mut m = if columns { w.transposed_times(w) } else { w.times_transposed(w) };
+    (0..m.rows).for_each(|i| m.row_mut(i)[i] -= 1.0);
+    let norm = m.dot(&m).sqrt();
+    let gradient = if columns { w.times(&m) } else { m.times(w) };
+    (norm, gradient.scaled(2.0 / norm))
+}
+
+#[test]
+fn orthogonality() {
+    let mut worst = 0f64;
+    for context in contexts() {
+        for (n, r) in [(1, 1), (5, 3), (64, 8), (97, 12), (65, 64), (33, 65), (577, 17)] {
+            for columns in [false, true] {
+                let (rows, cols) = if columns { (n, r) } else { (r, n) };
+                let name = format!("orthogonality {rows} x {cols}, columns {columns}");
+                let values = uniform(&name, rows * cols, 0.7);
+                let matrix = Matrix::from_f32(rows, cols, &values);
+                let (norm, want) = penalty(&matrix, columns);
+                check_gradient(&name, &matrix, &want, 6, |w| penalty(w, columns).0);
+                let before = uniform(&format!("{name} before"), values.len(), 1.0);
+                let (w, grads) = trained(&context, rows, cols, &values, &before);
+                let total = Guarded::new(&context, &[2.5f32]);
+                let mut t = Tape::new(&context);
+                t.orthogonality(&w, columns, 0.3, &total.buffer);
+                // A frozen one counts in the total alone.
+                let codes = Guarded::new(&context, &values).buffer;
+                let frozen = Weight::frozen("frozen", rows, cols, Encoding::F32, codes, None);
+                t.orthogonality(&frozen, columns, 0.3, &total.buffer);
+                let plan = t.finish(&context).unwrap();
+                let run = || {
+                    grads.write(&context, &before);
+                    total.write(&context, &[2.5f32]);
+                    plan.run(0);
+                    (grads.read(&context), total.read(&context)[0])
+                };
+                let (once, again) = (run(), run());
+                let bits =
+                    |run: &(Vec<f32>, f32)| run.0.iter().chain([&run.1]).map(|v| v.to_bits()).collect::<Vec<_>>();
+                assert!(bits(&once) == bits(&again), "{name}: two runs differ");
+                let (got, sum) = (f64::from(once.1), 2.5 + 2.0 * f64::from(0.3f32) * norm);
+                assert!(((got - sum) / sum).abs() < 1e-5, "{name}: a total of {got}, not {sum}");
+                let got = Matrix::from_f32(rows, cols, &once.0);
+                let got = got.zip(&Matrix::from_f32(rows, cols, &before), |after, before| after - before);
+                let want = want.scaled(f64::from(0.3f32));
+                let error = nmse(&got, &want, &want);
+                assert!(error <= TOLERANCE, "{name}: an error of {error:.1e}");
+                worst = worst.max(error);
+                context.check().unwrap();
+            }
+        }
+        // Already orthogonal: nothing to add, and no slope.
+        let one: Vec<f32> = (0..64).map(|i| f32::from(u8::from(i % 9 == 0))).collect();
+        let (w, grads) = trained(&context, 8, 8, &one, &[0.5; 64]);
+        let total = Guarded::new(&context, &[2.5f32]);
+        let mut t = Tape::new(&context);
+        t.orthogonality(&w, false, 0.3, &total.buffer);
+        t.orthogonality(&w, true, 0.3, &total.buffer);
+        t.finish(&context).unwrap().run(0);
+        assert_eq!((grads.read(&context), total.read(&context)), (vec![0.5; 64], vec![2.5]));
+    }
+    eprintln!("orthogonality: worst NMSE {worst:.1e}");
 }

@@ -14,6 +14,7 @@ mod loss;
 mod matmul;
 mod mul;
 mod optimizer;
+mod orthogonality;
 mod parameter;
 mod prefix;
 mod rms_norm;
