@@ -8,7 +8,7 @@ use tunesmith::ops::{Activation, Heads};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, TOLERANCE, context, contexts, nmse};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};
-use tunesmith_tests::reference::{Matrix, activation, activation_slope, check_gradient};
+use tunesmith_tests::reference::{Matrix, activation, activation_slope, check_gradient, lstm, lstm_backward};
 
 /// Around a workgroup's 64, the 16 columns and rows of a column sum, their multiples, and primes.
 const SHAPES: [(usize, usize); 9] =
@@ -424,4 +424,64 @@ fn orthogonality() {
         assert_eq!((grads.read(&context), total.read(&context)), (vec![0.5; 64], vec![2.5]));
     }
     eprintln!("orthogonality: worst NMSE {worst:.1e}");
+}
+
+#[test]
+fn lstm_op() {
+    for mut bench in Bench::all("lstm") {
+        // Fewer units than a workgroup's 256 lanes, and more.
+        for (rows, hidden) in [(1, 1), (1, 7), (2, 16), (5, 33), (20, 64), (3, 255), (4, 257)] {
+            for reverse in [false, true] {
+                let name = format!("{rows} x {hidden}, reverse {reverse}");
+                let x = uniform(&format!("lstm {name} x"), rows * 4 * hidden, 2.0);
+                // PyTorch begins within 1 / sqrt(H).
+                let w = uniform(&format!("lstm {name} w"), 4 * hidden * hidden, 2.0 / (hidden as f32).sqrt());
+                for (what, x, w) in [
+                    ("both", Input::leaf(rows, 4 * hidden, x.clone()), Input::trained(4 * hidden, hidden, w.clone())),
+                    ("frozen", Input::leaf(rows, 4 * hidden, x.clone()), Input::frozen_f32(4 * hidden, hidden, &w)),
+                    ("constant input", Input::constant(rows, 4 * hidden, x), Input::trained(4 * hidden, hidden, w)),
+                ] {
+                    bench.check(&Case {
+                        name: format!("{name}, {what}"),
+                        inputs: vec![x, w],
+                        build: &|t, at| t.lstm(at[0].var(), at[1].weight(), reverse),
+                        forward: &|x| lstm(&x[0], &x[1], reverse),
+                        backward: &|x, dy| lstm_backward(&x[0], &x[1], reverse, dy).into(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn beside() {
+    let mut bench = Bench::new("beside");
+    for (rows, cols) in SHAPES {
+        for other in [1, cols, 65] {
+            let name = format!("{rows} x {cols} and {other}");
+            let a = uniform(&format!("beside {name} a"), rows * cols, 2.0);
+            let b = uniform(&format!("beside {name} b"), rows * other, 2.0);
+            for (what, a, b) in [
+                ("both", Input::leaf(rows, cols, a.clone()), Input::leaf(rows, other, b.clone())),
+                ("one", Input::constant(rows, cols, a), Input::leaf(rows, other, b)),
+            ] {
+                bench.check(&Case {
+                    name: format!("{name}, {what}"),
+                    inputs: vec![a, b],
+                    build: &|t, at| t.beside(at[0].var(), at[1].var()),
+                    forward: &|x| x[0].beside(&x[1]),
+                    backward: &|_, dy| vec![dy.columns(0..cols), dy.columns(cols..cols + other)],
+                });
+            }
+        }
+    }
+    let x = uniform("beside itself", 65, 1.0);
+    bench.check(&Case {
+        name: "itself".into(),
+        inputs: vec![Input::leaf(5, 13, x)],
+        build: &|t, at| t.beside(at[0].var(), at[0].var()),
+        forward: &|x| x[0].beside(&x[0]),
+        backward: &|_, dy| vec![dy.columns(0..13).plus(&dy.columns(13..26))],
+    });
 }

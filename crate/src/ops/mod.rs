@@ -3,6 +3,7 @@
 mod activation;
 mod add;
 mod attention;
+mod beside;
 mod bias;
 mod cache;
 mod column_sum;
@@ -11,6 +12,7 @@ mod dropout;
 mod embed;
 mod linear;
 mod loss;
+mod lstm;
 mod matmul;
 mod mul;
 mod optimizer;
