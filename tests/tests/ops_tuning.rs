@@ -254,10 +254,13 @@ fn row_norms(w: &Matrix, a: &Matrix, b: &Matrix, scale: f64) -> Matrix {
     Matrix { rows: 1, cols: w.rows, data: norms }
 }
 
+/// Numbers to blocks of ggml's.
+type Quantize = fn(&[f32]) -> Vec<u8>;
+
 #[test]
 fn direction_norms() {
     let mut bench = Bench::new("direction_norms");
-    let types: [(GgmlType, fn(&[f32]) -> Vec<u8>); 5] = [
+    let types: [(GgmlType, Quantize); 5] = [
         (GgmlType::Q4_0, quantize_q4_0),
         (GgmlType::Q4_1, quantize_q4_1),
         (GgmlType::Q8_0, quantize_q8_0),
