@@ -7,6 +7,7 @@ mod attention;
 mod decoder;
 mod layers;
 mod loss;
+mod lstm;
 mod matrix;
 mod optimizer;
 
@@ -17,6 +18,7 @@ pub use layers::{
     dropout, dropout_keeps, embed, embed_backward, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
 };
 pub use loss::{cross_entropy, log_sum_exp};
+pub use lstm::{lstm, lstm_backward};
 pub use matrix::Matrix;
 pub use optimizer::AdamW;
 

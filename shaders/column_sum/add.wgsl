@@ -1,8 +1,9 @@
-// out[c] (+)= sum_t dy[t, first + c], the elements times those of x (VALUE), and times a number a row (ROWS).
-// dy, x: [T, cols].
+// out[c] (+)= sum_t dy[t, first + c], the elements times those of x (VALUE), and times a number a row (ROWS) or the sum
+// over a number a column (OVER). dy, x: [T, cols].
 // variant one: ONE
 // variant value: VALUE
-// variant rows: VALUE ROWS
+// variant rows: VALUE FACTOR ROWS
+// variant over: VALUE FACTOR OVER
 
 struct Params {
     rows: u32,
@@ -17,7 +18,7 @@ struct Params {
 #ifdef VALUE
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 #endif
-#ifdef ROWS
+#ifdef FACTOR
 @group(0) @binding(3) var<storage, read> factor: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 #else
@@ -64,6 +65,10 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) grou
     }
     if lane == 0u && c < params.count {
         var value = partial[index];
+#ifdef OVER
+        // A column of zeros has a norm of zero and no direction: its sum is zero too, and must not become 0 / 0.
+        value /= max(factor[c], 1e-30);
+#endif
         if params.accumulate != 0u {
             value += out[c];
         }

@@ -31,22 +31,7 @@ struct Params {
 #ifdef F32
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 #endif
-
-fn weight(at: u32) -> f32 {
-#ifdef Q4
-    let s = scales[at / 32u];
-    return fma(f32((codes[at / 8u] >> (4u * (at % 8u))) & 15u), s.x, s.y);
-#endif
-#ifdef Q8
-    return f32(bitcast<i32>(codes[at / 4u] << (24u - 8u * (at % 4u))) >> 24u) * scales[at / 32u];
-#endif
-#ifdef F16
-    return unpack2x16float(codes[at / 2u])[at % 2u];
-#endif
-#ifdef F32
-    return bitcast<f32>(codes[at]);
-#endif
-}
+#import shared/weight.wgsl
 
 // One invocation copies one element.
 @compute @workgroup_size(64)

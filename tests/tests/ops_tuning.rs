@@ -1,9 +1,14 @@
 //! The ops that only tuning methods use, against the f64 reference.
 
-use tunesmith::ops::Activation;
-use tunesmith_tests::check_op::{Bench, Case, Input};
-use tunesmith_tests::golden::hash::uniform;
-use tunesmith_tests::reference::{Matrix, activation, activation_slope};
+use tunesmith::format::ggml::GgmlType;
+use tunesmith::format::quant::{Encoding, quantize_f16, quantize_q4_0, quantize_q4_1, quantize_q8_0};
+use tunesmith::gpu::Context;
+use tunesmith::model::{Parameter, Weight};
+use tunesmith::ops::{Activation, Heads};
+use tunesmith::tape::Tape;
+use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, TOLERANCE, context, contexts, nmse};
+use tunesmith_tests::golden::hash::{hashed_ids, uniform};
+use tunesmith_tests::reference::{Matrix, activation, activation_slope, check_gradient, lstm, lstm_backward};
 
 /// Around a workgroup's 64, the 16 columns and rows of a column sum, their multiples, and primes.
 const SHAPES: [(usize, usize); 9] =
@@ -187,4 +192,299 @@ fn scale_rows() {
             }
         }
     }
+}
+
+#[test]
+fn place_prefix() {
+    let mut bench = Bench::new("place_prefix");
+    let vocab = 53;
+    for (rows, heads, kv_heads, head_dim, tokens) in
+        [(1, 1, 1, 16, 1), (7, 3, 1, 16, 3), (65, 4, 2, 32, 5), (64, 9, 3, 64, 2)]
+    {
+        let (cols, width) = ((heads + 2 * kv_heads) * head_dim, 2 * kv_heads * head_dim);
+        let first = cols - width;
+        let name = format!("{rows} x {cols}, {tokens} x {width}");
+        // Every token comes more than once or never, and there are ids past the prefix's end.
+        let ids: Vec<u32> = hashed_ids(&format!("place_prefix {name}"), rows, (vocab + tokens + 1) as u64)
+            .into_iter()
+            .enumerate()
+            .map(|(row, id)| if row % 3 == 0 { (vocab + row % 2) as u32 } else { id })
+            .collect();
+        let buffer = Guarded::new(&bench.context, &ids).buffer;
+        let placed = || {
+            let token = |(row, &id): (usize, &u32)| {
+                (id as usize).checked_sub(vocab).filter(|&token| token < tokens).map(|token| (row, token))
+            };
+            ids.iter().enumerate().filter_map(token)
+        };
+        let heads = Heads { heads, kv_heads, head_dim };
+        let qkv = uniform(&format!("place_prefix {name} qkv"), rows * cols, 2.0);
+        let prefix = uniform(&format!("place_prefix {name} prefix"), tokens * width, 2.0);
+        for (what, qkv, prefix) in [
+            ("both", Input::leaf(rows, cols, qkv.clone()), Input::leaf(tokens, width, prefix.clone())),
+            ("constant input", Input::constant(rows, cols, qkv.clone()), Input::leaf(tokens, width, prefix.clone())),
+            ("constant prefix", Input::leaf(rows, cols, qkv), Input::constant(tokens, width, prefix)),
+        ] {
+            bench.check(&Case {
+                name: format!("{name}, {what}"),
+                inputs: vec![qkv, prefix],
+                build: &|t, at| t.place_prefix(at[0].var(), &buffer, vocab, at[1].var(), heads),
+                forward: &|x| {
+                    let mut y = x[0].clone();
+                    placed().for_each(|(row, token)| y.row_mut(row)[first..].copy_from_slice(x[1].row(token)));
+                    y
+                },
+                backward: &|_, dy| {
+                    let (mut dqkv, mut dprefix) = (dy.clone(), Matrix::zeros(tokens, width));
+                    for (row, token) in placed() {
+                        dqkv.row_mut(row)[first..].fill(0.0);
+                        dprefix.row_mut(token).iter_mut().zip(&dy.row(row)[first..]).for_each(|(to, dy)| *to += dy);
+                    }
+                    vec![dqkv, dprefix]
+                },
+            });
+        }
+    }
+}
+
+/// The norms of the rows of `w + scale b a`, `[1, n]`.
+fn row_norms(w: &Matrix, a: &Matrix, b: &Matrix, scale: f64) -> Matrix {
+    let moved = w.plus(&b.times(a).scaled(scale));
+    let norms = (0..w.rows).map(|row| moved.row(row).iter().map(|x| x * x).sum::<f64>().sqrt()).collect();
+    Matrix { rows: 1, cols: w.rows, data: norms }
+}
+
+/// Numbers to blocks of ggml's.
+type Quantize = fn(&[f32]) -> Vec<u8>;
+
+#[test]
+fn direction_norms() {
+    let mut bench = Bench::new("direction_norms");
+    let types: [(GgmlType, Quantize); 5] = [
+        (GgmlType::Q4_0, quantize_q4_0),
+        (GgmlType::Q4_1, quantize_q4_1),
+        (GgmlType::Q8_0, quantize_q8_0),
+        (GgmlType::F16, quantize_f16),
+        (GgmlType::F32, |values| values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+    ];
+    for (n, k, r) in [(1, 32, 1), (3, 64, 3), (4, 96, 8), (5, 576, 16), (97, 160, 65)] {
+        for (ty, quantize) in types {
+            let name = format!("{ty} {n} x {k}, rank {r}");
+            let values = |what: &str, count: usize| uniform(&format!("direction {name} {what}"), count, 0.5);
+            bench.check(&Case {
+                name: name.clone(),
+                inputs: vec![
+                    Input::frozen(n, k, ty, quantize(&values("w", n * k))),
+                    Input::frozen_f32(r, k, &values("a", r * k)),
+                    Input::frozen_f32(n, r, &values("b", n * r)),
+                ],
+                build: &|t, at| t.direction_norms(at[0].weight(), at[1].weight(), at[2].weight(), 0.7),
+                forward: &|x| row_norms(&x[0], &x[1], &x[2], f64::from(0.7f32)),
+                backward: &|x, _| x.to_vec(),
+            });
+        }
+    }
+}
+
+#[test]
+fn magnitude() {
+    let mut bench = Bench::new("magnitude");
+    for (rows, cols) in SHAPES.into_iter().chain([(2048, 48)]) {
+        for (first, width) in pieces(cols) {
+            let name = format!("{rows} x {cols}, {width} from {first}");
+            let x = uniform(&format!("magnitude {name} x"), rows * cols, 2.0);
+            let m = uniform(&format!("magnitude {name} m"), width, 2.0);
+            let norms: Vec<f32> =
+                uniform(&format!("magnitude {name} norms"), width, 1.0).iter().map(|n| n + 1.5).collect();
+            for (what, x, m) in [
+                ("frozen", Input::leaf(rows, cols, x.clone()), Input::frozen_f32(1, width, &m)),
+                ("trained", Input::leaf(rows, cols, x.clone()), Input::trained(1, width, m.clone())),
+                ("constant input", Input::constant(rows, cols, x), Input::trained(1, width, m)),
+            ] {
+                bench.check(&Case {
+                    name: format!("{name}, {what}"),
+                    inputs: vec![x, m, Input::constant(1, width, norms.clone())],
+                    build: &|t, at| t.magnitude(at[0].var(), first, at[1].weight(), at[2].var()),
+                    forward: &|x| on_columns(&x[0], first, &x[1].zip(&x[2], |m, norm| m / norm), |x, w| x * w),
+                    backward: &|x, dy| {
+                        let dw = product(&x[0], dy).columns(first..first + width).column_sums();
+                        vec![
+                            on_columns(dy, first, &x[1].zip(&x[2], |m, norm| m / norm), |dy, w| dy * w),
+                            dw.zip(&x[2], |dw, norm| dw / norm),
+                            x[2].clone(),
+                        ]
+                    },
+                });
+            }
+        }
+    }
+}
+
+/// A trained weight with its gradient.
+fn trained(context: &Context, rows: usize, cols: usize, values: &[f32], before: &[f32]) -> (Weight, Guarded) {
+    let (values, grads) = (Guarded::at(context, 64, values), Guarded::at(context, 64, before));
+    let parameter = Parameter { values: values.buffer.clone(), grads: grads.buffer.clone(), offset: 64 };
+    (Weight::trained("trained", rows, cols, parameter), grads)
+}
+
+#[test]
+fn a_fresh_magnitude_changes_no_bit() {
+    let context = context();
+    let (rows, n, k, r) = (7, 97, 64, 4);
+    // A row of zeros has no direction, and no gradient that is not a number.
+    let mut w = uniform("fresh w", n * k, 0.5);
+    w[5 * k..6 * k].fill(0.0);
+    let mut x = uniform("fresh x", rows * n, 1.0);
+    x.iter_mut().skip(5).step_by(n).for_each(|x| *x = 0.0);
+    let (w, _) = trained(&context, n, k, &w, &vec![0.0; n * k]);
+    let (a, _) = trained(&context, r, k, &uniform("fresh a", r * k, 0.5), &vec![0.0; r * k]);
+    let (b, _) = trained(&context, n, r, &vec![0.0; n * r], &vec![0.0; n * r]);
+
+    let norms = Guarded::new(&context, &vec![f32::NAN; n]);
+    let mut t = Tape::new(&context);
+    let out = t.direction_norms(&w, &a, &b, 2.0);
+    t.keep(out, &norms.buffer);
+    t.finish(&context).unwrap().run(0);
+    let (m, dm) = trained(&context, n, 1, &norms.read(&context), &vec![0.0; n]);
+
+    let (value, result) = (Guarded::new(&context, &x), Guarded::new(&context, &vec![f32::NAN; rows * n]));
+    let mut t = Tape::new(&context);
+    let leaf = t.leaf(rows, n, &value.buffer, None);
+    let norms = t.direction_norms(&w, &a, &b, 2.0);
+    let y = t.magnitude(leaf, 0, &m, norms);
+    t.keep(y, &result.buffer);
+    let dy = Guarded::new(&context, &uniform("fresh dy", rows * n, 1.0));
+    t.seed_grad(y, &dy.buffer);
+    t.backward();
+    t.finish(&context).unwrap().run(0);
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&result.read(&context)), bits(&x));
+    let dm = dm.read(&context);
+    assert!(dm.iter().all(|dm| dm.is_finite()) && dm[5] == 0.0, "{dm:?}");
+    context.check().unwrap();
+}
+
+/// The norm of `w w^T - 1`, or of `w^T w - 1`, and its gradient.
+fn penalty(w: &Matrix, columns: bool) -> (f64, Matrix) {
+    let mut m = if columns { w.transposed_times(w) } else { w.times_transposed(w) };
+    (0..m.rows).for_each(|i| m.row_mut(i)[i] -= 1.0);
+    let norm = m.dot(&m).sqrt();
+    let gradient = if columns { w.times(&m) } else { m.times(w) };
+    (norm, gradient.scaled(2.0 / norm))
+}
+
+#[test]
+fn orthogonality() {
+    let mut worst = 0f64;
+    for context in contexts() {
+        for (n, r) in [(1, 1), (5, 3), (64, 8), (97, 12), (65, 64), (33, 65), (577, 17)] {
+            for columns in [false, true] {
+                let (rows, cols) = if columns { (n, r) } else { (r, n) };
+                let name = format!("orthogonality {rows} x {cols}, columns {columns}");
+                let values = uniform(&name, rows * cols, 0.7);
+                let matrix = Matrix::from_f32(rows, cols, &values);
+                let (norm, want) = penalty(&matrix, columns);
+                check_gradient(&name, &matrix, &want, 6, |w| penalty(w, columns).0);
+                let before = uniform(&format!("{name} before"), values.len(), 1.0);
+                let (w, grads) = trained(&context, rows, cols, &values, &before);
+                let total = Guarded::new(&context, &[2.5f32]);
+                let mut t = Tape::new(&context);
+                t.orthogonality(&w, columns, 0.3, &total.buffer);
+                // A frozen one counts in the total alone.
+                let codes = Guarded::new(&context, &values).buffer;
+                let frozen = Weight::frozen("frozen", rows, cols, Encoding::F32, codes, None);
+                t.orthogonality(&frozen, columns, 0.3, &total.buffer);
+                let plan = t.finish(&context).unwrap();
+                let run = || {
+                    grads.write(&context, &before);
+                    total.write(&context, &[2.5f32]);
+                    plan.run(0);
+                    (grads.read(&context), total.read(&context)[0])
+                };
+                let (once, again) = (run(), run());
+                let bits =
+                    |run: &(Vec<f32>, f32)| run.0.iter().chain([&run.1]).map(|v| v.to_bits()).collect::<Vec<_>>();
+                assert!(bits(&once) == bits(&again), "{name}: two runs differ");
+                let (got, sum) = (f64::from(once.1), 2.5 + 2.0 * f64::from(0.3f32) * norm);
+                assert!(((got - sum) / sum).abs() < 1e-5, "{name}: a total of {got}, not {sum}");
+                let got = Matrix::from_f32(rows, cols, &once.0);
+                let got = got.zip(&Matrix::from_f32(rows, cols, &before), |after, before| after - before);
+                let want = want.scaled(f64::from(0.3f32));
+                let error = nmse(&got, &want, &want);
+                assert!(error <= TOLERANCE, "{name}: an error of {error:.1e}");
+                worst = worst.max(error);
+                context.check().unwrap();
+            }
+        }
+        // Already orthogonal: nothing to add, and no slope.
+        let one: Vec<f32> = (0..64).map(|i| f32::from(u8::from(i % 9 == 0))).collect();
+        let (w, grads) = trained(&context, 8, 8, &one, &[0.5; 64]);
+        let total = Guarded::new(&context, &[2.5f32]);
+        let mut t = Tape::new(&context);
+        t.orthogonality(&w, false, 0.3, &total.buffer);
+        t.orthogonality(&w, true, 0.3, &total.buffer);
+        t.finish(&context).unwrap().run(0);
+        assert_eq!((grads.read(&context), total.read(&context)), (vec![0.5; 64], vec![2.5]));
+    }
+    eprintln!("orthogonality: worst NMSE {worst:.1e}");
+}
+
+#[test]
+fn lstm_op() {
+    for mut bench in Bench::all("lstm") {
+        // Fewer units than a workgroup's 256 lanes, and more.
+        for (rows, hidden) in [(1, 1), (1, 7), (2, 16), (5, 33), (20, 64), (3, 255), (4, 257)] {
+            for reverse in [false, true] {
+                let name = format!("{rows} x {hidden}, reverse {reverse}");
+                let x = uniform(&format!("lstm {name} x"), rows * 4 * hidden, 2.0);
+                // PyTorch begins within 1 / sqrt(H).
+                let w = uniform(&format!("lstm {name} w"), 4 * hidden * hidden, 2.0 / (hidden as f32).sqrt());
+                for (what, x, w) in [
+                    ("both", Input::leaf(rows, 4 * hidden, x.clone()), Input::trained(4 * hidden, hidden, w.clone())),
+                    ("frozen", Input::leaf(rows, 4 * hidden, x.clone()), Input::frozen_f32(4 * hidden, hidden, &w)),
+                    ("constant input", Input::constant(rows, 4 * hidden, x), Input::trained(4 * hidden, hidden, w)),
+                ] {
+                    bench.check(&Case {
+                        name: format!("{name}, {what}"),
+                        inputs: vec![x, w],
+                        build: &|t, at| t.lstm(at[0].var(), at[1].weight(), reverse),
+                        forward: &|x| lstm(&x[0], &x[1], reverse),
+                        backward: &|x, dy| lstm_backward(&x[0], &x[1], reverse, dy).into(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn beside() {
+    let mut bench = Bench::new("beside");
+    for (rows, cols) in SHAPES {
+        for other in [1, cols, 65] {
+            let name = format!("{rows} x {cols} and {other}");
+            let a = uniform(&format!("beside {name} a"), rows * cols, 2.0);
+            let b = uniform(&format!("beside {name} b"), rows * other, 2.0);
+            for (what, a, b) in [
+                ("both", Input::leaf(rows, cols, a.clone()), Input::leaf(rows, other, b.clone())),
+                ("one", Input::constant(rows, cols, a), Input::leaf(rows, other, b)),
+            ] {
+                bench.check(&Case {
+                    name: format!("{name}, {what}"),
+                    inputs: vec![a, b],
+                    build: &|t, at| t.beside(at[0].var(), at[1].var()),
+                    forward: &|x| x[0].beside(&x[1]),
+                    backward: &|_, dy| vec![dy.columns(0..cols), dy.columns(cols..cols + other)],
+                });
+            }
+        }
+    }
+    let x = uniform("beside itself", 65, 1.0);
+    bench.check(&Case {
+        name: "itself".into(),
+        inputs: vec![Input::leaf(5, 13, x)],
+        build: &|t, at| t.beside(at[0].var(), at[0].var()),
+        forward: &|x| x[0].beside(&x[0]),
+        backward: &|_, dy| vec![dy.columns(0..13).plus(&dy.columns(13..26))],
+    });
 }

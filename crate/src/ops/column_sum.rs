@@ -10,6 +10,8 @@ pub(super) enum Times {
     Value(BufferId),
     /// Those, and a number a row.
     Rows(BufferId, BufferId),
+    /// Those of another value, and each sum is divided by the number of its column.
+    Over(BufferId, BufferId),
 }
 
 /// `out[c] (+)= sum_t dy[t, first + c]`, times what [`Times`] says, for `count` columns of dy `[rows, cols]`.
@@ -30,6 +32,7 @@ impl ColumnSum {
             Times::One => (&kernels::COLUMN_SUM_ADD_ONE, vec![]),
             Times::Value(x) => (&kernels::COLUMN_SUM_ADD_VALUE, vec![x]),
             Times::Rows(x, rows) => (&kernels::COLUMN_SUM_ADD_ROWS, vec![x, rows]),
+            Times::Over(x, norms) => (&kernels::COLUMN_SUM_ADD_OVER, vec![x, norms]),
         };
         let params = kernels::column_sum_add::Params {
             rows: self.rows as u32,

@@ -23,6 +23,11 @@ impl View {
         Self { row: self.col, col: self.row, ..self }
     }
 
+    /// The matrix from row `row` on.
+    pub fn skip_rows(self, row: usize) -> Self {
+        Self { at: self.at + row * self.row, ..self }
+    }
+
     /// The matrix from column `col` on.
     pub fn skip_cols(self, col: usize) -> Self {
         Self { at: self.at + col * self.col, ..self }

@@ -1,0 +1,71 @@
+//! Values side by side.
+
+use crate::gpu::{BufferId, kernels, spread};
+use crate::tape::{Op, Tape, Var};
+
+struct Beside {
+    a: Var,
+    b: Var,
+    y: Var,
+}
+
+impl Tape<'_> {
+    /// The columns of `a` `[T, n]` and then those of `b` `[T, m]`.
+    pub fn beside(&mut self, a: Var, b: Var) -> Var {
+        assert_eq!(self.rows(a), self.rows(b), "values of as many rows");
+        let needs_grad = self.needs_grad(a) || self.needs_grad(b);
+        let y = self.var(self.rows(a), self.cols(a) + self.cols(b), needs_grad);
+        self.push(Beside { a, b, y }, needs_grad);
+        y
+    }
+}
+
+impl Beside {
+    /// Each part with its first column in y.
+    fn parts(&self, t: &Tape) -> [(Var, usize); 2] {
+        [(self.a, 0), (self.b, t.cols(self.a))]
+    }
+}
+
+/// Columns of a buffer: `(buffer, columns of it, first of them)`.
+type Columns = (BufferId, usize, usize);
+
+/// Copies `width` columns of each of `rows` rows, or adds them to what is there.
+fn copy_columns(t: &mut Tape, rows: usize, width: usize, from: Columns, to: Columns, accumulate: u32) {
+    let count = rows * width;
+    let params = kernels::beside_columns::Params {
+        count: count as u32,
+        width: width as u32,
+        from_cols: from.1 as u32,
+        from_first: from.2 as u32,
+        to_cols: to.1 as u32,
+        to_first: to.2 as u32,
+        accumulate,
+    };
+    t.list.dispatch(&kernels::BESIDE_COLUMNS, &[from.0.into(), to.0.into()], &params, spread(count));
+}
+
+impl Op for Beside {
+    fn forward(&self, t: &mut Tape) {
+        let (rows, cols) = (t.rows(self.y), t.cols(self.y));
+        for (part, first) in self.parts(t) {
+            let width = t.cols(part);
+            copy_columns(t, rows, width, (t.value(part), width, 0), (t.value(self.y), cols, first), 0);
+        }
+    }
+
+    // Each part gets its columns of dy.
+    fn backward(&self, t: &mut Tape) {
+        let (rows, cols, dy) = (t.rows(self.y), t.cols(self.y), t.grad(self.y));
+        for (part, first) in self.parts(t) {
+            let width = t.cols(part);
+            if let Some((dx, accumulate)) = t.grad_target(part) {
+                copy_columns(t, rows, width, (dy, cols, first), (dx, width, 0), accumulate);
+            }
+        }
+    }
+
+    fn output(&self) -> Option<Var> {
+        Some(self.y)
+    }
+}

@@ -1,0 +1,141 @@
+//! Weights taken apart into magnitudes and directions: DoRA (Liu et al. 2024, arXiv:2402.09353).
+
+use super::column_sum::{ColumnSum, Times};
+use crate::format::quant::Encoding;
+use crate::gpu::{Binding, BufferId, kernels, spread};
+use crate::model::Weight;
+use crate::tape::{Op, Tape, Var};
+
+struct DirectionNorms {
+    encoding: Encoding,
+    codes: Binding,
+    scales: Option<Binding>,
+    a: Binding,
+    b: Binding,
+    rows: usize,
+    depth: usize,
+    rank: usize,
+    scale: f32,
+    y: Var,
+}
+
+struct Magnitude {
+    x: Var,
+    first: usize,
+    m: Binding,
+    grad: Option<Binding>,
+    norms: Var,
+    y: Var,
+}
+
+impl Tape<'_> {
+    /// The Euclidean norm of each row of `w + scale b a`, as `[1, n]`: w `[n, k]`, a `[r, k]`, b `[n, r]`. No gradient
+    /// flows: section 4.3 of the paper takes the norms as constants.
+    pub fn direction_norms(&mut self, w: &Weight, a: &Weight, b: &Weight, scale: f32) -> Var {
+        assert!(a.cols == w.cols && b.rows == w.rows && a.rows == b.cols, "{}: a pair of another shape", w.name);
+        let y = self.var(1, w.rows, false);
+        let (codes, scales) = w.bind(&mut self.list);
+        let op = DirectionNorms {
+            encoding: w.encoding(),
+            codes,
+            scales,
+            a: a.bind_dense(&mut self.list),
+            b: b.bind_dense(&mut self.list),
+            rows: w.rows,
+            depth: w.cols,
+            rank: a.rows,
+            scale,
+            y,
+        };
+        self.push(op, false);
+        y
+    }
+
+    /// The columns of `x` `[T, n]` from `first` on times `m / norms`, the others as they are. m: f32 numbers, as many as
+    /// the `[1, _]` of `norms`, which are constants. Where both are the same bits the factor is 1.
+    pub fn magnitude(&mut self, x: Var, first: usize, m: &Weight, norms: Var) -> Var {
+        assert_eq!(m.rows * m.cols, self.count(norms), "{}: as many as there are norms", m.name);
+        assert!(first + self.count(norms) <= self.cols(x), "{}: more columns than there are", m.name);
+        let needs_grad = self.needs_grad(x) || m.trainable();
+        let y = self.var(self.rows(x), self.cols(x), needs_grad);
+        let (values, grad) = (m.bind_dense(&mut self.list), m.bind_grad(&mut self.list));
+        self.push(Magnitude { x, first, m: values, grad, norms, y }, needs_grad);
+        y
+    }
+}
+
+impl Op for DirectionNorms {
+    fn forward(&self, t: &mut Tape) {
+        let kernel = match self.encoding {
+            Encoding::Q4 => &kernels::DIRECTION_NORMS_Q4,
+            Encoding::Q8 => &kernels::DIRECTION_NORMS_Q8,
+            Encoding::F16 => &kernels::DIRECTION_NORMS_F16,
+            Encoding::F32 => &kernels::DIRECTION_NORMS_F32,
+        };
+        let params = kernels::direction_norms::Params {
+            rows: self.rows as u32,
+            depth: self.depth as u32,
+            rank: self.rank as u32,
+            scale: self.scale,
+        };
+        let mut bindings = vec![self.a, self.b, self.codes];
+        bindings.extend(self.scales);
+        bindings.push(t.value(self.y).into());
+        t.list.weigh(2.0 * (self.rows * self.depth) as f64 * (self.rank + 1) as f64);
+        t.list.dispatch(kernel, &bindings, &params, [self.rows.div_ceil(4) as u32, 1, 1]);
+    }
+
+    fn backward(&self, _: &mut Tape) {
+        unreachable!("the norms are constants, and are pushed as needing no gradient");
+    }
+
+    fn output(&self) -> Option<Var> {
+        Some(self.y)
+    }
+}
+
+impl Magnitude {
+    fn apply(&self, t: &mut Tape, input: BufferId, output: BufferId, accumulate: u32) {
+        let count = t.count(self.x);
+        let params = kernels::direction_magnitude::Params {
+            count: count as u32,
+            cols: t.cols(self.x) as u32,
+            first: self.first as u32,
+            width: t.count(self.norms) as u32,
+            accumulate,
+        };
+        let bindings = [input.into(), self.m, t.value(self.norms).into(), output.into()];
+        t.list.dispatch(&kernels::DIRECTION_MAGNITUDE, &bindings, &params, spread(count));
+    }
+}
+
+impl Op for Magnitude {
+    fn forward(&self, t: &mut Tape) {
+        self.apply(t, t.value(self.x), t.value(self.y), 0);
+    }
+
+    // y = x m / norms: dx = dy m / norms, and dm = sum_t dy x / norms.
+    fn backward(&self, t: &mut Tape) {
+        let dy = t.grad(self.y);
+        if let Some(dm) = self.grad {
+            ColumnSum {
+                rows: t.rows(self.x),
+                cols: t.cols(self.x),
+                first: self.first,
+                count: t.count(self.norms),
+                dy,
+                times: Times::Over(t.value(self.x), t.value(self.norms)),
+                out: dm,
+                accumulate: 1,
+            }
+            .record(&mut t.list);
+        }
+        if let Some((dx, accumulate)) = t.grad_target(self.x) {
+            self.apply(t, dy, dx, accumulate);
+        }
+    }
+
+    fn output(&self) -> Option<Var> {
+        Some(self.y)
+    }
+}
