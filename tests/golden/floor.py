@@ -1,6 +1,6 @@
 """How near PyTorch in f32 comes to the f64 fixtures: what no f32 engine can be asked to beat by much.
 
-    python tests/golden/make.py --model MODEL.gguf --float32 --out DIR --only nano cut full
+    python tests/golden/make.py --model MODEL.gguf --float32 --out DIR --only nano methods cut full
     python tests/golden/floor.py DIR
 """
 
@@ -30,14 +30,15 @@ def main() -> None:
             off = ((x[f"{s}.projections"].astype(np.float64) - y[f"{s}.projections"]) ** 2).mean(axis=1).sum()
             worst = max(worst, float(np.sqrt(off / (y[f"{s}.norm"].astype(np.float64) ** 2).sum())))
         print(f"{model}: logits, worst sequence {worst:.1e}")
-        for path in sorted((HERE / model).glob("*.json")):
-            if path.stem.endswith("_gradients"):
-                off = summaries(other / model / f"{path.stem}.safetensors", path.with_suffix(".safetensors"))
-                print(f"{model}: {path.stem}, median {np.median(off):.1e}, worst {off.max():.1e}")
-            if path.stem.endswith("_curve"):
-                a, b = (json.loads((d / model / path.name).read_text())["losses"] for d in (other, HERE))
+        for path in sorted((HERE / model).rglob("*.json")):
+            name = path.relative_to(HERE / model).with_suffix("")
+            if path.stem.endswith("gradients"):
+                off = summaries(other / model / f"{name}.safetensors", path.with_suffix(".safetensors"))
+                print(f"{model}: {name}, median {np.median(off):.1e}, worst {off.max():.1e}")
+            if path.stem.endswith("curve"):
+                a, b = (json.loads((d / model / f"{name}.json").read_text())["losses"] for d in (other, HERE))
                 off = max(abs(p - q) / q for p, q in zip(a, b))
-                print(f"{model}: {path.stem}, worst loss {off:.1e}, {b[0]:.3f} -> {b[-1]:.3f}")
+                print(f"{model}: {name}, worst loss {off:.1e}, {b[0]:.3f} -> {b[-1]:.3f}")
 
 
 if __name__ == "__main__":

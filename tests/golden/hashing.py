@@ -67,7 +67,7 @@ def summarise(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {
         "norm": np.array([t.double().norm().item() for t in flat], dtype=np.float32),
         "projections": np.stack([project(t) for t in flat]),
-        "first": np.stack([t[:FIRST].float().numpy() for t in flat]),
+        "first": np.stack([np.pad(t[:FIRST].float().numpy(), (0, max(0, FIRST - len(t)))) for t in flat]),
     }
 
 

@@ -1,8 +1,8 @@
 """Writes every fixture of this folder: see README.md.
 
-    python tests/golden/make.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only hash text nano cut full generation]
+    python tests/golden/make.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only hash text nano methods cut full generation]
 
-With --float32 --out DIR, nano, cut and full are computed in f32: floor.py compares them with the fixtures.
+With --float32 --out DIR, nano, methods, cut and full are computed in f32: floor.py compares them with the fixtures.
 """
 
 import argparse
@@ -14,13 +14,14 @@ from safetensors.numpy import load_file
 
 import generation
 import hashing
+import methods
 import models
 import numerics
 import peft_make
 import text as text_module
 
 HERE = Path(__file__).parent
-PARTS = ["hash", "text", "nano", "cut", "full", "generation"]
+PARTS = ["hash", "text", "nano", "methods", "cut", "full", "generation"]
 
 
 def nano_inputs() -> dict:
@@ -80,6 +81,7 @@ def main() -> None:
 
     timed("text", make_text)
     timed("nano", lambda: make_nano(args.out / "nano", precision))
+    timed("methods", lambda: methods.write(nano_inputs(), args.out / "nano" / "methods", precision))
     if not {"cut", "full", "generation"} & set(args.only):
         return
     full = models.load_full(args.model)

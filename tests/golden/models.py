@@ -142,12 +142,16 @@ def prompt(model):
 
 
 def trainable(peft) -> dict[str, torch.nn.Parameter]:
-    """The trained parameters by the names PEFT gives them in adapter_model.safetensors, in module order."""
-    found = {}
-    for name, p in peft.named_parameters():
-        if p.requires_grad:
-            name = name.replace(".default", "")
-            found["prompt_embeddings" if "prompt_encoder" in name else name] = p
+    """The trained parameters by the names PEFT gives them in adapter_model.safetensors, in module order.
+
+    PEFT saves what an encoder of virtual tokens makes and not the encoder: its parameters have their own names.
+    """
+    found = {n.replace(".default", ""): p for n, p in peft.named_parameters() if p.requires_grad}
+    # PEFT adds the .weight of this one's module back when it loads.
+    found = {n.replace("lora_magnitude_vector.weight", "lora_magnitude_vector"): p for n, p in found.items()}
+    if "prompt_encoder.embedding.weight" in found and len(found) > 1:
+        return {n.removeprefix("prompt_encoder."): p for n, p in found.items()}
+    found = {"prompt_embeddings" if "prompt_encoder" in n else n: p for n, p in found.items()}
     saved = get_peft_model_state_dict(peft)
     if set(saved) != set(found) or any(saved[k].shape != found[k].shape for k in saved):
         raise SystemExit("FAIL: PEFT saves other tensors than it trains")

@@ -43,14 +43,19 @@ def logits(model, sequences: list[dict], out: Path) -> None:
     write_tensors(out / "logits.safetensors", tensors)
 
 
-def gradients(peft, example: dict) -> tuple[dict, dict[str, torch.Tensor]]:
-    """Loss and gradients of the mean over the targets of one example."""
+def gradients(peft, example: dict, penalty=None) -> tuple[dict, dict[str, torch.Tensor]]:
+    """Loss and gradients of the mean over the targets of one example; `penalty` is in the gradients, not in the loss."""
     peft.zero_grad()
     total, tokens = models.nll(peft, example)
     (total / tokens).backward()
+    if penalty:
+        added = penalty(peft)
+        added.backward()
     grads = {name: p.grad.detach().clone() for name, p in models.trainable(peft).items()}
     norm = math.sqrt(sum(g.double().square().sum().item() for g in grads.values()))
     facts = {"loss": total.item() / tokens, "grad_norm": norm, "target_tokens": tokens, "names": list(grads)}
+    if penalty:
+        facts["penalty"] = added.item()
     return facts, grads
 
 
@@ -65,13 +70,19 @@ def cosine(step: int, steps: int, warmup: int = 10) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
-def curve(peft, examples, steps, lr, weight_decay=0.0, schedule=constant, accumulation=1) -> tuple[dict, dict]:
-    """AdamW over the examples in turn; one dict of the losses, one of the final parameters."""
+def curve(
+    peft, examples, steps, lr, weight_decay=0.0, schedule=constant, accumulation=1, penalty=None, after=None
+) -> tuple[dict, dict]:
+    """AdamW over the examples in turn; one dict of the losses, one of the final parameters.
+
+    `penalty` is added to what is minimized, once a step, and kept apart from the losses; `after` is called with each
+    step's index while its gradients are still there.
+    """
     params = models.trainable(peft)
     adamw = torch.optim.AdamW(
         params.values(), lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay, foreach=False, fused=False
     )
-    losses, norms, rates, order = [], [], [], []
+    losses, norms, rates, order, penalties = [], [], [], [], []
     for step in range(steps):
         batch = [(step * accumulation + i) % len(examples) for i in range(accumulation)]
         tokens = sum(sum(l != -100 for l in examples[i]["labels"][1:]) for i in batch)
@@ -81,10 +92,16 @@ def curve(peft, examples, steps, lr, weight_decay=0.0, schedule=constant, accumu
             total, _ = models.nll(peft, examples[i])
             (total / tokens).backward()
             loss += total.item()
+        if penalty:
+            added = penalty(peft)
+            added.backward()
+            penalties.append(added.item())
         norm = torch.nn.utils.clip_grad_norm_(params.values(), 1.0, foreach=False)
         rate = lr * schedule(step, steps)
         adamw.param_groups[0]["lr"] = rate
         adamw.step()
+        if after:
+            after(step)
         losses.append(loss / tokens)
         norms.append(norm.item())
         rates.append(rate)
@@ -95,6 +112,8 @@ def curve(peft, examples, steps, lr, weight_decay=0.0, schedule=constant, accumu
         "lr_scheduler_type": schedule.__name__, "warmup_steps": 10 if schedule is cosine else 0,
         "order": order, "losses": losses, "grad_norms": norms, "learning_rates": rates, "names": list(params),
     }  # fmt: skip
+    if penalty:
+        facts["penalties"] = penalties
     return facts, {k: p.detach().clone() for k, p in params.items()}
 
 
