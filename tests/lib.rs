@@ -4,4 +4,5 @@ pub mod check_op;
 pub mod golden;
 pub mod model_file;
 pub mod models;
+pub mod parity;
 pub mod reference;

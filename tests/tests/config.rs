@@ -104,7 +104,6 @@ fn wrong_values_are_errors_that_name_the_field() {
         (json!({"target_modules": []}), "target_modules", "all-linear"),
         (json!({"target_modules": "("}), "target_modules", "regular expression"),
         (json!({"method": 3}), "method", "a text"),
-        (json!({"method": "houlsby"}), "method", "not in this version"),
         (json!({"method": "lora", "num_virtual_tokens": 4}), "num_virtual_tokens", "belongs to the method prompt"),
         (json!({"method": "prompt", "prompt_tuning_init_text": " "}), "prompt_tuning_init_text", "empty"),
         (json!({"max_length": 10, "cutoff_len": 10}), "max_length", "given twice"),

@@ -80,20 +80,6 @@ fn the_base_is_untouched_by_training() {
 }
 
 #[test]
-fn parameters_are_counted_by_the_formula() {
-    let model = models::load(&models::context(), "nano");
-    let (c, f, q, kv, layers) = (48, 96, 48, 16, 2);
-    let lora = create(&model, &config(Method::Lora));
-    let sides = (c + q) + 2 * (c + kv) + (q + c) + 3 * (c + f);
-    assert_eq!(lora.params().count(), layers * 3 * sides);
-    let prompt = create(&model, &config(Method::Prompt));
-    assert_eq!(prompt.params().count(), 5 * c);
-    assert_eq!(create(&model, &config(Method::Ia3)).params().count(), layers * (2 * kv + f));
-    let outputs = q + 2 * kv + c + 2 * f + c;
-    assert_eq!(create(&model, &config(Method::BitFit)).params().count(), layers * (outputs + 2 * c) + c);
-}
-
-#[test]
 fn the_same_seed_gives_the_same_bits_and_another_does_not() {
     for &method in Method::ALL {
         let mut config = config(method);

@@ -1,10 +1,10 @@
 //! The forward pass of a decoder, described on a tape; the tuning method is asked at each hook.
 
-use super::{Group, Model, Weight};
+use super::{Group, Model, Norm};
 use crate::Result;
 use crate::gpu::{Buffer, Context};
 use crate::ops::{CacheLayer, Masks};
-use crate::peft::{Norm, Peft, Site};
+use crate::peft::{Peft, Site};
 use crate::tape::{Tape, Var};
 use crate::train::config::Recompute;
 
@@ -66,8 +66,8 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn normed(&self, t: &mut Tape, norm: Norm, x: Var, gain: &Weight) -> Var {
-        let eps = self.model.config.norm_eps;
+    fn normed(&self, t: &mut Tape, norm: Norm, x: Var) -> Var {
+        let (gain, eps) = (self.model.norm_gain(norm), self.model.config.norm_eps);
         match self.peft {
             Some(peft) => peft.norm(t, norm, x, gain, eps),
             None => t.rms_norm(x, gain, eps),
@@ -76,16 +76,16 @@ impl<'a> Decoder<'a> {
 
     /// One block on the residual stream `h`.
     fn block(&self, t: &mut Tape<'a>, inputs: &'a Inputs, index: usize, h: Var, cache: Option<&CacheLayer>) -> Var {
-        let (model, layer) = (self.model, &self.model.layers[index]);
+        let model = self.model;
         let heads = model.config.heads();
         let turned = (heads.heads + heads.kv_heads) * heads.head_dim;
-        let x = self.normed(t, Norm::Attention(index), h, &layer.attention_norm);
+        let x = self.normed(t, Norm::Attention(index), h);
         let qkv = self.linears(t, inputs, index, Group::Qkv, x, None);
         let qkv = t.rope(qkv, turned, &inputs.positions, &model.rope);
         let cached = cache.map(|cache| t.write_cache(qkv, heads, &inputs.positions, cache));
         let attended = t.attention(qkv, cached, heads, &inputs.masks);
         let h = self.linears(t, inputs, index, Group::Output, attended, Some(h));
-        let x = self.normed(t, Norm::FeedForward(index), h, &layer.ffn_norm);
+        let x = self.normed(t, Norm::FeedForward(index), h);
         let decoder = *self;
         let x = t.block(x, self.recompute == Recompute::GateUp, move |t, x| {
             let gate_up = decoder.linears(t, inputs, index, Group::GateUp, x, None);
@@ -120,7 +120,7 @@ impl<'a> Decoder<'a> {
 
     /// The last norm.
     pub fn norm(&self, t: &mut Tape<'a>, h: Var) -> Var {
-        self.normed(t, Norm::Last, h, &self.model.norm)
+        self.normed(t, Norm::Last, h)
     }
 
     /// The hidden states after the last norm, `[T, C]`, all the way from the inputs; with a cache as for

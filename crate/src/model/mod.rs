@@ -8,4 +8,4 @@ mod weights;
 pub use config::ModelConfig;
 pub use decoder::{Decoder, Inputs};
 pub use weight::{Parameter, Weight};
-pub use weights::{Group, Layer, Model, Module};
+pub use weights::{Group, Layer, Model, Module, Norm};

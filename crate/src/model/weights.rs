@@ -118,6 +118,42 @@ impl Group {
     }
 }
 
+/// A norm of the forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Norm {
+    /// Before attention, in this block.
+    Attention(usize),
+    /// Before the feed-forward, in this block.
+    FeedForward(usize),
+    /// Behind the last block.
+    Last,
+}
+
+impl Norm {
+    /// Every norm of a model of so many blocks, in the order of the forward pass.
+    pub fn all(layers: usize) -> impl Iterator<Item = Self> {
+        (0..layers).flat_map(|layer| [Self::Attention(layer), Self::FeedForward(layer)]).chain([Self::Last])
+    }
+
+    /// Its place among all of a model of so many blocks.
+    pub fn index(self, layers: usize) -> usize {
+        match self {
+            Self::Attention(layer) => 2 * layer,
+            Self::FeedForward(layer) => 2 * layer + 1,
+            Self::Last => 2 * layers,
+        }
+    }
+
+    /// The Hugging Face path: `model.layers.3.input_layernorm`.
+    pub fn path(self) -> String {
+        match self {
+            Self::Attention(layer) => format!("model.layers.{layer}.input_layernorm"),
+            Self::FeedForward(layer) => format!("model.layers.{layer}.post_attention_layernorm"),
+            Self::Last => "model.norm".into(),
+        }
+    }
+}
+
 impl fmt::Display for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -241,6 +277,15 @@ impl Model {
     /// The same model where nothing exists: see [`Context::rehearsal`].
     pub fn rehearsal(&self) -> Self {
         Self { context: self.context.rehearsal(), ..self.clone() }
+    }
+
+    /// The gain of a norm, `[1, C]`.
+    pub fn norm_gain(&self, norm: Norm) -> &Weight {
+        match norm {
+            Norm::Attention(layer) => &self.layers[layer].attention_norm,
+            Norm::FeedForward(layer) => &self.layers[layer].ffn_norm,
+            Norm::Last => &self.norm,
+        }
     }
 
     /// The language-model head `[V, C]`.
@@ -390,13 +435,20 @@ impl Model {
     /// # Errors
     /// [`crate::Error::Gpu`] when the device failed.
     pub async fn embeddings(&self, ids: &[u32]) -> Result<Vec<f32>> {
-        let count = ids.len() * self.config.hidden;
-        let ids = self.context.buffer_with("token ids", ids)?;
-        let out = self.context.buffer("embeddings", count as u64 * 4)?;
+        self.rows(&self.embedding, ids).await
+    }
+
+    /// Some rows of a weight in any encoding, one after another, as f32.
+    ///
+    /// # Errors
+    /// [`crate::Error::Gpu`] when the device failed.
+    pub async fn rows(&self, weight: &Weight, rows: &[u32]) -> Result<Vec<f32>> {
+        let count = rows.len() * weight.cols;
+        let ids = self.context.buffer_with("rows", rows)?;
+        let out = self.context.buffer("rows", count as u64 * 4)?;
         let mut t = Tape::new(&self.context);
-        let rows = count / self.config.hidden;
-        let y = t.embed(rows, &ids, &self.embedding, None);
-        let copy = t.leaf(rows, self.config.hidden, &out, None);
+        let y = t.embed(rows.len(), &ids, weight, None);
+        let copy = t.leaf(rows.len(), weight.cols, &out, None);
         t.copy(y, copy);
         t.finish(&self.context)?.run(0);
         self.context.read(&out, 0, count).await

@@ -4,9 +4,9 @@
 use serde_json::{Map, Value};
 
 use super::parameters::{Order, Spec};
-use super::{Norm, Parameters, Peft, Site, Tuning};
+use super::{Parameters, Peft, Site, Tuning};
 use crate::Result;
-use crate::model::{Model, Module, Weight};
+use crate::model::{Model, Module, Norm, Weight};
 use crate::tape::{Tape, Var};
 use crate::train::config::RunConfig;
 
@@ -58,12 +58,8 @@ impl Peft for BitFit {
     }
 
     fn norm(&self, t: &mut Tape, norm: Norm, x: Var, gain: &Weight, eps: f32) -> Var {
-        let index = match norm {
-            Norm::Attention(layer) => 2 * layer,
-            Norm::FeedForward(layer) => 2 * layer + 1,
-            Norm::Last => 2 * self.layers,
-        };
         let y = t.rms_norm(x, gain, eps);
-        t.bias(y, 0, &self.params.tensors[self.layers * Module::ALL.len() + index].weight)
+        let index = self.layers * Module::ALL.len() + norm.index(self.layers);
+        t.bias(y, 0, &self.params.tensors[index].weight)
     }
 }

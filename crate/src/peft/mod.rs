@@ -15,7 +15,7 @@ pub use parameters::{NamedParam, Parameters};
 
 use crate::Result;
 use crate::gpu::Buffer;
-use crate::model::{Group, Model, Module, Weight};
+use crate::model::{Group, Model, Module, Norm, Weight};
 use crate::tape::{Tape, Var};
 use crate::train::config::RunConfig;
 
@@ -34,33 +34,6 @@ impl Site<'_> {
     /// The Hugging Face path: `model.layers.3.self_attn.q_proj`.
     pub fn path(layer: usize, module: Module) -> String {
         format!("model.layers.{layer}.{}", module.path())
-    }
-}
-
-/// A norm of the forward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Norm {
-    /// Before attention, in this block.
-    Attention(usize),
-    /// Before the feed-forward, in this block.
-    FeedForward(usize),
-    /// Behind the last block.
-    Last,
-}
-
-impl Norm {
-    /// Every norm of a model of so many blocks, in the order of the forward pass.
-    pub fn all(layers: usize) -> impl Iterator<Item = Self> {
-        (0..layers).flat_map(|layer| [Self::Attention(layer), Self::FeedForward(layer)]).chain([Self::Last])
-    }
-
-    /// The Hugging Face path: `model.layers.3.input_layernorm`.
-    pub fn path(self) -> String {
-        match self {
-            Self::Attention(layer) => format!("model.layers.{layer}.input_layernorm"),
-            Self::FeedForward(layer) => format!("model.layers.{layer}.post_attention_layernorm"),
-            Self::Last => "model.norm".into(),
-        }
     }
 }
 
