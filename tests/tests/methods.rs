@@ -33,6 +33,7 @@ const METHODS: &[Row] = &[
         count: L * 4 * (2 * C + 2 * (C + KV) + 2 * C + 3 * (C + F)),
     },
     Row { name: "ia3", fields: &[("method", "ia3")], count: L * (2 * KV + F) },
+    Row { name: "ln_tuning", fields: &[("method", "ln-tuning")], count: L * 2 * C + C },
     Row { name: "", fields: &[("method", "bitfit")], count: L * (2 * C + 2 * KV + 2 * F + C + 2 * C) + C },
     Row { name: "", fields: &[("method", "prompt"), ("num_virtual_tokens", "5")], count: 5 * C },
 ];

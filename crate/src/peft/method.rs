@@ -70,6 +70,8 @@ methods! {
         "Learns one factor for each key, value and feed-forward number: very small adapters.";
     BitFit = "bitfit", "BitFit", super::bitfit::BitFit, learning_rate 1e-3,
         "Learns a bias for each output of the linear layers and norms, and no weight.";
+    LnTuning = "ln-tuning", "Layer-norm tuning", super::ln_tuning::LnTuning, learning_rate 1e-3,
+        "Learns the gains of the norms alone.";
     Prompt = "prompt", "Prompt tuning", super::prompt::Prompt, learning_rate 1e-2,
         "Learns a few virtual tokens before the text: the smallest adapter.";
 }

@@ -3,6 +3,7 @@
 mod bitfit;
 mod ia3;
 pub mod io;
+mod ln_tuning;
 mod lora;
 mod method;
 mod parameters;

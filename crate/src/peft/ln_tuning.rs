@@ -1,0 +1,59 @@
+//! Layer-norm tuning: the gains of the norms alone are trained (Zhao et al. 2023, arXiv:2312.11420).
+
+use serde_json::{Map, Value, json};
+
+use super::parameters::Spec;
+use super::{Parameters, Peft, Tuning};
+use crate::Result;
+use crate::model::{Model, Norm, Weight};
+use crate::tape::{Tape, Var};
+use crate::train::config::RunConfig;
+
+/// The ends of the norms' paths.
+const TARGETS: [&str; 3] = ["input_layernorm", "post_attention_layernorm", "norm"];
+
+/// The gains of all norms, in the order of the forward pass.
+pub struct LnTuning {
+    params: Parameters,
+    layers: usize,
+}
+
+impl Tuning for LnTuning {
+    const PEFT_TYPE: &'static str = "LN_TUNING";
+    const FIELDS: &'static [&'static str] = &[];
+
+    /// The model's own gains.
+    async fn create(model: &Model, _: &RunConfig) -> Result<Self> {
+        let mut specs = Vec::new();
+        for norm in Norm::all(model.config.layers) {
+            let gain = model.rows(model.norm_gain(norm), &[0]).await?;
+            let name = format!("base_model.model.{}.ln_tuning_layers.weight", norm.path());
+            specs.push(Spec::new(name, &[gain.len()], gain));
+        }
+        Ok(Self { params: Parameters::new(&model.context, specs)?, layers: model.config.layers })
+    }
+
+    fn read(file: &Map<String, Value>, _: &mut Map<String, Value>) -> std::result::Result<(), String> {
+        let targets = file.get("target_modules").and_then(Value::as_array).into_iter().flatten();
+        let targets: Vec<&str> = targets.filter_map(Value::as_str).collect();
+        if targets.len() == TARGETS.len() && TARGETS.iter().all(|target| targets.contains(target)) {
+            Ok(())
+        } else {
+            Err(format!("target_modules is {targets:?}, and only all of {TARGETS:?} are supported"))
+        }
+    }
+}
+
+impl Peft for LnTuning {
+    fn params(&self) -> &Parameters {
+        &self.params
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        Map::from_iter([("peft_type".into(), json!(Self::PEFT_TYPE)), ("target_modules".into(), json!(TARGETS))])
+    }
+
+    fn norm(&self, t: &mut Tape, norm: Norm, x: Var, _: &Weight, eps: f32) -> Var {
+        t.rms_norm(x, &self.params.tensors[norm.index(self.layers)].weight, eps)
+    }
+}
