@@ -2,18 +2,24 @@
 //! decoder with its tuning methods. It shares no code with the engine but the names of the modules. Every backward is
 //! itself checked by central differences.
 
+mod adalora;
 mod attention;
+mod autograd;
 mod decoder;
 mod layers;
 mod loss;
 mod matrix;
+mod methods;
 mod optimizer;
 
+pub use adalora::{Allocator, Schedule};
 pub use attention::{attention, attention_backward};
+pub use autograd::{Function, Tape, Var};
 pub use decoder::{Adapter, Batch, Decoder, Lora, Target};
 pub use layers::{dropout, dropout_keeps, embed, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward};
 pub use loss::{cross_entropy, log_sum_exp};
 pub use matrix::Matrix;
+pub use methods::{Method, Tensors};
 pub use optimizer::AdamW;
 
 /// Step of the central differences.
