@@ -2,6 +2,7 @@
 //! layouts are stated in `tests/golden/README.md`.
 
 pub mod hash;
+pub mod methods;
 pub mod nano;
 pub mod rows;
 
@@ -186,7 +187,7 @@ impl Summary {
     }
 }
 
-/// Loss and gradients of one example: `{nano,cut,full}/{lora,prompt}_gradients.json`.
+/// Loss and gradients of one example: `{nano,cut,full}/{lora,prompt}_gradients.json`, `nano/methods/*/gradients.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Gradients {
     /// Nats per target token.
@@ -195,9 +196,13 @@ pub struct Gradients {
     pub grad_norm: f64,
     /// The number of targets.
     pub target_tokens: usize,
+    /// What AdaLoRA adds to the loss; the gradients have it in them.
+    #[serde(default)]
+    pub penalty: f64,
 }
 
-/// A training run: `{nano,cut,full}/*_curve.json`. The final parameters are the [`Summary`] of the same stem.
+/// A training run: `{nano,cut,full}/*_curve.json`, `nano/methods/*/curve.json`. The final parameters are the [`Summary`]
+/// of the same stem.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Curve {
     /// Number of optimizer steps.

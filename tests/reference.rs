@@ -3,16 +3,21 @@
 //! itself checked by central differences.
 
 mod activation;
+mod adalora;
 mod attention;
+mod autograd;
 mod decoder;
 mod layers;
 mod loss;
 mod lstm;
 mod matrix;
+mod methods;
 mod optimizer;
 
 pub use activation::{activation, activation_slope};
+pub use adalora::{Allocator, Schedule};
 pub use attention::{attention, attention_backward};
+pub use autograd::{Function, Tape, Var};
 pub use decoder::{Adapter, Batch, Decoder, Lora, Target};
 pub use layers::{
     dropout, dropout_keeps, embed, embed_backward, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
@@ -20,6 +25,7 @@ pub use layers::{
 pub use loss::{cross_entropy, log_sum_exp};
 pub use lstm::{lstm, lstm_backward};
 pub use matrix::Matrix;
+pub use methods::{Method, Tensors};
 pub use optimizer::AdamW;
 
 /// Step of the central differences.

@@ -28,9 +28,9 @@ pub struct Decoder {
     pub embedding: Matrix,
     blocks: Vec<Block>,
     norm: Matrix,
-    heads: Heads,
-    rope_base: f64,
-    norm_eps: f64,
+    pub(super) heads: Heads,
+    pub(super) rope_base: f64,
+    pub(super) norm_eps: f64,
 }
 
 /// Low-rank matrices beside one linear layer: `y = W x + scale B A x`. As a gradient, those of A and B.
@@ -75,6 +75,13 @@ pub struct Batch {
     pub seen: Vec<Range<usize>>,
     /// The rows that count.
     pub targets: Vec<Target>,
+}
+
+/// Which interleaved row each half-split row of q or k is: element p of pair j of a head.
+fn half_split(rows: usize, head_dim: usize) -> Vec<usize> {
+    let half = head_dim / 2;
+    let in_head = |i: usize| 2 * (i % half) + i / half;
+    (0..rows).map(|row| row / head_dim * head_dim + in_head(row % head_dim)).collect()
 }
 
 /// What the backward pass of a block needs.
@@ -175,6 +182,29 @@ impl Decoder {
     pub fn shape(&self, module: Module) -> (usize, usize) {
         let weight = &self.blocks[0].linears[module as usize];
         (weight.rows, weight.cols)
+    }
+
+    /// Every weight by its Hugging Face name, in Hugging Face's row order.
+    pub fn weights(&self) -> BTreeMap<String, Matrix> {
+        let mut weights = BTreeMap::from([
+            ("model.embed_tokens.weight".into(), self.embedding.clone()),
+            ("model.norm.weight".into(), self.norm.clone()),
+        ]);
+        for (n, block) in self.blocks.iter().enumerate() {
+            let layer = format!("model.layers.{n}");
+            weights.insert(format!("{layer}.input_layernorm.weight"), block.attention_norm.clone());
+            weights.insert(format!("{layer}.post_attention_layernorm.weight"), block.ffn_norm.clone());
+            for module in Module::ALL {
+                let weight = block.linears[module as usize].clone();
+                let rows = match module {
+                    Module::QProj | Module::KProj => half_split(weight.rows, self.heads.head_dim),
+                    _ => (0..weight.rows).collect(),
+                };
+                let data = rows.iter().flat_map(|&row| weight.row(row).iter().copied()).collect();
+                weights.insert(format!("{layer}.{}.weight", module.path()), Matrix { data, ..weight });
+            }
+        }
+        weights
     }
 
     fn linear(&self, adapter: &Adapter, layer: usize, module: Module, x: &Matrix) -> Matrix {

@@ -30,7 +30,7 @@ fn rstd(x: &[f64], eps: f64) -> f64 {
     (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64 + eps).sqrt().recip()
 }
 
-fn sigmoid(x: f64) -> f64 {
+pub(super) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 

@@ -11,7 +11,7 @@ use tunesmith::tape::Tape;
 use tunesmith::train::config::{Method, PromptTuningInit, Recompute, RunConfig};
 use tunesmith_tests::golden::{self, Answer, LogitRows, hash, nano};
 use tunesmith_tests::models;
-use tunesmith_tests::parity::{batch, curve, gradients, inputs};
+use tunesmith_tests::parity::{curve, gradients, inputs};
 
 /// The fixture's adapter: hashed A, and hashed or zero B; or the hashed prompt.
 fn adapter(model: &Model, name: &str, method: Method, b: f32) -> (Rc<dyn Peft>, RunConfig) {

@@ -111,9 +111,9 @@ fn gradients_are_those_of_central_differences() {
     let (model, step) = (Decoder::nano(), inputs().step);
     let mut adapter = lora(&model, 0.3);
     adapter.prompt = prompt().prompt;
-    // A short segment, and some weights that are not 1.
+    // A short segment, whose first nine tokens are no targets, and weights that differ.
     let mut batch =
-        batch(&Example { input_ids: step.input_ids[..9].into(), labels: step.labels[..9].into() }, &adapter, 0.2);
+        batch(&Example { input_ids: step.input_ids[..13].into(), labels: step.labels[..13].into() }, &adapter, 0.2);
     batch
         .targets
         .iter_mut()
@@ -124,6 +124,7 @@ fn gradients_are_those_of_central_differences() {
     for (index, (name, _)) in names.iter().enumerate() {
         let tensor = adapter.tensors().nth(index).expect("as many names as tensors");
         let analytic = gradient.tensors().nth(index).expect("a gradient has its adapter's shape");
+        assert!(analytic.data.iter().any(|g| *g != 0.0), "{name} has no gradient");
         check_gradient(name, tensor, analytic, 3, |moved| {
             let mut adapter = adapter.clone();
             *adapter.tensors_mut().nth(index).expect("as before") = moved.clone();
