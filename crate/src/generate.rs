@@ -87,8 +87,8 @@ impl<'a> Generator<'a> {
         let layer = |_| CacheLayer::new(context, positions + PREFILL, channels);
         let cache: Vec<CacheLayer> = (0..model.config.layers).map(layer).collect::<Result<_>>()?;
         let logits = context.buffer("logits", model.config.vocab as u64 * 4)?;
-        let step = |rows| -> Result<Step> {
-            let inputs = Inputs::new(context, rows)?;
+        let step = |rows, virtual_tokens| -> Result<Step> {
+            let inputs = Inputs { virtual_tokens, ..Inputs::new(context, rows)? };
             let row = context.buffer("last row", 4)?;
             let mut t = Tape::new(context);
             let h = Decoder { model, peft, training: false, recompute: Recompute::None }.forward(
@@ -101,7 +101,7 @@ impl<'a> Generator<'a> {
             Ok(Step { inputs, row, plan })
         };
         let virtual_tokens = peft.map_or(0, Peft::virtual_tokens);
-        Ok(Self { model, virtual_tokens, prefill: step(PREFILL)?, decode: step(1)?, logits, positions })
+        Ok(Self { model, virtual_tokens, prefill: step(PREFILL, true)?, decode: step(1, false)?, logits, positions })
     }
 
     /// The ids that a conversation starts with: rendered by the model's template, or the text alone.

@@ -61,9 +61,12 @@ fn train(model: &Rc<Model>, config: &RunConfig) -> (Vec<(f64, f64)>, Rc<dyn Peft
 #[test]
 fn a_fresh_adapter_changes_nothing_to_the_bit() {
     let model = models::load(&models::context(), "nano");
-    // Virtual tokens do from the first.
-    for &method in Method::ALL.iter().filter(|&&method| method != Method::Prompt) {
+    for &method in Method::ALL {
         let adapter = create(&model, &config(method));
+        // Virtual tokens change something from the first.
+        if adapter.virtual_tokens() > 0 {
+            continue;
+        }
         assert_eq!(losses(&model, Some(adapter.as_ref())), losses(&model, None), "{}", method.name());
     }
 }

@@ -8,7 +8,8 @@ use tunesmith::model::Model;
 use tunesmith::peft::{self, NamedParam, Peft, io};
 use tunesmith::train::config::{Method, RunConfig};
 use tunesmith::train::evaluate;
-use tunesmith_tests::golden::{self, hash};
+use tunesmith_tests::golden;
+use tunesmith_tests::golden::methods::{hashed, start};
 use tunesmith_tests::{models, parity};
 
 /// A method with its settings.
@@ -35,42 +36,42 @@ const METHODS: &[Row] = &[
     Row { name: "ia3", fields: &[("method", "ia3")], count: L * (2 * KV + F) },
     Row { name: "ln_tuning", fields: &[("method", "ln-tuning")], count: L * 2 * C + C },
     Row { name: "", fields: &[("method", "bitfit")], count: L * (2 * C + 2 * KV + 2 * F + C + 2 * C) + C },
+    Row {
+        name: "p_tuning_mlp",
+        fields: &[("method", "p-tuning"), ("num_virtual_tokens", "5"), ("encoder_hidden_size", "24")],
+        count: 5 * C + 24 * (C + 1) + 24 * (24 + 1) + C * (24 + 1),
+    },
+    Row {
+        name: "p_tuning_lstm",
+        fields: &[
+            ("method", "p-tuning"),
+            ("num_virtual_tokens", "5"),
+            ("encoder_hidden_size", "24"),
+            ("encoder_reparameterization_type", "LSTM"),
+        ],
+        count: 5 * C + 2 * 96 * (C + 24 + 2) + 2 * 96 * (48 + 24 + 2) + 48 * (48 + 1) + C * (48 + 1),
+    },
+    Row {
+        name: "prefix_projection",
+        fields: &[("method", "prefix"), ("num_virtual_tokens", "5"), ("encoder_hidden_size", "24")],
+        count: 5 * KV + 24 * (KV + 1) + L * 2 * KV * (24 + 1),
+    },
+    Row { name: "prefix", fields: &[("method", "p-tuning-v2"), ("num_virtual_tokens", "5")], count: 5 * L * 2 * KV },
     Row { name: "", fields: &[("method", "prompt"), ("num_virtual_tokens", "5")], count: 5 * C },
 ];
 
-/// What the fixture's generator starts a tensor from: see its README.
-fn hashed(tensor: &NamedParam) -> Vec<f32> {
-    let has = |part: &str| tensor.name.contains(part);
-    let (base, amplitude) = if has("ia3_l") {
-        (1.0, 0.2)
-    } else if has("ln_tuning_layers") || has("magnitude") {
-        (1.0, 0.1)
-    } else if has("lora_B") {
-        (0.0, 0.1)
-    } else if has("prompt_embeddings") || has("embedding") {
-        (0.0, 1.0)
-    } else if has("bias") {
-        (0.0, 0.2)
-    } else {
-        (0.0, 1.0 / (tensor.weight.cols as f64).sqrt())
-    };
-    let values = hash::uniform(&tensor.name, tensor.count(), amplitude as f32).into_iter();
-    values.map(|value| base + value).collect()
-}
+type Start<'a> = &'a dyn Fn(&NamedParam) -> Option<Vec<f32>>;
 
-/// A tensor that a curve does not start from hashed values, but as the method itself starts it.
-fn starts_by_itself(tensor: &NamedParam) -> bool {
-    ["lora_B", "lora_E", "ia3_l", "ln_tuning_layers", "magnitude"].iter().any(|part| tensor.name.contains(part))
-}
-
-/// An adapter whose tensors are hashed, all but those that `keep` names.
-fn adapter(model: &Model, fields: &[(&str, &str)], keep: fn(&NamedParam) -> bool) -> (Rc<dyn Peft>, RunConfig) {
+/// An adapter whose tensors are replaced where `start` says so.
+fn adapter(model: &Model, fields: &[(&str, &str)], start: Start) -> (Rc<dyn Peft>, RunConfig) {
     let mut config = RunConfig::from_json("{}").unwrap();
     fields.iter().for_each(|(key, value)| config.set(key, value).unwrap());
     config.validate().unwrap();
     let adapter = block_on(peft::create(model, &config)).unwrap();
-    for (index, tensor) in adapter.params().tensors.iter().enumerate().filter(|(_, tensor)| !keep(tensor)) {
-        adapter.params().write(index, &hashed(tensor));
+    for (index, tensor) in adapter.params().tensors.iter().enumerate() {
+        if let Some(values) = start(tensor) {
+            adapter.params().write(index, &values);
+        }
     }
     (adapter.into(), config)
 }
@@ -83,7 +84,7 @@ fn with_fixtures() -> impl Iterator<Item = &'static Row> {
 fn parameters_are_counted_by_the_formula() {
     let model = models::load(&models::context(), "nano");
     for Row { fields, count, .. } in METHODS {
-        assert_eq!(adapter(&model, fields, |_| true).0.params().count(), *count, "{fields:?}");
+        assert_eq!(adapter(&model, fields, &|_| None).0.params().count(), *count, "{fields:?}");
     }
     let missing = Method::ALL.iter().find(|method| METHODS.iter().all(|row| !row.fields[0].1.ends_with(method.name())));
     assert_eq!(missing, None, "every method has a row");
@@ -93,7 +94,7 @@ fn parameters_are_counted_by_the_formula() {
 fn gradients() {
     let model = models::load(&models::context(), "nano");
     for Row { name, fields, .. } in with_fixtures() {
-        let (adapter, _) = adapter(&model, fields, |_| false);
+        let (adapter, _) = adapter(&model, fields, &|tensor| Some(hashed(&tensor.name, &tensor.shape)));
         parity::gradients(&model, adapter.as_ref(), &parity::inputs("nano"), &format!("nano/methods/{name}/gradients"));
     }
 }
@@ -102,7 +103,7 @@ fn gradients() {
 fn curves() {
     let model = Rc::new(models::load(&models::context(), "nano"));
     for Row { name, fields, .. } in with_fixtures() {
-        let (adapter, config) = adapter(&model, fields, starts_by_itself);
+        let (adapter, config) = adapter(&model, fields, &|tensor| start(name, &tensor.name, &tensor.shape));
         let stem = format!("nano/methods/{name}/curve");
         parity::curve(&model, &adapter, &config, &parity::inputs("nano"), &stem, 20, 1e-4);
     }

@@ -21,6 +21,8 @@ pub struct Inputs {
     pub masks: Masks,
     /// Seed and micro-step, for dropout.
     pub counter: Buffer,
+    /// Whether rows may hold virtual tokens.
+    pub virtual_tokens: bool,
 }
 
 impl Inputs {
@@ -36,6 +38,7 @@ impl Inputs {
             positions: buffer("positions", rows)?,
             masks: Masks { keys_of_row: buffer("masks", 2 * rows)?, rows_of_key: buffer("masks", 2 * rows)? },
             counter: buffer("counter", 2)?,
+            virtual_tokens: true,
         })
     }
 }
@@ -75,13 +78,25 @@ impl<'a> Decoder<'a> {
     }
 
     /// One block on the residual stream `h`.
-    fn block(&self, t: &mut Tape<'a>, inputs: &'a Inputs, index: usize, h: Var, cache: Option<&CacheLayer>) -> Var {
+    fn block(
+        &self,
+        t: &mut Tape<'a>,
+        inputs: &'a Inputs,
+        index: usize,
+        h: Var,
+        prefix: Option<Var>,
+        cache: Option<&CacheLayer>,
+    ) -> Var {
         let model = self.model;
         let heads = model.config.heads();
         let turned = (heads.heads + heads.kv_heads) * heads.head_dim;
         let x = self.normed(t, Norm::Attention(index), h);
         let qkv = self.linears(t, inputs, index, Group::Qkv, x, None);
         let qkv = t.rope(qkv, turned, &inputs.positions, &model.rope);
+        let qkv = match prefix {
+            Some(prefix) => t.place_prefix(qkv, &inputs.ids, model.config.vocab, prefix, heads),
+            None => qkv,
+        };
         let cached = cache.map(|cache| t.write_cache(qkv, heads, &inputs.positions, cache));
         let attended = t.attention(qkv, cached, heads, &inputs.masks);
         let h = self.linears(t, inputs, index, Group::Output, attended, Some(h));
@@ -94,9 +109,14 @@ impl<'a> Decoder<'a> {
         self.linears(t, inputs, index, Group::Down, x, Some(h))
     }
 
+    /// The tuning method, where rows may hold virtual tokens.
+    fn virtual_tokens(&self, inputs: &Inputs) -> Option<&'a dyn Peft> {
+        self.peft.filter(|_| inputs.virtual_tokens)
+    }
+
     /// The residual stream `[T, C]` before the first block.
     pub fn embed(&self, t: &mut Tape<'a>, inputs: &Inputs) -> Var {
-        let prompt = self.peft.and_then(|peft| peft.prompt(t));
+        let prompt = self.virtual_tokens(inputs).and_then(|peft| peft.prompt(t));
         t.embed(inputs.rows, &inputs.ids, &self.model.embedding, prompt)
     }
 
@@ -110,9 +130,11 @@ impl<'a> Decoder<'a> {
         cache: Option<&'a [CacheLayer]>,
     ) -> Var {
         let decoder = *self;
+        let prefixes = self.virtual_tokens(inputs).map_or_else(Vec::new, |peft| peft.prefixes(t));
         for index in blocks {
+            let prefix = prefixes.get(index).copied();
             h = t.block(h, self.recompute == Recompute::Block, move |t, h| {
-                decoder.block(t, inputs, index, h, cache.map(|cache| &cache[index]))
+                decoder.block(t, inputs, index, h, prefix, cache.map(|cache| &cache[index]))
             });
         }
         h

@@ -1,4 +1,4 @@
-//! Values side by side.
+//! Values side by side, and columns of one.
 
 use crate::gpu::{BufferId, kernels, spread};
 use crate::tape::{Op, Tape, Var};
@@ -20,6 +20,45 @@ impl Tape<'_> {
     }
 }
 
+struct Columns {
+    x: Var,
+    first: usize,
+    y: Var,
+}
+
+impl Tape<'_> {
+    /// `count` columns of `x` `[T, n]` from column `first` on.
+    pub fn columns(&mut self, x: Var, first: usize, count: usize) -> Var {
+        assert!(first + count <= self.cols(x), "columns within the value");
+        let needs_grad = self.needs_grad(x);
+        let y = self.var(self.rows(x), count, needs_grad);
+        self.push(Columns { x, first, y }, needs_grad);
+        y
+    }
+}
+
+impl Op for Columns {
+    fn forward(&self, t: &mut Tape) {
+        let (rows, width) = (t.rows(self.y), t.cols(self.y));
+        copy_columns(t, rows, width, (t.value(self.x), t.cols(self.x), self.first), (t.value(self.y), width, 0), 0);
+    }
+
+    fn backward(&self, t: &mut Tape) {
+        let (rows, width, dy) = (t.rows(self.y), t.cols(self.y), t.grad(self.y));
+        if let Some((dx, accumulate)) = t.grad_target(self.x) {
+            // The other columns are written by others, or by nobody.
+            if accumulate == 0 {
+                t.list.clear(dx);
+            }
+            copy_columns(t, rows, width, (dy, width, 0), (dx, t.cols(self.x), self.first), 1);
+        }
+    }
+
+    fn output(&self) -> Option<Var> {
+        Some(self.y)
+    }
+}
+
 impl Beside {
     /// Each part with its first column in y.
     fn parts(&self, t: &Tape) -> [(Var, usize); 2] {
@@ -28,10 +67,10 @@ impl Beside {
 }
 
 /// Columns of a buffer: `(buffer, columns of it, first of them)`.
-type Columns = (BufferId, usize, usize);
+type Part = (BufferId, usize, usize);
 
 /// Copies `width` columns of each of `rows` rows, or adds them to what is there.
-fn copy_columns(t: &mut Tape, rows: usize, width: usize, from: Columns, to: Columns, accumulate: u32) {
+fn copy_columns(t: &mut Tape, rows: usize, width: usize, from: Part, to: Part, accumulate: u32) {
     let count = rows * width;
     let params = kernels::beside_columns::Params {
         count: count as u32,

@@ -6,7 +6,9 @@ use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use serde_json::{Map, Value, json};
 
 use super::{Parameters, Peft, create};
+use crate::gpu::Context;
 use crate::model::Model;
+use crate::tape::Tape;
 use crate::train::config::{Method, RunConfig};
 use crate::{Error, Result};
 
@@ -16,6 +18,9 @@ pub const CONFIG: &str = "adapter_config.json";
 pub const TENSORS: &str = "adapter_model.safetensors";
 /// The model card's file name.
 pub const CARD: &str = "README.md";
+
+/// The name of the tensor that methods with virtual tokens save.
+pub(super) const ENCODED: &str = "prompt_embeddings";
 
 /// One file of an adapter folder.
 pub struct File {
@@ -31,11 +36,18 @@ pub struct File {
 /// [`Error::Gpu`] when the device failed.
 pub async fn save(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> Result<Vec<File>> {
     let params = peft.params();
-    let values = params.read().await?;
-    let views = params.tensors.iter().zip(&values).map(|(tensor, values)| {
+    let tensors: Vec<(&str, Vec<usize>, Vec<f32>)> = match encoded(peft, &model.context).await? {
+        Some((shape, values)) => vec![(ENCODED, shape, values)],
+        None => {
+            let values = params.read().await?;
+            let tensors = params.tensors.iter().zip(values);
+            tensors.map(|(tensor, values)| (tensor.name.as_str(), tensor.shape.clone(), values)).collect()
+        }
+    };
+    let views = tensors.iter().map(|(name, shape, values)| {
         let bytes = bytemuck::cast_slice(values);
-        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).expect("the shape holds the values");
-        (tensor.name.as_str(), view)
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("the shape holds the values");
+        (*name, view)
     });
     let bytes = serialize(TENSORS, views)?;
     let mut config = Map::new();
@@ -50,6 +62,18 @@ pub async fn save(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> Re
         File { name: TENSORS, bytes },
         File { name: CARD, bytes: card(peft, model, run).into_bytes() },
     ])
+}
+
+/// What an encoder makes, in the file's order, with its shape.
+async fn encoded(peft: &dyn Peft, context: &Context) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
+    let mut t = Tape::new(context);
+    let Some((var, order)) = peft.encoded(&mut t) else { return Ok(None) };
+    let (rows, cols) = (t.rows(var), t.cols(var));
+    let out = context.buffer("virtual tokens", (rows * cols * 4) as u64)?;
+    t.keep(var, &out);
+    t.finish(context)?.run(0);
+    let values: Vec<f32> = context.read(&out, 0, rows * cols).await?;
+    Ok(Some((vec![rows, cols], order.map_or_else(|| values.clone(), |order| order.turn(&values, false)))))
 }
 
 fn card(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> String {

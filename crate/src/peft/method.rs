@@ -74,4 +74,10 @@ methods! {
         "Learns the gains of the norms alone.";
     Prompt = "prompt", "Prompt tuning", super::prompt::Prompt, learning_rate 1e-2,
         "Learns a few virtual tokens before the text: the smallest adapter.";
+    PTuning = "p-tuning", "P-tuning", super::p_tuning::PTuning, learning_rate 1e-3,
+        "Learns virtual tokens that a small network makes.";
+    Prefix = "prefix", "Prefix tuning", super::prefix::Prefix, learning_rate 1e-3,
+        "Learns keys and values of virtual tokens in every block, made by a small network.";
+    PTuningV2 = "p-tuning-v2", "P-tuning v2", super::prefix::Prefix, learning_rate 1e-2,
+        "Learns keys and values of virtual tokens in every block, each by itself.";
 }

@@ -6,13 +6,17 @@ pub mod io;
 mod ln_tuning;
 mod lora;
 mod method;
+mod p_tuning;
 mod parameters;
+mod prefix;
 mod prompt;
 
 use serde_json::{Map, Value};
 
+use parameters::Spec;
+
 pub use method::{Method, create};
-pub use parameters::{NamedParam, Parameters};
+pub use parameters::{NamedParam, Order, Parameters};
 
 use crate::Result;
 use crate::gpu::Buffer;
@@ -56,6 +60,16 @@ pub trait Peft {
         None
     }
 
+    /// Trained keys and values of the virtual tokens, `[n, 2 K D]` for each block: keys, not turned any more, then values.
+    fn prefixes(&self, _t: &mut Tape) -> Vec<Var> {
+        Vec::new()
+    }
+
+    /// What the adapter's file holds under `prompt_embeddings`, where that is not a parameter but what an encoder makes.
+    fn encoded(&self, _t: &mut Tape) -> Option<(Var, Option<Order>)> {
+        None
+    }
+
     /// The first block that it changes: whatever lies below is the model's alone, and takes no gradient.
     fn first_layer(&self) -> usize {
         0
@@ -90,6 +104,24 @@ trait Tuning: Peft + Sized + 'static {
     fn read(_file: &Map<String, Value>, _run: &mut Map<String, Value>) -> std::result::Result<(), String> {
         Ok(())
     }
+}
+
+/// A linear layer of a small network, as PyTorch starts it: `NAME.weight` `[rows, cols]` and `NAME.bias` `[rows]`, both
+/// uniform within 1/sqrt(cols).
+fn dense_specs(seed: u32, name: &str, rows: usize, cols: usize, order: Option<&Order>) -> [Spec; 2] {
+    let bound = 1.0 / (cols as f32).sqrt();
+    let spec = |what: &str, shape: &[usize]| {
+        let name = format!("{name}.{what}");
+        let values = random(seed, &name).map(|x| x * bound).take(shape.iter().product()).collect();
+        Spec { order: order.cloned(), ..Spec::new(name, shape, values) }
+    };
+    [spec("weight", &[rows, cols]), spec("bias", &[rows])]
+}
+
+/// What that layer makes of `x`.
+fn dense(t: &mut Tape, params: &Parameters, name: &str, x: Var) -> Var {
+    let y = t.linear(x, params.weight(&format!("{name}.weight")));
+    t.bias(y, 0, params.weight(&format!("{name}.bias")))
 }
 
 /// Uniform random numbers in [-1, 1) that depend on the seed, the tensor's name and the index alone.

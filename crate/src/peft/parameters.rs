@@ -32,7 +32,7 @@ impl Order {
     }
 
     /// Values `[rows, cols]` in device order to file order, or back.
-    fn turn(&self, values: &[f32], to_device: bool) -> Vec<f32> {
+    pub(super) fn turn(&self, values: &[f32], to_device: bool) -> Vec<f32> {
         let mut out = vec![0.0; values.len()];
         let count = self.device.len();
         // As columns, each is one number of a row; as rows, all the numbers of one.
@@ -192,9 +192,13 @@ impl Parameters {
         Weight::trained(&first.name, rows, first.weight.cols, Parameter { values, grads, offset: first.offset })
     }
 
-    /// The tensor of this name in the file.
-    pub fn find(&self, name: &str) -> Option<&NamedParam> {
-        self.tensors.iter().find(|tensor| tensor.name == name)
+    /// The tensor of this name, on the device.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn weight(&self, name: &str) -> &Weight {
+        let tensor = self.tensors.iter().find(|tensor| tensor.name == name);
+        &tensor.unwrap_or_else(|| panic!("{name} is a parameter")).weight
     }
 
     /// Number of trainable parameters.

@@ -2,15 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
+use super::io::ENCODED;
 use super::parameters::Spec;
 use super::{Parameters, Peft, Tuning, random};
 use crate::model::Model;
 use crate::tape::{Tape, Var};
 use crate::train::config::{PromptTuningInit, RunConfig};
 use crate::{Error, Result};
-
-/// The name of the tensor in PEFT's files.
-const NAME: &str = "prompt_embeddings";
 
 /// n virtual tokens.
 pub struct Prompt {
@@ -54,10 +52,10 @@ impl Tuning for Prompt {
                 let rows = model.embeddings(&sample).await?;
                 let square = rows.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / rows.len() as f64;
                 let bound = f64::sqrt(3.0 * square) as f32;
-                random(config.seed, NAME).map(|x| x * bound).take(n * channels).collect()
+                random(config.seed, ENCODED).map(|x| x * bound).take(n * channels).collect()
             }
         };
-        let params = Parameters::new(&model.context, vec![Spec::new(NAME, &[n, channels], values)])?;
+        let params = Parameters::new(&model.context, vec![Spec::new(ENCODED, &[n, channels], values)])?;
         Ok(Self { params, heads: (model.config.layers, model.config.heads, channels) })
     }
 }

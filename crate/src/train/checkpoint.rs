@@ -1,7 +1,7 @@
 //! A run between two steps, to files and back: a resumed run goes on as if it had never stopped, to the bit.
 //!
-//! A checkpoint is the adapter's own folder with two files more: the optimizer's moments, under the parameters' names
-//! with PyTorch's `exp_avg.` and `exp_avg_sq.` before them, and the place in the run.
+//! A checkpoint is the adapter's own folder with two files more: the parameters and the optimizer's moments, under the
+//! parameters' names with PyTorch's `exp_avg.` and `exp_avg_sq.` before them, and the place in the run.
 
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,8 @@ pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// The file name of the place in the run.
 pub const PROGRESS: &str = "progress.json";
 
-const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
+/// Prefixes of what the optimizer works on: the parameters and their moments.
+const KINDS: [&str; 3] = ["", "exp_avg.", "exp_avg_sq."];
 
 /// The place in a run.
 #[derive(Serialize, Deserialize)]
@@ -50,11 +51,11 @@ impl Trainer {
     pub async fn checkpoint(&self) -> Result<Vec<File>> {
         assert!(self.pending.is_empty(), "a checkpoint holds no step that is on its way");
         let params = self.peft.params();
-        let mut moments = Vec::new();
-        for (kind, buffers) in self.moments() {
+        let mut state = Vec::new();
+        for (kind, buffers) in KINDS.into_iter().zip(self.optimizer_state()) {
             let values = params.read_from(buffers).await?;
-            let name = |tensor: &crate::peft::NamedParam| format!("{kind}.{}", tensor.name);
-            moments.extend(params.tensors.iter().map(|tensor| (name(tensor), tensor.shape.clone())).zip(values));
+            let name = |tensor: &crate::peft::NamedParam| format!("{kind}{}", tensor.name);
+            state.extend(params.tensors.iter().map(|tensor| (name(tensor), tensor.shape.clone())).zip(values));
         }
         let progress = Progress {
             step: self.step,
@@ -66,7 +67,7 @@ impl Trainer {
             fingerprint: self.fingerprint(),
         };
         let mut files = io::save(self.peft.as_ref(), &self.model, Some(&self.config)).await?;
-        let views = moments.iter().map(|((name, shape), values)| {
+        let views = state.iter().map(|((name, shape), values)| {
             let bytes = bytemuck::cast_slice(values);
             let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("the shape holds the values");
             (name.as_str(), view)
@@ -100,13 +101,8 @@ impl Trainer {
             return Err(wrong(PROGRESS, "its place lies past the end of the run".into(), again));
         }
         let params = self.peft.params();
-        let (adapter, moments) = (read(io::TENSORS)?, read(OPTIMIZER)?);
-        let adapter = io::tensors(params, &format!("{folder}/{}", io::TENSORS), &adapter, &[""])?;
-        let prefixes = MOMENTS.map(|kind| format!("{kind}."));
-        let prefixes = prefixes.each_ref().map(String::as_str);
-        let moments = io::tensors(params, &format!("{folder}/{OPTIMIZER}"), &moments, &prefixes)?;
-        let [(_, m), (_, v)] = self.moments();
-        for (buffers, values) in [(&params.values[..], &adapter[0]), (m, &moments[0]), (v, &moments[1])] {
+        let state = io::tensors(params, &format!("{folder}/{OPTIMIZER}"), &read(OPTIMIZER)?, &KINDS)?;
+        for (buffers, values) in self.optimizer_state().into_iter().zip(&state) {
             for (index, values) in values.iter().enumerate() {
                 params.write_to(buffers, index, values);
             }
@@ -121,9 +117,10 @@ impl Trainer {
         Ok(())
     }
 
-    fn moments(&self) -> [(&'static str, &[Buffer]); 2] {
+    /// What the files hold under each of [`KINDS`].
+    fn optimizer_state(&self) -> [&[Buffer]; 3] {
         let (m, v) = self.optimizer.moments();
-        [(MOMENTS[0], m), (MOMENTS[1], v)]
+        [&self.peft.params().values, m, v]
     }
 
     fn fingerprint(&self) -> String {

@@ -33,6 +33,18 @@ choice! {
 }
 
 choice! {
+    /// What makes virtual tokens.
+    Encoder, "MLP, LSTM or NONE" {
+        /// Three linear layers.
+        Mlp = "MLP",
+        /// An LSTM in both directions, and two linear layers.
+        Lstm = "LSTM",
+        /// Nothing: they are trained themselves, as those of a saved adapter.
+        None = "NONE",
+    }
+}
+
+choice! {
     /// Which activations the backward pass computes again instead of keeping them.
     Recompute, "auto, none, gate-up or block" {
         /// The first of the others with which the run fits `memory_limit`; a run's own config has that one.
@@ -182,10 +194,15 @@ run_config! { |method|
         target_modules: TargetModules = TargetModules::AllLinear, of [Lora],
             "Layers to tune: all-linear, names such as q_proj,v_proj, or a regular expression for the whole path.";
         use_rslora: bool = false, of [Lora], "Scale by lora_alpha over the square root of r instead.";
-        num_virtual_tokens: u32 = 16, in 1..=4096, of [Prompt], "Virtual tokens before the text: how much can be learnt.";
+        num_virtual_tokens: u32 = 16, in 1..=4096, of [Prompt, PTuning, Prefix, PTuningV2],
+            "Virtual tokens before the text: how much can be learnt.";
         prompt_tuning_init: PromptTuningInit = PromptTuningInit::Text, of [Prompt], "What the virtual tokens start as.";
         prompt_tuning_init_text: String = "Answer in the way of the examples.".into(), of [Prompt],
             "The text whose embeddings the virtual tokens start as, repeated or cut to their number.";
+        encoder_reparameterization_type: Encoder = Encoder::Mlp, of [PTuning], "The network that makes the virtual tokens.";
+        encoder_hidden_size: u32 = 128, in 1..=8192, of [PTuning, Prefix], "Width of the network that makes the virtual tokens.";
+        encoder_num_layers: u32 = 2, in 1..=8, of [PTuning], "Layers of an LSTM that makes the virtual tokens.";
+        prefix_projection: bool = true, of [Prefix], "Let a small network make the keys and values, which trains more steadily.";
     }
 }
 
