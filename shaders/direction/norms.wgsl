@@ -1,4 +1,4 @@
-// norms[o] = |w[o] + scale sum_r b[o, r] a[r]|. w: [n, k] in any encoding; a: [r, k]; b: [n, r].
+// norms[o] = |w[first + o] + scale sum_r b[o, r] a[r]|. w: [_, k] in any encoding; a: [r, k]; b: [rows, r].
 // variant q4: Q4
 // variant q8: Q8
 // variant f16: F16
@@ -7,7 +7,10 @@
 
 struct Params {
     rows: u32,
+    first: u32,
     depth: u32,
+    a_at: u32,
+    b_at: u32,
     rank: u32,
     scale: f32,
 }
@@ -35,27 +38,28 @@ struct Params {
 // One workgroup takes four rows, so that what it reads of `a` serves all of them.
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let first = group.x * 4u;
+    let start = group.x * 4u;
 #for i 4
     // A row past the end is the last one again, and is not written.
-    let row$i = min(first + $iu, params.rows - 1u);
+    let row$i = min(start + $iu, params.rows - 1u);
     var sum$i = 0.0;
 #endfor
     for (var c = lane; c < params.depth; c += 64u) {
         var low = vec4<f32>();
         for (var r = 0u; r < params.rank; r++) {
-            let pair = vec4<f32>(b[row0 * params.rank + r], b[row1 * params.rank + r],
-                b[row2 * params.rank + r], b[row3 * params.rank + r]);
-            low = fma(vec4<f32>(a[r * params.depth + c]), pair, low);
+            let pair = vec4<f32>(
+                b[params.b_at + row0 * params.rank + r], b[params.b_at + row1 * params.rank + r],
+                b[params.b_at + row2 * params.rank + r], b[params.b_at + row3 * params.rank + r]);
+            low = fma(vec4<f32>(a[params.a_at + r * params.depth + c]), pair, low);
         }
 #for i 4
-        let v$i = fma(params.scale, low[$i], weight(row$i * params.depth + c));
+        let v$i = fma(params.scale, low[$i], weight((params.first + row$i) * params.depth + c));
         sum$i = fma(v$i, v$i, sum$i);
 #endfor
     }
 #for i 4
     let total$i = reduce_sum(lane, sum$i);
-    if lane == 0u && first + $iu < params.rows {
+    if lane == 0u && start + $iu < params.rows {
         norms[row$i] = sqrt(total$i);
     }
 #endfor

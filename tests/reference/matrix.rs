@@ -12,6 +12,12 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// Some of the rows.
+    pub fn some_rows(&self, rows: std::ops::Range<usize>) -> Self {
+        let data = self.data[rows.start * self.cols..rows.end * self.cols].to_vec();
+        Self { rows: rows.len(), cols: self.cols, data }
+    }
+
     /// All zeros.
     pub fn zeros(rows: usize, cols: usize) -> Self {
         Self { rows, cols, data: vec![0.0; rows * cols] }

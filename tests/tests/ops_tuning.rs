@@ -4,7 +4,7 @@ use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::quant::{Encoding, quantize_f16, quantize_q4_0, quantize_q4_1, quantize_q8_0};
 use tunesmith::gpu::Context;
 use tunesmith::model::{Parameter, Weight};
-use tunesmith::ops::{Activation, Heads};
+use tunesmith::ops::{Activation, Direction, Heads};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, TOLERANCE, context, contexts, nmse};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};
@@ -257,6 +257,34 @@ fn row_norms(w: &Matrix, a: &Matrix, b: &Matrix, scale: f64) -> Matrix {
 /// Numbers to blocks of ggml's.
 type Quantize = fn(&[f32]) -> Vec<u8>;
 
+/// All rows of a weight and its pair.
+fn whole<'a>(w: &'a Weight, a: &'a Weight, b: &'a Weight, scale: f32) -> Direction<'a> {
+    Direction { w, first: 0, rows: w.rows, a, a_row: 0, b, b_row: 0, rank: a.rows, scale }
+}
+
+#[test]
+fn direction_norms_of_some_rows() {
+    let mut bench = Bench::new("direction_norms of some rows");
+    let (n, k, r) = (11, 64, 3);
+    let values = |what: &str, count: usize| uniform(&format!("direction part {what}"), count, 0.5);
+    bench.check(&Case {
+        name: "rows 4 to 9".into(),
+        inputs: vec![
+            Input::frozen_f32(n, k, &values("w", n * k)),
+            Input::frozen_f32(2 * r, k, &values("a", 2 * r * k)),
+            Input::frozen_f32(n, r, &values("b", n * r)),
+        ],
+        build: &|t, at| {
+            let (w, a, b) = (at[0].weight(), at[1].weight(), at[2].weight());
+            t.direction_norms(&Direction { w, first: 4, rows: 5, a, a_row: 2, b, b_row: 6, rank: r, scale: 0.7 })
+        },
+        forward: &|x| {
+            row_norms(&x[0].some_rows(4..9), &x[1].some_rows(2..5), &x[2].some_rows(6..11), f64::from(0.7f32))
+        },
+        backward: &|x, _| x.to_vec(),
+    });
+}
+
 #[test]
 fn direction_norms() {
     let mut bench = Bench::new("direction_norms");
@@ -278,7 +306,7 @@ fn direction_norms() {
                     Input::frozen_f32(r, k, &values("a", r * k)),
                     Input::frozen_f32(n, r, &values("b", n * r)),
                 ],
-                build: &|t, at| t.direction_norms(at[0].weight(), at[1].weight(), at[2].weight(), 0.7),
+                build: &|t, at| t.direction_norms(&whole(at[0].weight(), at[1].weight(), at[2].weight(), 0.7)),
                 forward: &|x| row_norms(&x[0], &x[1], &x[2], f64::from(0.7f32)),
                 backward: &|x, _| x.to_vec(),
             });
@@ -342,7 +370,7 @@ fn a_fresh_magnitude_changes_no_bit() {
 
     let norms = Guarded::new(&context, &vec![f32::NAN; n]);
     let mut t = Tape::new(&context);
-    let out = t.direction_norms(&w, &a, &b, 2.0);
+    let out = t.direction_norms(&whole(&w, &a, &b, 2.0));
     t.keep(out, &norms.buffer);
     t.finish(&context).unwrap().run(0);
     let (m, dm) = trained(&context, n, 1, &norms.read(&context), &vec![0.0; n]);
@@ -350,7 +378,7 @@ fn a_fresh_magnitude_changes_no_bit() {
     let (value, result) = (Guarded::new(&context, &x), Guarded::new(&context, &vec![f32::NAN; rows * n]));
     let mut t = Tape::new(&context);
     let leaf = t.leaf(rows, n, &value.buffer, None);
-    let norms = t.direction_norms(&w, &a, &b, 2.0);
+    let norms = t.direction_norms(&whole(&w, &a, &b, 2.0));
     let y = t.magnitude(leaf, 0, &m, norms);
     t.keep(y, &result.buffer);
     let dy = Guarded::new(&context, &uniform("fresh dy", rows * n, 1.0));

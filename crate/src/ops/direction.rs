@@ -6,16 +6,35 @@ use crate::gpu::{Binding, BufferId, kernels, spread};
 use crate::model::Weight;
 use crate::tape::{Op, Tape, Var};
 
+/// Rows of a weight with the low-rank matrices beside them: `w + scale b a`.
+pub struct Direction<'a> {
+    /// `[n, k]`
+    pub w: &'a Weight,
+    /// The first of the rows in `w`, and how many they are.
+    pub first: usize,
+    /// See `first`.
+    pub rows: usize,
+    /// Holds A `[r, k]` from row `a_row` on.
+    pub a: &'a Weight,
+    /// See `a`.
+    pub a_row: usize,
+    /// Holds B `[rows, r]` from row `b_row` on.
+    pub b: &'a Weight,
+    /// See `b`.
+    pub b_row: usize,
+    /// R.
+    pub rank: usize,
+    /// Of the product.
+    pub scale: f32,
+}
+
 struct DirectionNorms {
     encoding: Encoding,
     codes: Binding,
     scales: Option<Binding>,
     a: Binding,
     b: Binding,
-    rows: usize,
-    depth: usize,
-    rank: usize,
-    scale: f32,
+    params: kernels::direction_norms::Params,
     y: Var,
 }
 
@@ -29,11 +48,13 @@ struct Magnitude {
 }
 
 impl Tape<'_> {
-    /// The Euclidean norm of each row of `w + scale b a`, as `[1, n]`: w `[n, k]`, a `[r, k]`, b `[n, r]`. No gradient
-    /// flows: section 4.3 of the paper takes the norms as constants.
-    pub fn direction_norms(&mut self, w: &Weight, a: &Weight, b: &Weight, scale: f32) -> Var {
-        assert!(a.cols == w.cols && b.rows == w.rows && a.rows == b.cols, "{}: a pair of another shape", w.name);
-        let y = self.var(1, w.rows, false);
+    /// The Euclidean norm of each row of `w + scale b a`, as `[1, rows]`. No gradient flows: section 4.3 of the paper
+    /// takes the norms as constants.
+    pub fn direction_norms(&mut self, direction: &Direction) -> Var {
+        let &Direction { w, first, rows, a, a_row, b, b_row, rank, scale } = direction;
+        assert!(first + rows <= w.rows && a.cols == w.cols && b.cols == rank, "{}: a pair of another shape", w.name);
+        assert!(a_row + rank <= a.rows && b_row + rows <= b.rows, "{}: a pair of fewer rows", w.name);
+        let y = self.var(1, rows, false);
         let (codes, scales) = w.bind(&mut self.list);
         let op = DirectionNorms {
             encoding: w.encoding(),
@@ -41,10 +62,15 @@ impl Tape<'_> {
             scales,
             a: a.bind_dense(&mut self.list),
             b: b.bind_dense(&mut self.list),
-            rows: w.rows,
-            depth: w.cols,
-            rank: a.rows,
-            scale,
+            params: kernels::direction_norms::Params {
+                rows: rows as u32,
+                first: first as u32,
+                depth: w.cols as u32,
+                a_at: (a_row * a.cols) as u32,
+                b_at: (b_row * b.cols) as u32,
+                rank: rank as u32,
+                scale,
+            },
             y,
         };
         self.push(op, false);
@@ -72,17 +98,12 @@ impl Op for DirectionNorms {
             Encoding::F16 => &kernels::DIRECTION_NORMS_F16,
             Encoding::F32 => &kernels::DIRECTION_NORMS_F32,
         };
-        let params = kernels::direction_norms::Params {
-            rows: self.rows as u32,
-            depth: self.depth as u32,
-            rank: self.rank as u32,
-            scale: self.scale,
-        };
+        let params = &self.params;
         let mut bindings = vec![self.a, self.b, self.codes];
         bindings.extend(self.scales);
         bindings.push(t.value(self.y).into());
-        t.list.weigh(2.0 * (self.rows * self.depth) as f64 * (self.rank + 1) as f64);
-        t.list.dispatch(kernel, &bindings, &params, [self.rows.div_ceil(4) as u32, 1, 1]);
+        t.list.weigh(2.0 * f64::from(params.rows) * f64::from(params.depth) * f64::from(params.rank + 1));
+        t.list.dispatch(kernel, &bindings, params, [params.rows.div_ceil(4), 1, 1]);
     }
 
     fn backward(&self, _: &mut Tape) {

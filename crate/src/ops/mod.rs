@@ -29,6 +29,7 @@ mod tune;
 pub use activation::Activation;
 pub use attention::{HEAD_DIMS, Heads, Masks};
 pub use cache::CacheLayer;
+pub use direction::Direction;
 pub use linear::LowRank;
 pub use loss::{LOSS_ROWS, Targets, loss_chunks};
 pub use optimizer::{Hyper, PIECE, record_step};

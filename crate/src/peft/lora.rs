@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::parameters::{Order, Place, Spec};
 use super::{Parameters, Peft, Site, Tuning, random};
 use crate::model::{Group, Model, Module, Weight};
-use crate::ops::LowRank;
+use crate::ops::{Direction, LowRank};
 use crate::tape::{Tape, Var};
 use crate::train::config::RunConfig;
 use crate::{Error, Result};
@@ -21,6 +21,8 @@ struct Pairs {
     b: Weight,
     segments: Vec<(usize, bool)>,
     modules: Vec<Module>,
+    /// DoRA's magnitudes of the modules, `[out]` each, as places among the parameters.
+    magnitudes: Option<usize>,
 }
 
 /// Low-rank matrices beside some of the linear layers.
@@ -38,12 +40,12 @@ pub struct Lora {
 
 impl Tuning for Lora {
     const PEFT_TYPE: &'static str = "LORA";
-    const FIELDS: &'static [&'static str] = &["r", "lora_alpha", "lora_dropout", "use_rslora"];
+    const FIELDS: &'static [&'static str] = &["r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"];
 
     fn read(file: &Map<String, Value>, run: &mut Map<String, Value>) -> std::result::Result<(), String> {
         let set = |name: &str| file.get(name).filter(|value| !value.is_null());
         // What would change the result and that we do not compute must not pass silently.
-        for (name, plain) in [("use_dora", json!(false)), ("bias", json!("none")), ("fan_in_fan_out", json!(false))] {
+        for (name, plain) in [("bias", json!("none")), ("fan_in_fan_out", json!(false))] {
             if set(name).is_some_and(|value| *value != plain) {
                 return Err(format!("{name} is {}, which is not supported", file[name]));
             }
@@ -102,6 +104,13 @@ impl Tuning for Lora {
                     let spec = Spec::new(name(module, "lora_B"), &[rows, r], vec![0.0; rows * r]);
                     specs.push(Spec { order, place, ..spec });
                 }
+                for &module in modules.iter().filter(|_| config.use_dora) {
+                    let (rows, _) = module.shape(&model.config);
+                    let name = format!("base_model.model.{}.lora_magnitude_vector", Site::path(layer, module));
+                    let turned = matches!(module, Module::QProj | Module::KProj);
+                    let order = turned.then(|| Order::rope_rows(rows, model.config.head_dim));
+                    specs.push(Spec { order, ..Spec::new(name, &[rows], vec![1.0; rows]) });
+                }
             }
         }
         if specs.is_empty() {
@@ -120,6 +129,7 @@ impl Tuning for Lora {
                 a: params.stack(first..first + modules.len()),
                 b: params.stack(first + modules.len()..first + 2 * modules.len()),
                 segments: group.modules().iter().map(segment).collect(),
+                magnitudes: config.use_dora.then_some(first + 2 * modules.len()),
                 modules,
             };
             sites.insert((layer, group), pairs);
@@ -128,11 +138,69 @@ impl Tuning for Lora {
         let modules = Module::ALL.into_iter().filter(somewhere).collect();
         let (alpha, dropout) = (config.lora_alpha, config.lora_dropout);
         let layers = model.config.layers;
-        Ok(Self { params, sites, modules, layers, r, alpha, dropout, use_rslora: config.use_rslora })
+        let lora = Self { params, sites, modules, layers, r, alpha, dropout, use_rslora: config.use_rslora };
+        if config.use_dora {
+            lora.fill_magnitudes(model).await?;
+        }
+        Ok(lora)
     }
 }
 
 impl Lora {
+    /// DoRA starts from the norms of the model's own rows, made as each step makes them: then nothing changes at first.
+    async fn fill_magnitudes(&self, model: &Model) -> Result<()> {
+        let context = &model.context;
+        for (&(layer, group), pairs) in &self.sites {
+            let weights = model.layers[layer].linears(group);
+            let mut t = Tape::new(context);
+            let norms = self.norms(&mut t, pairs, weights);
+            let mut kept = Vec::new();
+            for (index, _, norms) in norms {
+                let count = t.count(norms);
+                let out = context.buffer("magnitudes", count as u64 * 4)?;
+                t.keep(norms, &out);
+                kept.push((index, out, count));
+            }
+            t.finish(context)?.run(0);
+            for (index, out, count) in kept {
+                let values: Vec<f32> = context.read(&out, 0, count).await?;
+                let order = &self.params.tensors[index].order;
+                let values = order.as_ref().map_or_else(|| values.clone(), |order| order.turn(&values, false));
+                self.params.write(index, &values);
+            }
+        }
+        context.flush();
+        Ok(())
+    }
+
+    /// For each module of a site with magnitudes: those as a place among the parameters, the module's first column among
+    /// the results, and the norms of its rows `[1, out]`.
+    fn norms(&self, t: &mut Tape, pairs: &Pairs, weights: &[Weight]) -> Vec<(usize, usize, Var)> {
+        let Some(magnitudes) = pairs.magnitudes else { return Vec::new() };
+        let (mut column, mut b_row) = (0, 0);
+        let mut norms = Vec::new();
+        for &(rows, has) in &pairs.segments {
+            if has {
+                // The weight that holds the module's rows: all of them, or its own.
+                let mut first = column;
+                let w = weights.iter().find(|w| {
+                    first < w.rows || {
+                        first -= w.rows;
+                        false
+                    }
+                });
+                let w = w.expect("the segments cover the weights");
+                let (index, rank) = (norms.len(), self.r);
+                let (a, a_row, b) = (&pairs.a, index * rank, &pairs.b);
+                let direction = Direction { w, first, rows, a, a_row, b, b_row, rank, scale: self.scale() };
+                norms.push((magnitudes + index, column, t.direction_norms(&direction)));
+                b_row += rows;
+            }
+            column += rows;
+        }
+        norms
+    }
+
     fn scale(&self) -> f32 {
         let r = self.r as f64;
         (self.alpha / if self.use_rslora { r.sqrt() } else { r }) as f32
@@ -161,6 +229,7 @@ impl Peft for Lora {
         config.insert("lora_alpha".into(), number(self.alpha));
         config.insert("lora_dropout".into(), number(self.dropout));
         config.insert("use_rslora".into(), self.use_rslora.into());
+        config.insert("use_dora".into(), self.sites.values().any(|pairs| pairs.magnitudes.is_some()).into());
         config.insert("bias".into(), "none".into());
         config.insert("fan_in_fan_out".into(), false.into());
         config.insert("init_lora_weights".into(), true.into());
@@ -196,7 +265,17 @@ impl Peft for Lora {
             segments: pairs.segments.clone(),
             scale: self.scale(),
         };
-        t.linears(x, weights, Some(&low), residual)
+        if pairs.magnitudes.is_none() {
+            return t.linears(x, weights, Some(&low), residual);
+        }
+        let mut y = t.linears(x, weights, Some(&low), None);
+        for (index, first, norms) in self.norms(t, pairs, weights) {
+            y = t.magnitude(y, first, &self.params.tensors[index].weight, norms);
+        }
+        match residual {
+            Some(residual) => t.add(residual, y),
+            None => y,
+        }
     }
 }
 

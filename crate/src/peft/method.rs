@@ -70,6 +70,10 @@ methods! {
         "Learns one factor for each key, value and feed-forward number: very small adapters.";
     BitFit = "bitfit", "BitFit", super::bitfit::BitFit, learning_rate 1e-3,
         "Learns a bias for each output of the linear layers and norms, and no weight.";
+    Houlsby = "houlsby", "Houlsby adapters", super::houlsby::Houlsby, learning_rate 1e-3,
+        "Learns small networks after attention and after the feed-forward of every block.";
+    UniPelt = "unipelt", "UniPELT", super::unipelt::UniPelt, learning_rate 1e-3,
+        "Learns LoRA, a prefix and adapters together, each behind a gate that opens as it helps.";
     LnTuning = "ln-tuning", "Layer-norm tuning", super::ln_tuning::LnTuning, learning_rate 1e-3,
         "Learns the gains of the norms alone.";
     Prompt = "prompt", "Prompt tuning", super::prompt::Prompt, learning_rate 1e-2,

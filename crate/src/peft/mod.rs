@@ -1,6 +1,8 @@
 //! Tuning methods: each overrides hooks of the forward pass and writes no derivative of its own.
 
 mod bitfit;
+mod bottleneck;
+mod houlsby;
 mod ia3;
 pub mod io;
 mod ln_tuning;
@@ -10,6 +12,7 @@ mod p_tuning;
 mod parameters;
 mod prefix;
 mod prompt;
+mod unipelt;
 
 use serde_json::{Map, Value};
 

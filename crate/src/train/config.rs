@@ -33,6 +33,30 @@ choice! {
 }
 
 choice! {
+    /// What lies between the two layers of a bottleneck.
+    NonLinearity, "relu, gelu, silu or tanh" {
+        /// max(x, 0).
+        Relu = "relu",
+        /// x times the normal distribution's integral.
+        Gelu = "gelu",
+        /// x times the sigmoid.
+        Silu = "silu",
+        /// The hyperbolic tangent.
+        Tanh = "tanh",
+    }
+}
+
+choice! {
+    /// Where adapters stand in a block.
+    Placement, "houlsby or pfeiffer" {
+        /// After attention and after the feed-forward.
+        Houlsby = "houlsby",
+        /// After the feed-forward alone.
+        Pfeiffer = "pfeiffer",
+    }
+}
+
+choice! {
     /// What makes virtual tokens.
     Encoder, "MLP, LSTM or NONE" {
         /// Three linear layers.
@@ -188,13 +212,18 @@ run_config! { |method|
         save_steps: u32 = 0, in 0..=1000000000, "Steps between checkpoints; 0 for one at the end.";
     }
     "Method" {
-        r: u32 = 16, in 1..=1024, of [Lora], "Rank of the matrices: how much can be learnt.";
-        lora_alpha: f64 = 32.0, in 0.000001..=1000000, of [Lora], "Weight of what is learnt: it is scaled by this over r.";
+        r: u32 = 16, in 1..=1024, of [Lora, UniPelt], "Rank of the matrices: how much can be learnt.";
+        lora_alpha: f64 = 32.0, in 0.000001..=1000000, of [Lora, UniPelt], "Weight of what is learnt: it is scaled by this over r.";
         lora_dropout: f64 = 0.0, in 0..=0.95, of [Lora], "Share of the input left out at random in training.";
         target_modules: TargetModules = TargetModules::AllLinear, of [Lora],
             "Layers to tune: all-linear, names such as q_proj,v_proj, or a regular expression for the whole path.";
         use_rslora: bool = false, of [Lora], "Scale by lora_alpha over the square root of r instead.";
-        num_virtual_tokens: u32 = 16, in 1..=4096, of [Prompt, PTuning, Prefix, PTuningV2],
+        use_dora: bool = false, of [Lora], "Learn magnitudes of the layers' outputs apart from their directions.";
+        bottleneck_size: u32 = 64, in 1..=8192, of [Houlsby, UniPelt], "Width of the adapters: how much can be learnt.";
+        non_linearity: NonLinearity = NonLinearity::Relu, of [Houlsby, UniPelt], "What lies between an adapter's two layers.";
+        adapter_placement: Placement = Placement::Houlsby, of [Houlsby],
+            "After attention and after the feed-forward, or after the feed-forward alone.";
+        num_virtual_tokens: u32 = 16, in 1..=4096, of [Prompt, PTuning, Prefix, PTuningV2, UniPelt],
             "Virtual tokens before the text: how much can be learnt.";
         prompt_tuning_init: PromptTuningInit = PromptTuningInit::Text, of [Prompt], "What the virtual tokens start as.";
         prompt_tuning_init_text: String = "Answer in the way of the examples.".into(), of [Prompt],
@@ -207,6 +236,9 @@ run_config! { |method|
 }
 
 const METHOD: &str = "method";
+
+/// Names for LoRA with one of its switches set.
+const SWITCHES: [(&str, &str); 2] = [("rslora", "use_rslora"), ("dora", "use_dora")];
 
 impl RunConfig {
     /// Reads `run.json`: an object of fields. A field that is null counts as not given.
@@ -266,11 +298,11 @@ impl RunConfig {
         let names: Vec<&str> = Method::ALL.iter().map(|method| method.name()).collect();
         if let Some(method) = Method::ALL.iter().copied().find(|method| method.name() == name) {
             self.set_method(method);
-        } else if name == "rslora" {
+        } else if let Some((_, switch)) = SWITCHES.iter().find(|(switched, _)| *switched == name) {
             self.set_method(Method::Lora);
-            self.read("use_rslora", Input::Text("true"))?;
+            self.read(switch, Input::Text("true"))?;
         } else {
-            return Err(Error::unknown_key("method", &name, names.into_iter().chain(["rslora"])));
+            return Err(Error::unknown_key("method", &name, names.into_iter().chain(SWITCHES.map(|(name, _)| name))));
         }
         self.set.insert(METHOD);
         Ok(())
@@ -292,6 +324,10 @@ impl RunConfig {
         if self.warmup_steps >= 1.0 && self.warmup_steps.fract() != 0.0 {
             let what = format!("{} is neither a share below 1 nor a whole number of steps", self.warmup_steps);
             return Err(invalid("warmup_steps", what, "give 0.1 for a tenth of the run, or 10 for ten steps".into()));
+        }
+        if self.use_dora && self.lora_dropout > 0.0 {
+            let what = "DoRA measures the layer and its adapter together, and dropout takes them apart";
+            return Err(invalid("lora_dropout", what.into(), "set it to 0, or use_dora to false".into()));
         }
         let needs_text = self.method == Method::Prompt && self.prompt_tuning_init == PromptTuningInit::Text;
         if needs_text && self.prompt_tuning_init_text.trim().is_empty() {

@@ -1,0 +1,41 @@
+//! The small network of adapters: `o + W_up f(W_down o + b_down) + b_up`.
+
+use super::parameters::Spec;
+use super::{Parameters, dense, random};
+use crate::ops::Activation;
+use crate::tape::{Tape, Var};
+use crate::train::config::NonLinearity;
+
+impl NonLinearity {
+    fn activation(self) -> Activation {
+        match self {
+            Self::Relu => Activation::Relu,
+            Self::Gelu => Activation::Gelu,
+            Self::Silu => Activation::Silu,
+            Self::Tanh => Activation::Tanh,
+        }
+    }
+}
+
+/// The tensors of one, `PLACE.adapter.down.weight` and so on: the first layer as PyTorch starts it, the second all zeros,
+/// so that nothing changes at first.
+pub fn specs(seed: u32, place: &str, size: usize, channels: usize) -> [Spec; 4] {
+    let name = |what: &str| format!("{place}.adapter.{what}");
+    let bound = 1.0 / (channels as f32).sqrt();
+    let uniform = |name: &str, count| random(seed, name).map(|x| x * bound).take(count).collect();
+    let [weight, bias] = [name("down.weight"), name("down.bias")];
+    let (down, down_bias) = (uniform(&weight, size * channels), uniform(&bias, size));
+    [
+        Spec::new(weight, &[size, channels], down),
+        Spec::new(bias, &[size], down_bias),
+        Spec::new(name("up.weight"), &[channels, size], vec![0.0; channels * size]),
+        Spec::new(name("up.bias"), &[channels], vec![0.0; channels]),
+    ]
+}
+
+/// What it adds to `o` `[T, C]`.
+pub fn added(t: &mut Tape, params: &Parameters, place: &str, f: NonLinearity, o: Var) -> Var {
+    let low = dense(t, params, &format!("{place}.adapter.down"), o);
+    let low = t.activation(low, f.activation());
+    dense(t, params, &format!("{place}.adapter.up"), low)
+}

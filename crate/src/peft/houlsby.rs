@@ -1,0 +1,73 @@
+//! Adapters: small networks after attention and after the feed-forward (Houlsby et al. 2019, arXiv:1902.00751), or after
+//! the feed-forward alone (Pfeiffer et al. 2020, arXiv:2005.00247). PEFT has none; the file is ours.
+
+use serde_json::{Map, Value, json};
+
+use super::{Parameters, Peft, Site, Tuning, bottleneck};
+use crate::Result;
+use crate::model::{Group, Model, Weight};
+use crate::tape::{Tape, Var};
+use crate::train::config::{NonLinearity, Placement, RunConfig};
+
+/// Networks of every block.
+pub struct Houlsby {
+    params: Parameters,
+    size: usize,
+    non_linearity: NonLinearity,
+    placement: Placement,
+}
+
+/// Where an adapter stands, by the layer that it follows.
+fn place(layer: usize, group: Group) -> String {
+    let part = if group == Group::Output { "self_attn" } else { "mlp" };
+    format!("base_model.model.model.layers.{layer}.{part}")
+}
+
+impl Placement {
+    fn groups(self) -> &'static [Group] {
+        match self {
+            Self::Houlsby => &[Group::Output, Group::Down],
+            Self::Pfeiffer => &[Group::Down],
+        }
+    }
+}
+
+impl Tuning for Houlsby {
+    const PEFT_TYPE: &'static str = "HOULSBY";
+    const FIELDS: &'static [&'static str] = &["bottleneck_size", "non_linearity", "adapter_placement"];
+
+    async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
+        let (size, placement) = (config.bottleneck_size as usize, config.adapter_placement);
+        let places =
+            (0..model.config.layers).flat_map(|layer| placement.groups().iter().map(move |&group| place(layer, group)));
+        let specs =
+            places.flat_map(|place| bottleneck::specs(config.seed, &place, size, model.config.hidden)).collect();
+        let params = Parameters::new(&model.context, specs)?;
+        Ok(Self { params, size, non_linearity: config.non_linearity, placement })
+    }
+}
+
+impl Peft for Houlsby {
+    fn params(&self) -> &Parameters {
+        &self.params
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        Map::from_iter([
+            ("peft_type".into(), json!(Self::PEFT_TYPE)),
+            ("bottleneck_size".into(), json!(self.size)),
+            ("non_linearity".into(), json!(self.non_linearity)),
+            ("adapter_placement".into(), json!(self.placement)),
+        ])
+    }
+
+    fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
+        let Some(residual) = residual.filter(|_| self.placement.groups().contains(&site.group)) else {
+            return t.linears(x, weights, None, residual);
+        };
+        let o = t.linears(x, weights, None, None);
+        let added = bottleneck::added(t, &self.params, &place(site.layer, site.group), self.non_linearity, o);
+        let h = t.add(residual, o);
+        t.add(h, added)
+    }
+}
