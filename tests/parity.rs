@@ -37,23 +37,27 @@ pub fn batch(model: &Model, examples: &[Rendered], virtual_tokens: usize) -> Bat
     Dataset::new(examples.to_vec(), layout).batch(&(0..examples.len()).collect::<Vec<_>>())
 }
 
+/// The loss of an example in nats a target, and its gradient to every tensor, in the file's order.
+pub fn step(model: &Model, adapter: &dyn Peft, example: &Example) -> (f64, Vec<Vec<f32>>) {
+    let context = &model.context;
+    let batch = batch(model, &[rendered(example)], adapter.virtual_tokens());
+    let pass = Pass::new(model, Some(adapter), batch.t, Some(Recompute::None)).unwrap();
+    context.clear(&adapter.params().grads);
+    pass.run(&batch, &sft::targets(&batch, batch.target_tokens), [0, 0]);
+    let loss = f64::from(block_on(context.read::<f32>(&pass.targets.total, 0, 1)).unwrap()[0]);
+    (loss, block_on(adapter.params().read_grads()).unwrap())
+}
+
 /// The loss and every gradient of one step on the fixture's example.
 ///
 /// # Panics
 /// When a loss is off by more than 1e-5, or a gradient by more than 1e-4.
 pub fn gradients(model: &Model, adapter: &dyn Peft, inputs: &Inputs, stem: &str) {
-    let context = &model.context;
     let (want, summary): (Gradients, _) = (golden::json(&format!("{stem}.json")), Summary::read(stem));
-    let virtual_tokens = adapter.virtual_tokens();
-    let batch = batch(model, &[rendered(&inputs.step)], virtual_tokens);
-    assert_eq!(batch.target_tokens, want.target_tokens);
-    let pass = Pass::new(model, Some(adapter), batch.t, Some(Recompute::None)).unwrap();
-    pass.run(&batch, &sft::targets(&batch, batch.target_tokens), [0, 0]);
-    let loss = f64::from(block_on(context.read::<f32>(&pass.targets.total, 0, 1)).unwrap()[0]);
+    let (loss, grads) = step(model, adapter, &inputs.step);
     let off = (loss - want.loss).abs() / want.loss;
     println!("{stem}: loss {loss} for {}, off {off:.1e}", want.loss);
     assert!(off <= 1e-5, "{stem}: loss {loss} for {}", want.loss);
-    let grads = block_on(adapter.params().read_grads()).unwrap();
     assert_eq!(grads.len(), summary.names().len());
     let tensors = adapter.params().tensors.iter().map(|tensor| tensor.name.as_str());
     let mut distances: Vec<(f64, &str)> =

@@ -6,16 +6,17 @@ use std::rc::Rc;
 use pollster::block_on;
 use tunesmith::model::Model;
 use tunesmith::peft::{self, NamedParam, Peft, io};
-use tunesmith::train::config::{Method, RunConfig};
+use tunesmith::train::config::{Method, NonLinearity, RunConfig};
 use tunesmith::train::evaluate;
-use tunesmith_tests::golden;
 use tunesmith_tests::golden::methods::{hashed, start};
+use tunesmith_tests::golden::{self, hash, nano};
+use tunesmith_tests::reference::{self, Batch, Decoder, Function, Matrix};
 use tunesmith_tests::{models, parity};
 
 /// A method with its settings.
 struct Row {
-    /// The fixtures' folder; empty for what PEFT does not have.
-    name: &'static str,
+    /// The folder of PEFT's fixtures; where PEFT does not have the method, the f64 reference stands for it.
+    name: Option<&'static str>,
     fields: &'static [(&'static str, &'static str)],
     /// Parameters on the nano model.
     count: usize,
@@ -29,20 +30,47 @@ const KV: usize = 16;
 
 const METHODS: &[Row] = &[
     Row {
-        name: "rslora",
+        name: Some("rslora"),
         fields: &[("method", "rslora"), ("r", "4"), ("lora_alpha", "8")],
         count: L * 4 * (2 * C + 2 * (C + KV) + 2 * C + 3 * (C + F)),
     },
-    Row { name: "ia3", fields: &[("method", "ia3")], count: L * (2 * KV + F) },
-    Row { name: "ln_tuning", fields: &[("method", "ln-tuning")], count: L * 2 * C + C },
-    Row { name: "", fields: &[("method", "bitfit")], count: L * (2 * C + 2 * KV + 2 * F + C + 2 * C) + C },
     Row {
-        name: "p_tuning_mlp",
+        name: Some("dora"),
+        fields: &[("method", "dora"), ("r", "4"), ("lora_alpha", "8")],
+        count: L * (4 * (2 * C + 2 * (C + KV) + 2 * C + 3 * (C + F)) + 3 * C + 2 * KV + 2 * F),
+    },
+    Row {
+        name: None,
+        fields: &[("method", "houlsby"), ("bottleneck_size", "7"), ("non_linearity", "gelu")],
+        count: L * 2 * (7 * (C + 1) + C * (7 + 1)),
+    },
+    Row {
+        name: None,
+        fields: &[("method", "houlsby"), ("bottleneck_size", "5"), ("adapter_placement", "pfeiffer")],
+        count: L * (5 * (C + 1) + C * (5 + 1)),
+    },
+    Row {
+        name: None,
+        fields: &[
+            ("method", "unipelt"),
+            ("r", "4"),
+            ("lora_alpha", "8"),
+            ("num_virtual_tokens", "5"),
+            ("bottleneck_size", "6"),
+            ("non_linearity", "tanh"),
+        ],
+        count: L * (4 * (2 * C + C + KV) + (C + 1) + 5 * 2 * KV + 1 + 6 * (C + 1) + C * (6 + 1) + (C + 1)),
+    },
+    Row { name: Some("ia3"), fields: &[("method", "ia3")], count: L * (2 * KV + F) },
+    Row { name: Some("ln_tuning"), fields: &[("method", "ln-tuning")], count: L * 2 * C + C },
+    Row { name: None, fields: &[("method", "bitfit")], count: L * (2 * C + 2 * KV + 2 * F + C + 2 * C) + C },
+    Row {
+        name: Some("p_tuning_mlp"),
         fields: &[("method", "p-tuning"), ("num_virtual_tokens", "5"), ("encoder_hidden_size", "24")],
         count: 5 * C + 24 * (C + 1) + 24 * (24 + 1) + C * (24 + 1),
     },
     Row {
-        name: "p_tuning_lstm",
+        name: Some("p_tuning_lstm"),
         fields: &[
             ("method", "p-tuning"),
             ("num_virtual_tokens", "5"),
@@ -52,12 +80,16 @@ const METHODS: &[Row] = &[
         count: 5 * C + 2 * 96 * (C + 24 + 2) + 2 * 96 * (48 + 24 + 2) + 48 * (48 + 1) + C * (48 + 1),
     },
     Row {
-        name: "prefix_projection",
+        name: Some("prefix_projection"),
         fields: &[("method", "prefix"), ("num_virtual_tokens", "5"), ("encoder_hidden_size", "24")],
         count: 5 * KV + 24 * (KV + 1) + L * 2 * KV * (24 + 1),
     },
-    Row { name: "prefix", fields: &[("method", "p-tuning-v2"), ("num_virtual_tokens", "5")], count: 5 * L * 2 * KV },
-    Row { name: "", fields: &[("method", "prompt"), ("num_virtual_tokens", "5")], count: 5 * C },
+    Row {
+        name: Some("prefix"),
+        fields: &[("method", "p-tuning-v2"), ("num_virtual_tokens", "5")],
+        count: 5 * L * 2 * KV,
+    },
+    Row { name: None, fields: &[("method", "prompt"), ("num_virtual_tokens", "5")], count: 5 * C },
 ];
 
 type Start<'a> = &'a dyn Fn(&NamedParam) -> Option<Vec<f32>>;
@@ -76,8 +108,8 @@ fn adapter(model: &Model, fields: &[(&str, &str)], start: Start) -> (Rc<dyn Peft
     (adapter.into(), config)
 }
 
-fn with_fixtures() -> impl Iterator<Item = &'static Row> {
-    METHODS.iter().filter(|row| !row.name.is_empty())
+fn with_fixtures() -> impl Iterator<Item = (&'static str, &'static [(&'static str, &'static str)])> {
+    METHODS.iter().filter_map(|row| row.name.map(|name| (name, row.fields)))
 }
 
 #[test]
@@ -93,16 +125,58 @@ fn parameters_are_counted_by_the_formula() {
 #[test]
 fn gradients() {
     let model = models::load(&models::context(), "nano");
-    for Row { name, fields, .. } in with_fixtures() {
+    for (name, fields) in with_fixtures() {
         let (adapter, _) = adapter(&model, fields, &|tensor| Some(hashed(&tensor.name, &tensor.shape)));
         parity::gradients(&model, adapter.as_ref(), &parity::inputs("nano"), &format!("nano/methods/{name}/gradients"));
     }
 }
 
 #[test]
+fn gradients_of_what_peft_lacks() {
+    let model = models::load(&models::context(), "nano");
+    let reference = Decoder::nano();
+    let example = parity::inputs("nano").step;
+    let targets = example.labels.iter().skip(1).filter(|&&label| label >= 0).count();
+    for Row { fields, .. } in METHODS.iter().filter(|row| row.name.is_none()) {
+        let value = |tensor: &NamedParam| Some(hash::uniform(&tensor.name, tensor.count(), 0.3));
+        let (adapter, config) = adapter(&model, fields, &value);
+        let method = reference::Method {
+            scale: config.lora_alpha / f64::from(config.r),
+            orthogonality: 0.0,
+            function: match config.non_linearity {
+                NonLinearity::Relu => Function::Relu,
+                NonLinearity::Gelu => Function::Gelu,
+                NonLinearity::Silu => Function::Silu,
+                NonLinearity::Tanh => Function::Tanh,
+            },
+            prefix: false,
+        };
+        let tensors = adapter.params().tensors.iter();
+        let tensors = tensors.map(|tensor| {
+            let cols = tensor.shape[tensor.shape.len() - 1];
+            let values = hash::uniform(&tensor.name, tensor.count(), 0.3);
+            (tensor.name.clone(), Matrix::from_f32(tensor.count() / cols, cols, &values))
+        });
+        let prompt = if config.method == Method::Prompt { adapter.virtual_tokens() } else { 0 };
+        let weight = 1.0 / targets as f64;
+        let batch = Batch::example(&example.input_ids, &example.labels, prompt, nano::VOCAB, weight);
+        let (want_loss, want) = reference.loss_and_gradients(method, &tensors.collect(), &batch);
+        let (loss, grads) = parity::step(&model, adapter.as_ref(), &example);
+        assert!((loss - want_loss).abs() <= 1e-5 * want_loss, "{fields:?}: a loss of {loss} for {want_loss}");
+        let mut worst = (0.0, "");
+        for (tensor, got) in adapter.params().tensors.iter().zip(&grads) {
+            let distance = golden::rel_l2(got, &want[&tensor.name].to_f32());
+            worst = if distance > worst.0 { (distance, tensor.name.as_str()) } else { worst };
+        }
+        println!("{fields:?}: {} tensors, rel-L2 at most {:.2e} at {}", grads.len(), worst.0, worst.1);
+        assert!(worst.0 <= 1e-4, "{fields:?}: rel-L2 {:.2e} at {}", worst.0, worst.1);
+    }
+}
+
+#[test]
 fn curves() {
     let model = Rc::new(models::load(&models::context(), "nano"));
-    for Row { name, fields, .. } in with_fixtures() {
+    for (name, fields) in with_fixtures() {
         let (adapter, config) = adapter(&model, fields, &|tensor| start(name, &tensor.name, &tensor.shape));
         let stem = format!("nano/methods/{name}/curve");
         parity::curve(&model, &adapter, &config, &parity::inputs("nano"), &stem, 20, 1e-4);
@@ -125,7 +199,7 @@ fn folders() {
     let import = tunesmith::data::import::import_jsonl("examples.jsonl", &text);
     let config = RunConfig::from_json("{}").unwrap();
     let rows = tunesmith::train::prepare(&model, &config, "examples.jsonl", &import.examples).unwrap();
-    for Row { name, .. } in with_fixtures() {
+    for (name, _) in with_fixtures() {
         let expected: Expected = golden::json(&format!("nano/methods/{name}/expected.json"));
         let file = |file: &str| std::fs::read(golden::path(&format!("nano/methods/{name}/adapter/{file}"))).unwrap();
         let adapter = block_on(io::load(&model, name, &file(io::CONFIG), &file(io::TENSORS))).unwrap();
