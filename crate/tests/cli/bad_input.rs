@@ -215,7 +215,8 @@ fn adapters() {
     for (path, what, help) in [
         (adapter("shape", &config.replace("\"r\": 2", "\"r\": 3"), &tensors), shape, fits),
         (adapter("fewer", &config.replace("\"v_proj\",", ""), &tensors), "v_proj", fits),
-        (adapter("dora", &config.replace('{', "{\"use_dora\": true,"), &tensors), "use_dora is true", "without it"),
+        (adapter("dora", &config.replace("\"use_dora\": false", "\"use_dora\": true"), &tensors), "magnitude", fits),
+        (adapter("bias", &config.replace("\"none\"", "\"all\""), &tensors), "bias is \"all\"", "without it"),
         (adapter("type", &config.replace("LORA", "LOHA"), &tensors), "peft_type LOHA is not supported", "LORA"),
         (adapter("config", "{", &tensors), "not a JSON object", "save the adapter again"),
         (adapter("half", &config, half), "no whole safetensors file", "copy or save the file again"),

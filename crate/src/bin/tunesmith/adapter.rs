@@ -58,7 +58,17 @@ impl Adapter {
                 help: format!("leave {field} out: --init-adapter brings its own, or start without --init-adapter"),
             })
         };
-        for field in ["method", "r", "lora_alpha", "use_rslora", "num_virtual_tokens"] {
+        for field in [
+            "method",
+            "r",
+            "lora_alpha",
+            "use_rslora",
+            "use_dora",
+            "num_virtual_tokens",
+            "bottleneck_size",
+            "non_linearity",
+            "adapter_placement",
+        ] {
             if asked.given().any(|given| given == field) && wanted[field] != own[field] {
                 return contradiction(field);
             }
