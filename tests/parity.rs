@@ -9,7 +9,7 @@ use tunesmith::model::Model;
 use tunesmith::objective::sft;
 use tunesmith::peft::Peft;
 use tunesmith::train::config::{LrScheduler, Recompute, RunConfig};
-use tunesmith::train::{Event, Pass, Trainer};
+use tunesmith::train::{Event, Pass, Trainer, penalty};
 
 use crate::golden::{self, Curve, Example, Gradients, Inputs, Summary};
 
@@ -44,6 +44,9 @@ pub fn step(model: &Model, adapter: &dyn Peft, example: &Example) -> (f64, Vec<V
     let pass = Pass::new(model, Some(adapter), batch.t, Some(Recompute::None)).unwrap();
     context.clear(&adapter.params().grads);
     pass.run(&batch, &sft::targets(&batch, batch.target_tokens), [0, 0]);
+    if let Some(penalty) = penalty(adapter, context).unwrap() {
+        penalty.run(0);
+    }
     let loss = f64::from(block_on(context.read::<f32>(&pass.targets.total, 0, 1)).unwrap()[0]);
     (loss, block_on(adapter.params().read_grads()).unwrap())
 }

@@ -40,6 +40,20 @@ const METHODS: &[Row] = &[
         count: L * (4 * (2 * C + 2 * (C + KV) + 2 * C + 3 * (C + F)) + 3 * C + 2 * KV + 2 * F),
     },
     Row {
+        name: Some("adalora"),
+        fields: &[
+            ("method", "adalora"),
+            ("init_r", "6"),
+            ("target_r", "3"),
+            ("lora_alpha", "8"),
+            ("total_step", "20"),
+            ("tinit", "4"),
+            ("tfinal", "6"),
+            ("delta_t", "2"),
+        ],
+        count: L * (6 * (2 * C + 2 * (C + KV) + 2 * C + 3 * (C + F)) + 7 * 6),
+    },
+    Row {
         name: None,
         fields: &[("method", "houlsby"), ("bottleneck_size", "7"), ("non_linearity", "gelu")],
         count: L * 2 * (7 * (C + 1) + C * (7 + 1)),
@@ -179,7 +193,9 @@ fn curves() {
     for (name, fields) in with_fixtures() {
         let (adapter, config) = adapter(&model, fields, &|tensor| start(name, &tensor.name, &tensor.shape));
         let stem = format!("nano/methods/{name}/curve");
-        parity::curve(&model, &adapter, &config, &parity::inputs("nano"), &stem, 20, 1e-4);
+        // A rank that goes a step earlier or later moves AdaLoRA's loss a little more.
+        let tolerance = if name == "adalora" { 1e-3 } else { 1e-4 };
+        parity::curve(&model, &adapter, &config, &parity::inputs("nano"), &stem, 20, tolerance);
     }
 }
 

@@ -59,6 +59,44 @@ impl Op for Columns {
     }
 }
 
+struct AddColumns {
+    x: Var,
+    first: usize,
+    part: Var,
+    y: Var,
+}
+
+impl Tape<'_> {
+    /// `x` `[T, n]` with `part` `[T, m]` added to its columns from `first` on.
+    pub fn add_columns(&mut self, x: Var, first: usize, part: Var) -> Var {
+        assert!(first + self.cols(part) <= self.cols(x), "columns within the value");
+        let needs_grad = self.needs_grad(x) || self.needs_grad(part);
+        let y = self.var(self.rows(x), self.cols(x), needs_grad);
+        self.push(AddColumns { x, first, part, y }, needs_grad);
+        y
+    }
+}
+
+impl Op for AddColumns {
+    fn forward(&self, t: &mut Tape) {
+        let (rows, cols, width) = (t.rows(self.y), t.cols(self.y), t.cols(self.part));
+        t.copy_buffer(rows * cols, t.value(self.x), t.value(self.y), 0);
+        copy_columns(t, rows, width, (t.value(self.part), width, 0), (t.value(self.y), cols, self.first), 1);
+    }
+
+    fn backward(&self, t: &mut Tape) {
+        let (rows, cols, width, dy) = (t.rows(self.y), t.cols(self.y), t.cols(self.part), t.grad(self.y));
+        if let Some((dpart, accumulate)) = t.grad_target(self.part) {
+            copy_columns(t, rows, width, (dy, cols, self.first), (dpart, width, 0), accumulate);
+        }
+        t.pass_grad(self.y, self.x);
+    }
+
+    fn output(&self) -> Option<Var> {
+        Some(self.y)
+    }
+}
+
 impl Beside {
     /// Each part with its first column in y.
     fn parts(&self, t: &Tape) -> [(Var, usize); 2] {

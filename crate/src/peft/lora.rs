@@ -114,11 +114,7 @@ impl Tuning for Lora {
             }
         }
         if specs.is_empty() {
-            return Err(Error::Config {
-                field: "target_modules".into(),
-                what: format!("no linear layer of {} matches", model.config.name),
-                help: format!("use \"all-linear\", or some of {}", Module::ALL.map(Module::name).join(", ")),
-            });
+            return Err(nothing_matches(model));
         }
         let params = Parameters::new(&model.context, specs)?;
         let mut sites = BTreeMap::new();
@@ -279,13 +275,22 @@ impl Peft for Lora {
     }
 }
 
+/// The error of a `target_modules` that leaves nothing to tune.
+pub(super) fn nothing_matches(model: &Model) -> Error {
+    Error::Config {
+        field: "target_modules".into(),
+        what: format!("no linear layer of {} matches", model.config.name),
+        help: format!("use \"all-linear\", or some of {}", Module::ALL.map(Module::name).join(", ")),
+    }
+}
+
 /// A whole number without a decimal point, as PEFT writes its integers.
 fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 1e15 { json!(value as i64) } else { json!(value) }
 }
 
 /// `target_modules` within the layers of `layers_to_transform`, where that is given.
-fn narrowed(modules: &Value, layers: Option<&Value>) -> Value {
+pub(super) fn narrowed(modules: &Value, layers: Option<&Value>) -> Value {
     let layers: Vec<u64> = match layers {
         Some(Value::Array(layers)) => layers.iter().filter_map(Value::as_u64).collect(),
         Some(layer) => layer.as_u64().into_iter().collect(),

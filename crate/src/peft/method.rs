@@ -70,6 +70,8 @@ methods! {
         "Learns one factor for each key, value and feed-forward number: very small adapters.";
     BitFit = "bitfit", "BitFit", super::bitfit::BitFit, learning_rate 1e-3,
         "Learns a bias for each output of the linear layers and norms, and no weight.";
+    AdaLora = "adalora", "AdaLoRA", super::adalora::AdaLora, learning_rate 1e-3,
+        "LoRA that spends its ranks where they matter most.";
     Houlsby = "houlsby", "Houlsby adapters", super::houlsby::Houlsby, learning_rate 1e-3,
         "Learns small networks after attention and after the feed-forward of every block.";
     UniPelt = "unipelt", "UniPELT", super::unipelt::UniPelt, learning_rate 1e-3,

@@ -1,5 +1,6 @@
 //! Tuning methods: each overrides hooks of the forward pass and writes no derivative of its own.
 
+mod adalora;
 mod bitfit;
 mod bottleneck;
 mod houlsby;
@@ -13,6 +14,8 @@ mod parameters;
 mod prefix;
 mod prompt;
 mod unipelt;
+
+use std::pin::Pin;
 
 use serde_json::{Map, Value};
 
@@ -45,6 +48,9 @@ impl Site<'_> {
     }
 }
 
+/// What a method does between two steps.
+pub type AfterStep<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+
 /// A tuning method on one model.
 pub trait Peft {
     /// The trainable leaves, with their file names, in file order.
@@ -76,6 +82,30 @@ pub trait Peft {
     /// The first block that it changes: whatever lies below is the model's alone, and takes no gradient.
     fn first_layer(&self) -> usize {
         0
+    }
+
+    /// Records what is added to the gradients once a step, beside those of the loss; says whether there is anything.
+    fn penalty(&self, _t: &mut Tape) -> bool {
+        false
+    }
+
+    /// A run of so many steps begins.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] when the method cannot do with so many.
+    fn begin(&self, _steps: usize) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called after the update of each step, from 0, while its gradients are still there; `state` holds their norm and
+    /// the factor that clipped them.
+    fn after_step<'a>(&'a self, _step: usize, _state: &'a Buffer) -> AfterStep<'a> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// What a checkpoint needs beside the parameters, laid out like them, each with the prefix of its names.
+    fn state(&self) -> Vec<(&'static str, &[Buffer])> {
+        Vec::new()
     }
 
     /// What the linear layers of a group compute, side by side, and added to `residual`.

@@ -17,9 +17,6 @@ pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// The file name of the place in the run.
 pub const PROGRESS: &str = "progress.json";
 
-/// Prefixes of what the optimizer works on: the parameters and their moments.
-const KINDS: [&str; 3] = ["", "exp_avg.", "exp_avg_sq."];
-
 /// The place in a run.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,7 +49,7 @@ impl Trainer {
         assert!(self.pending.is_empty(), "a checkpoint holds no step that is on its way");
         let params = self.peft.params();
         let mut state = Vec::new();
-        for (kind, buffers) in KINDS.into_iter().zip(self.optimizer_state()) {
+        for (kind, buffers) in self.state() {
             let values = params.read_from(buffers).await?;
             let name = |tensor: &crate::peft::NamedParam| format!("{kind}{}", tensor.name);
             state.extend(params.tensors.iter().map(|tensor| (name(tensor), tensor.shape.clone())).zip(values));
@@ -101,8 +98,9 @@ impl Trainer {
             return Err(wrong(PROGRESS, "its place lies past the end of the run".into(), again));
         }
         let params = self.peft.params();
-        let state = io::tensors(params, &format!("{folder}/{OPTIMIZER}"), &read(OPTIMIZER)?, &KINDS)?;
-        for (buffers, values) in self.optimizer_state().into_iter().zip(&state) {
+        let (kinds, buffers): (Vec<_>, Vec<_>) = self.state().into_iter().unzip();
+        let state = io::tensors(params, &format!("{folder}/{OPTIMIZER}"), &read(OPTIMIZER)?, &kinds)?;
+        for (buffers, values) in buffers.into_iter().zip(&state) {
             for (index, values) in values.iter().enumerate() {
                 params.write_to(buffers, index, values);
             }
@@ -117,10 +115,12 @@ impl Trainer {
         Ok(())
     }
 
-    /// What the files hold under each of [`KINDS`].
-    fn optimizer_state(&self) -> [&[Buffer]; 3] {
+    /// The parameters, their moments and what else the method needs, each with the prefix of its names.
+    fn state(&self) -> Vec<(&'static str, &[Buffer])> {
         let (m, v) = self.optimizer.moments();
-        [&self.peft.params().values, m, v]
+        let mut state = vec![("", &self.peft.params().values[..]), ("exp_avg.", m), ("exp_avg_sq.", v)];
+        state.extend(self.peft.state());
+        state
     }
 
     fn fingerprint(&self) -> String {

@@ -213,12 +213,21 @@ run_config! { |method|
     }
     "Method" {
         r: u32 = 16, in 1..=1024, of [Lora, UniPelt], "Rank of the matrices: how much can be learnt.";
-        lora_alpha: f64 = 32.0, in 0.000001..=1000000, of [Lora, UniPelt], "Weight of what is learnt: it is scaled by this over r.";
-        lora_dropout: f64 = 0.0, in 0..=0.95, of [Lora], "Share of the input left out at random in training.";
-        target_modules: TargetModules = TargetModules::AllLinear, of [Lora],
+        lora_alpha: f64 = 32.0, in 0.000001..=1000000, of [Lora, AdaLora, UniPelt], "Weight of what is learnt: it is scaled by this over r.";
+        lora_dropout: f64 = 0.0, in 0..=0.95, of [Lora, AdaLora], "Share of the input left out at random in training.";
+        target_modules: TargetModules = TargetModules::AllLinear, of [Lora, AdaLora],
             "Layers to tune: all-linear, names such as q_proj,v_proj, or a regular expression for the whole path.";
         use_rslora: bool = false, of [Lora], "Scale by lora_alpha over the square root of r instead.";
         use_dora: bool = false, of [Lora], "Learn magnitudes of the layers' outputs apart from their directions.";
+        init_r: u32 = 12, in 1..=1024, of [AdaLora], "Ranks of each layer at first.";
+        target_r: u32 = 8, in 1..=1024, of [AdaLora], "Ranks of a layer at last, on average.";
+        total_step: u32 = 0, in 0..=1000000000, of [AdaLora], "Steps that the ranks are planned for; 0 for those of the run.";
+        tinit: u32 = 0, in 0..=1000000000, of [AdaLora], "Steps before the first rank goes.";
+        tfinal: u32 = 0, in 0..=1000000000, of [AdaLora], "Steps after the last rank has gone.";
+        delta_t("deltaT"): u32 = 1, in 1..=1000000000, of [AdaLora], "Steps from one choice of ranks to the next.";
+        beta1: f64 = 0.85, in 0..=0.999999, of [AdaLora], "How long the importance of a parameter is remembered.";
+        beta2: f64 = 0.85, in 0..=0.999999, of [AdaLora], "How long the importance's uncertainty is remembered.";
+        orth_reg_weight: f64 = 0.5, in 0..=1000, of [AdaLora], "Weight of the pull of the matrices towards orthogonal ones.";
         bottleneck_size: u32 = 64, in 1..=8192, of [Houlsby, UniPelt], "Width of the adapters: how much can be learnt.";
         non_linearity: NonLinearity = NonLinearity::Relu, of [Houlsby, UniPelt], "What lies between an adapter's two layers.";
         adapter_placement: Placement = Placement::Houlsby, of [Houlsby],
@@ -324,6 +333,10 @@ impl RunConfig {
         if self.warmup_steps >= 1.0 && self.warmup_steps.fract() != 0.0 {
             let what = format!("{} is neither a share below 1 nor a whole number of steps", self.warmup_steps);
             return Err(invalid("warmup_steps", what, "give 0.1 for a tenth of the run, or 10 for ten steps".into()));
+        }
+        if self.method == Method::AdaLora && self.target_r > self.init_r {
+            let what = format!("{} ranks at last are more than the {} at first", self.target_r, self.init_r);
+            return Err(invalid("target_r", what, "set it below init_r".into()));
         }
         if self.use_dora && self.lora_dropout > 0.0 {
             let what = "DoRA measures the layer and its adapter together, and dropout takes them apart";

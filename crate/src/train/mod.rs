@@ -18,6 +18,6 @@ pub use event::{Event, ExampleLoss};
 pub use optimizer::Optimizer;
 pub use pass::Pass;
 pub use schedule::Schedule;
-pub use trainer::{Trainer, evaluate, prepare};
+pub use trainer::{Trainer, evaluate, penalty, prepare};
 pub use trunk::Spill;
 pub use tune::{TUNE_MS, tune_for, untuned};

@@ -143,6 +143,11 @@ impl Optimizer {
         Ok(StepOutcome { grad_norm, skipped, loss: f64::from(loss), finished })
     }
 
+    /// Norm and clip factor of the last step, on the device.
+    pub fn state(&self) -> &Buffer {
+        &self.state
+    }
+
     /// First and second moments, laid out like the values.
     pub fn moments(&self) -> (&[Buffer], &[Buffer]) {
         (&self.m, &self.v)

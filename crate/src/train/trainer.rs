@@ -17,11 +17,12 @@ use crate::clock::now_ms;
 use crate::data::batch::{Batch, Dataset, Layout, ROUND, order};
 use crate::data::example::Example;
 use crate::data::render::{Rendered, Renderer};
-use crate::gpu::{Buffer, PlanStats};
+use crate::gpu::{Buffer, Context, Plan, PlanStats};
 use crate::model::Model;
 use crate::objective::sft;
 use crate::ops::Targets;
 use crate::peft::Peft;
+use crate::tape::Tape;
 use crate::{Error, Result};
 
 /// Steps on their way at a time: the device works on the next while the last one's loss travels.
@@ -66,6 +67,15 @@ fn largest_batch(dataset: &Dataset, config: &RunConfig, steps: usize) -> usize {
     largest
 }
 
+/// What a method adds to the gradients of a step, as a plan of its own.
+///
+/// # Errors
+/// As [`Plan::new`].
+pub fn penalty(peft: &dyn Peft, context: &Context) -> Result<Option<Plan>> {
+    let mut t = Tape::new(context);
+    peft.penalty(&mut t).then(|| t.finish(context)).transpose()
+}
+
 /// A running training.
 pub struct Trainer {
     pub(super) model: Rc<Model>,
@@ -78,6 +88,8 @@ pub struct Trainer {
     passes: VecDeque<(usize, Pass)>,
     /// The largest T of a batch: its pass comes first, so that the others find the arena large enough.
     largest: usize,
+    /// What the method adds to the gradients of a step.
+    penalty: Option<Plan>,
     /// Where the lower blocks are frozen, and there is a second epoch to use what they made in the first.
     trunk: Option<Trunk>,
     /// The loss of the current step, which every pass adds to.
@@ -149,6 +161,7 @@ impl Trainer {
             Err(_) => ((config.num_train_epochs * an_epoch as f64).ceil() as usize).max(1),
         };
         config.max_steps = i32::try_from(steps).unwrap_or(i32::MAX);
+        peft.begin(steps)?;
         let largest = largest_batch(&dataset, &config, steps);
         let repeats = steps > an_epoch && peft.first_layer() > 0 && config.trunk_cache > 0;
         let trunk = repeats.then(|| Trunk::new(count, model.config.hidden, u64::from(config.trunk_cache) * 1_000_000));
@@ -161,6 +174,7 @@ impl Trainer {
             optimizer,
             passes: VecDeque::new(),
             largest,
+            penalty: None,
             trunk,
             total: model.context.buffer("loss", 4)?,
             queue: VecDeque::new(),
@@ -302,6 +316,7 @@ impl Trainer {
         let mut events = Vec::new();
         if self.passes.is_empty() {
             self.select_pass(self.largest)?;
+            self.penalty = penalty(self.peft.as_ref(), &self.model.context)?;
         }
         if self.step == 0 {
             events.extend(self.evaluate_held_out().await?);
@@ -330,8 +345,12 @@ impl Trainer {
                 }
             }
         }
+        if let Some(penalty) = &self.penalty {
+            stats = stats + penalty.run(0);
+        }
         let learning_rate = self.schedule.rate(self.step);
         let (run, report) = self.optimizer.step(learning_rate, &self.total);
+        self.peft.after_step(self.step, self.optimizer.state()).await?;
         // Uploads and clears are submits, too.
         self.stats = PlanStats { submits: context.submits() - submits, ..stats + run };
         self.step += 1;

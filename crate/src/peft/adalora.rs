@@ -1,0 +1,308 @@
+//! AdaLoRA: `y = W x + s B (E * A x)`, whose ranks go one after another where they matter least (Zhang et al. 2023,
+//! arXiv:2303.10512), as PEFT has it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::lora::{narrowed, nothing_matches};
+use super::parameters::{Order, Spec};
+use super::{AfterStep, Parameters, Peft, Site, Tuning, random};
+use crate::gpu::{Buffer, Context, Plan, Recorder};
+use crate::model::{Group, Model, Module, Weight};
+use crate::ops::{Importance, record_importance, record_mask};
+use crate::tape::{Tape, Var};
+use crate::train::config::RunConfig;
+use crate::{Error, Result};
+
+/// A, B and E of one layer lie one after another among the parameters.
+const PARTS: [&str; 3] = ["lora_A", "lora_B", "lora_E"];
+
+/// Low-rank matrices with singular values, and what is known of their importance.
+pub struct AdaLora {
+    params: Parameters,
+    context: Context,
+    /// The place of a layer's A among the parameters.
+    sites: BTreeMap<(usize, Module), usize>,
+    config: RunConfig,
+    /// Outputs of each kind of layer.
+    widths: [usize; 7],
+    /// s, for the tape.
+    scale: Buffer,
+    /// Where the penalty goes: the loss that is reported is that of the text.
+    penalty: Buffer,
+    /// Of every parameter: see [`Importance`], and 1 for each singular value that is gone.
+    sensitivity: Vec<Buffer>,
+    uncertainty: Vec<Buffer>,
+    gone: Vec<Buffer>,
+    /// Steps of the run.
+    steps: Cell<usize>,
+    update: RefCell<Option<Plan>>,
+    mask: Plan,
+}
+
+impl Tuning for AdaLora {
+    const PEFT_TYPE: &'static str = "ADALORA";
+    const FIELDS: &'static [&'static str] = &[
+        "init_r",
+        "target_r",
+        "total_step",
+        "tinit",
+        "tfinal",
+        "beta1",
+        "beta2",
+        "orth_reg_weight",
+        "lora_alpha",
+        "lora_dropout",
+    ];
+
+    /// A and B as PEFT starts them, small, and E zero, so that nothing changes at first.
+    async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
+        let (shape, r) = (&model.config, config.init_r as usize);
+        let mut specs = Vec::new();
+        let mut sites = BTreeMap::new();
+        for layer in 0..shape.layers {
+            for module in Module::ALL {
+                let path = Site::path(layer, module);
+                if !config.target_modules.matches(&path) {
+                    continue;
+                }
+                sites.insert((layer, module), specs.len());
+                let (rows, cols) = module.shape(shape);
+                let [a, b, e] = PARTS.map(|part| format!("base_model.model.{path}.{part}"));
+                // As far from zero as a normal distribution of deviation 0.02.
+                let small = |name: &str, count| -> Vec<f32> {
+                    random(config.seed, name).map(|x| x * 0.02 * f32::sqrt(3.0)).take(count).collect()
+                };
+                let (a_values, b_values) = (small(&a, r * cols), small(&b, rows * r));
+                let turned = matches!(module, Module::QProj | Module::KProj);
+                let order = turned.then(|| Order::rope_rows(rows, shape.head_dim));
+                specs.push(Spec::new(a, &[r, cols], a_values));
+                specs.push(Spec { order, ..Spec::new(b, &[rows, r], b_values) });
+                specs.push(Spec::new(e, &[r, 1], vec![0.0; r]));
+            }
+        }
+        if specs.is_empty() {
+            return Err(nothing_matches(model));
+        }
+        let context = model.context.clone();
+        let params = Parameters::new(&context, specs)?;
+        let like = |what| params.like(what);
+        let (sensitivity, uncertainty) = (like("sensitivity")?, like("uncertainty")?);
+        let gone = like("ranks that are gone")?;
+        let mut list = Recorder::default();
+        record_mask(&mut list, &params.values, &gone);
+        let mask = Plan::new(&context, list)?;
+        let scale = (config.lora_alpha / (f64::from(config.init_r) + 1e-5)) as f32;
+        let scale = context.buffer_with("scale", &[scale])?;
+        let penalty = context.buffer("penalty", 4)?;
+        let widths = Module::ALL.map(|module| module.shape(shape).0);
+        Ok(Self {
+            params,
+            context,
+            sites,
+            config: config.clone(),
+            widths,
+            scale,
+            penalty,
+            sensitivity,
+            uncertainty,
+            gone,
+            steps: Cell::new(0),
+            update: RefCell::new(None),
+            mask,
+        })
+    }
+
+    fn read(file: &Map<String, Value>, run: &mut Map<String, Value>) -> std::result::Result<(), String> {
+        let set = |name: &str| file.get(name).filter(|value| !value.is_null());
+        if let Some(ranks) = set("rank_pattern").filter(|ranks| ranks.as_object().is_none_or(|ranks| !ranks.is_empty()))
+        {
+            return Err(format!(
+                "rank_pattern is set ({} layers), which is not supported",
+                ranks.as_object().map_or(0, Map::len)
+            ));
+        }
+        if let Some(steps) = set("deltaT") {
+            run.insert("delta_t".into(), steps.clone());
+        }
+        let modules = set("target_modules").ok_or("target_modules is missing")?;
+        run.insert("target_modules".into(), narrowed(modules, set("layers_to_transform")));
+        Ok(())
+    }
+}
+
+impl AdaLora {
+    fn weight(&self, first: usize, part: usize) -> &Weight {
+        &self.params.tensors[first + part].weight
+    }
+
+    /// Ranks that may be left at a step, of all layers together.
+    fn budget(&self, step: usize) -> usize {
+        let c = &self.config;
+        let (layers, steps) = (self.sites.len(), self.steps.get());
+        let (first, last) = (c.init_r as usize * layers, c.target_r as usize * layers);
+        let (start, end) = (c.tinit as usize, steps - c.tfinal as usize);
+        if step <= start {
+            return first;
+        }
+        if step > end {
+            return last;
+        }
+        let left = 1.0 - (step - start) as f64 / (end - start) as f64;
+        ((first - last) as f64 * left.powi(3) + last as f64) as usize
+    }
+
+    /// Chooses the ranks to keep: those of the largest score.
+    async fn choose(&self, step: usize) -> Result<()> {
+        let (s, u) = (self.params.read_from(&self.sensitivity).await?, self.params.read_from(&self.uncertainty).await?);
+        let r = self.config.init_r as usize;
+        let importance = |tensor: usize, i: usize| f64::from(s[tensor][i]) * f64::from(u[tensor][i]);
+        let mut scores = Vec::with_capacity(self.sites.len() * r);
+        for &first in self.sites.values() {
+            let (cols, rows) = (self.weight(first, 0).cols, self.weight(first, 1).rows);
+            for rank in 0..r {
+                let a = (0..cols).map(|c| importance(first, rank * cols + c)).sum::<f64>() / cols as f64;
+                let b = (0..rows).map(|row| importance(first + 1, row * r + rank)).sum::<f64>() / rows as f64;
+                scores.push(importance(first + 2, rank) + a + b);
+            }
+        }
+        let mut sorted = scores.clone();
+        sorted.sort_by(f64::total_cmp);
+        let gone = sorted.len() - self.budget(step);
+        // What is no larger than the largest of those that must go goes too, as in PEFT.
+        let threshold = if gone > 0 { sorted[gone - 1] } else { f64::NEG_INFINITY };
+        for (&first, scores) in self.sites.values().zip(scores.chunks(r)) {
+            let gone: Vec<f32> = scores.iter().map(|&score| if score > threshold { 0.0 } else { 1.0 }).collect();
+            self.params.write_to(&self.gone, first + 2, &gone);
+        }
+        Ok(())
+    }
+}
+
+impl Peft for AdaLora {
+    fn params(&self) -> &Parameters {
+        &self.params
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        let c = &self.config;
+        let paths: Vec<String> = self.sites.keys().map(|&(layer, module)| Site::path(layer, module)).collect();
+        Map::from_iter([
+            ("peft_type".into(), json!(Self::PEFT_TYPE)),
+            ("init_r".into(), json!(c.init_r)),
+            ("target_r".into(), json!(c.target_r)),
+            ("r".into(), json!(c.init_r)),
+            (
+                "total_step".into(),
+                json!(if c.total_step > 0 { c.total_step as usize } else { self.steps.get().max(1) }),
+            ),
+            ("tinit".into(), json!(c.tinit)),
+            ("tfinal".into(), json!(c.tfinal)),
+            ("deltaT".into(), json!(c.delta_t)),
+            ("beta1".into(), json!(c.beta1)),
+            ("beta2".into(), json!(c.beta2)),
+            ("orth_reg_weight".into(), json!(c.orth_reg_weight)),
+            ("lora_alpha".into(), json!(c.lora_alpha)),
+            ("lora_dropout".into(), json!(c.lora_dropout)),
+            ("bias".into(), json!("none")),
+            ("target_modules".into(), json!(paths)),
+        ])
+    }
+
+    fn first_layer(&self) -> usize {
+        self.sites.keys().map(|&(layer, _)| layer).min().unwrap_or(0)
+    }
+
+    fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
+        let modules = site.group.modules();
+        let first = |module: Module| self.sites.get(&(site.layer, module)).copied();
+        if modules.iter().all(|&module| first(module).is_none()) {
+            return t.linears(x, weights, None, residual);
+        }
+        let mut added = t.linears(x, weights, None, residual);
+        let dropout = self.config.lora_dropout as f32;
+        let read = match site.counter {
+            Some(counter) if dropout > 0.0 => {
+                let place = site.layer * Group::ALL.len() + site.group as usize;
+                t.dropout(x, dropout, counter, place as u32)
+            }
+            _ => x,
+        };
+        let mut column = 0;
+        for &module in modules {
+            if let Some(first) = first(module) {
+                let low = t.linear(read, self.weight(first, 0));
+                let low = t.scale(low, 0, self.weight(first, 2));
+                let scale = t.leaf(1, 1, &self.scale, None);
+                let low = t.scale_rows(low, scale);
+                let part = t.linear(low, self.weight(first, 1));
+                added = t.add_columns(added, column, part);
+            }
+            column += self.widths[module as usize];
+        }
+        added
+    }
+
+    fn penalty(&self, t: &mut Tape) -> bool {
+        let share = (self.config.orth_reg_weight / (2 * self.sites.len()) as f64) as f32;
+        if share == 0.0 {
+            return false;
+        }
+        for &first in self.sites.values() {
+            t.orthogonality(self.weight(first, 0), false, share, &self.penalty);
+            t.orthogonality(self.weight(first, 1), true, share, &self.penalty);
+        }
+        true
+    }
+
+    fn begin(&self, steps: usize) -> Result<()> {
+        let c = &self.config;
+        let steps = if c.total_step > 0 { c.total_step as usize } else { steps };
+        if (c.tinit + c.tfinal) as usize >= steps {
+            return Err(Error::Config {
+                field: "tinit".into(),
+                what: format!("tinit and tfinal are {} and {}, and there are {steps} steps", c.tinit, c.tfinal),
+                help: "leave steps between them for the ranks to go: lower them, or train longer".into(),
+            });
+        }
+        self.steps.set(steps);
+        Ok(())
+    }
+
+    fn after_step<'a>(&'a self, step: usize, state: &'a Buffer) -> AfterStep<'a> {
+        Box::pin(async move {
+            let c = &self.config;
+            let (start, end) = (c.tinit as usize, self.steps.get() - c.tfinal as usize);
+            if step < end {
+                let mut update = self.update.borrow_mut();
+                if update.is_none() {
+                    let mut list = Recorder::default();
+                    let buffers = Importance {
+                        values: &self.params.values,
+                        grads: &self.params.grads,
+                        sensitivity: &self.sensitivity,
+                        uncertainty: &self.uncertainty,
+                        betas: [c.beta1 as f32, c.beta2 as f32],
+                    };
+                    record_importance(&mut list, &buffers, state);
+                    *update = Some(Plan::new(&self.context, list)?);
+                }
+                update.as_ref().expect("just made").run(0);
+            }
+            let chosen = step == end || (step > start && step < end && step.is_multiple_of(c.delta_t as usize));
+            if chosen {
+                self.choose(step).await?;
+            }
+            if chosen || step > end {
+                self.mask.run(0);
+            }
+            Ok(())
+        })
+    }
+
+    fn state(&self) -> Vec<(&'static str, &[Buffer])> {
+        vec![("sensitivity.", &self.sensitivity), ("uncertainty.", &self.uncertainty), ("gone.", &self.gone)]
+    }
+}
