@@ -91,12 +91,9 @@ impl<'a> Generator<'a> {
             let inputs = Inputs { virtual_tokens, ..Inputs::new(context, rows)? };
             let row = context.buffer("last row", 4)?;
             let mut t = Tape::new(context);
-            let h = Decoder { model, peft, training: false, recompute: Recompute::None }.forward(
-                &mut t,
-                &inputs,
-                Some(&cache),
-            );
-            t.row_logits(h, model.head(), &row, &logits);
+            let decoder = Decoder { model, peft, training: false, recompute: Recompute::None };
+            let h = decoder.forward(&mut t, &inputs, Some(&cache));
+            t.row_logits(h, decoder.head(), &row, &logits);
             let plan = t.finish(context)?;
             Ok(Step { inputs, row, plan })
         };

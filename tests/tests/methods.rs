@@ -40,6 +40,11 @@ const METHODS: &[Row] = &[
         count: L * (4 * (2 * C + 2 * (C + KV) + 2 * C + 3 * (C + F)) + 3 * C + 2 * KV + 2 * F),
     },
     Row {
+        name: None,
+        fields: &[("method", "full")],
+        count: 512 * C + L * (2 * C * C + 2 * C * KV + 3 * C * F + 2 * C) + C,
+    },
+    Row {
         name: Some("adalora"),
         fields: &[
             ("method", "adalora"),

@@ -1,6 +1,6 @@
 //! The forward pass of a decoder, described on a tape; the tuning method is asked at each hook.
 
-use super::{Group, Model, Norm};
+use super::{Group, Model, Norm, Weight};
 use crate::Result;
 use crate::gpu::{Buffer, Context};
 use crate::ops::{CacheLayer, Masks};
@@ -116,8 +116,9 @@ impl<'a> Decoder<'a> {
 
     /// The residual stream `[T, C]` before the first block.
     pub fn embed(&self, t: &mut Tape<'a>, inputs: &Inputs) -> Var {
+        let table = self.peft.map_or(&self.model.embedding, |peft| peft.embedding(self.model));
         let prompt = self.virtual_tokens(inputs).and_then(|peft| peft.prompt(t));
-        t.embed(inputs.rows, &inputs.ids, &self.model.embedding, prompt)
+        t.embed(inputs.rows, &inputs.ids, table, prompt)
     }
 
     /// The residual stream behind some of the blocks. With a cache, one layer each, keys and values go through it.
@@ -138,6 +139,11 @@ impl<'a> Decoder<'a> {
             });
         }
         h
+    }
+
+    /// The language-model head `[V, C]`.
+    pub fn head(&self) -> &'a Weight {
+        self.peft.map_or(self.model.head(), |peft| peft.head(self.model))
     }
 
     /// The last norm.

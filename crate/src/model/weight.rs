@@ -50,6 +50,16 @@ impl Weight {
         Self { name: name.into(), rows, cols, storage: Storage::Trainable(parameter) }
     }
 
+    /// Some rows of a trainable weight, as a weight of their own.
+    ///
+    /// # Panics
+    /// For a frozen one.
+    pub fn some_rows(&self, first: usize, rows: usize) -> Self {
+        let Storage::Trainable(parameter) = &self.storage else { panic!("{} is frozen", self.name) };
+        let parameter = Parameter { offset: parameter.offset + first * self.cols, ..parameter.clone() };
+        Self::trained(&self.name, rows, self.cols, parameter)
+    }
+
     /// Whether steps move it.
     pub fn trainable(&self) -> bool {
         matches!(self.storage, Storage::Trainable(_))

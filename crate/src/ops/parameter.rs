@@ -11,6 +11,12 @@ struct Parameter {
 }
 
 impl Tape<'_> {
+    /// Puts a value into an f32 weight of the same shape. Nothing flows back through it.
+    pub fn copy_into(&mut self, x: Var, w: &Weight) {
+        let to = w.bind_dense(&mut self.list);
+        self.copy_buffer(self.count(x), self.value(x), to, 0);
+    }
+
     /// The f32 weight `w` `[rows, cols]` as a value: a copy of its own, since a gradient of a value may be assigned and
     /// handed on, and that of a weight only adds.
     pub fn parameter(&mut self, w: &Weight) -> Var {

@@ -70,6 +70,8 @@ methods! {
         "Learns one factor for each key, value and feed-forward number: very small adapters.";
     BitFit = "bitfit", "BitFit", super::bitfit::BitFit, learning_rate 1e-3,
         "Learns a bias for each output of the linear layers and norms, and no weight.";
+    Full = "full", "Full fine-tuning", super::full::Full, learning_rate 2e-5,
+        "Learns every weight of the model: the most memory, and a whole new model as the result.";
     AdaLora = "adalora", "AdaLoRA", super::adalora::AdaLora, learning_rate 1e-3,
         "LoRA that spends its ranks where they matter most.";
     Houlsby = "houlsby", "Houlsby adapters", super::houlsby::Houlsby, learning_rate 1e-3,

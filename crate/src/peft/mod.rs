@@ -3,6 +3,7 @@
 mod adalora;
 mod bitfit;
 mod bottleneck;
+mod full;
 mod houlsby;
 mod ia3;
 pub mod io;
@@ -111,6 +112,16 @@ pub trait Peft {
     /// What the linear layers of a group compute, side by side, and added to `residual`.
     fn linears(&self, t: &mut Tape, _site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         t.linears(x, weights, None, residual)
+    }
+
+    /// The table of token embeddings `[V, C]`.
+    fn embedding<'a>(&'a self, model: &'a Model) -> &'a Weight {
+        &model.embedding
+    }
+
+    /// The language-model head `[V, C]`.
+    fn head<'a>(&'a self, model: &'a Model) -> &'a Weight {
+        model.head()
     }
 
     /// What a norm makes of `x`.

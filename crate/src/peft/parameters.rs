@@ -106,13 +106,17 @@ pub struct Spec {
     pub shape: Vec<usize>,
     /// See [`NamedParam::order`].
     pub order: Option<Order>,
-    /// Its values, in file order.
+    /// Its values, in file order; none for zeros.
     pub values: Vec<f32>,
     /// Where it lies.
     pub place: Place,
 }
 
 impl Spec {
+    fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
     /// A tensor that lies anywhere, in the file's order.
     pub fn new(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Self {
         Self { name: name.into(), shape: shape.to_vec(), order: None, values, place: Place::Apart }
@@ -136,7 +140,7 @@ impl Parameters {
             if spec.place == Place::Apart {
                 // Those that must lie beside it need room, too.
                 let beside = specs[index + 1..].iter().take_while(|spec| spec.place != Place::Apart);
-                let run: usize = std::iter::once(spec).chain(beside).map(|spec| aligned(&spec.values.len())).sum();
+                let run: usize = std::iter::once(spec).chain(beside).map(|spec| aligned(&spec.count())).sum();
                 if lens.last().is_none_or(|len| aligned(len) + run > limit) {
                     lens.push(0);
                 }
@@ -144,7 +148,7 @@ impl Parameters {
             let buffer = lens.len() - 1;
             let offset = if spec.place == Place::Behind { lens[buffer] } else { aligned(&lens[buffer]) };
             places.push((buffer, offset));
-            lens[buffer] = offset + spec.values.len();
+            lens[buffer] = offset + spec.count();
         }
         let flat = |what| -> Result<Vec<Buffer>> {
             lens.iter().map(|len| context.buffer(what, len.next_multiple_of(ALIGNMENT) as u64 * 4)).collect()
@@ -153,12 +157,15 @@ impl Parameters {
         let mut tensors = Vec::with_capacity(specs.len());
         let mut written = 0;
         for (Spec { name, shape, order, values: start, .. }, (buffer, offset)) in specs.into_iter().zip(places) {
-            assert_eq!(start.len(), shape.iter().product::<usize>(), "{name}: as many values as its shape has");
+            let count: usize = shape.iter().product();
+            assert!(start.is_empty() || start.len() == count, "{name}: as many values as its shape has");
             let cols = if shape.len() == 1 { shape[0] } else { shape[1..].iter().product() };
             let parameter = Parameter { values: values[buffer].clone(), grads: grads[buffer].clone(), offset };
-            let weight = Weight::trained(&name, start.len() / cols, cols, parameter);
+            let weight = Weight::trained(&name, count / cols, cols, parameter);
             let tensor = NamedParam { name, shape, order, weight, buffer, offset };
-            write_tensor(context, &values, &tensor, &start);
+            if !start.is_empty() {
+                write_tensor(context, &values, &tensor, &start);
+            }
             tensors.push(tensor);
             // wgpu keeps what was written in staging memory until something is submitted.
             written += start.len();

@@ -152,7 +152,7 @@ impl Pass {
 
 /// Ends a recording in the loss, and in training walks it back.
 fn end(mut t: Tape, decoder: &Decoder, h: Var, targets: &Targets) -> Result<Plan> {
-    t.cross_entropy(h, decoder.model.head(), targets, decoder.training);
+    t.cross_entropy(h, decoder.head(), targets, decoder.training);
     if decoder.training {
         t.backward();
     }

@@ -1,0 +1,124 @@
+//! Full fine-tuning: every weight of the model is trained, in f32.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::parameters::{Order, Place, Spec};
+use super::{Parameters, Peft, Site, Tuning};
+use crate::Result;
+use crate::gpu::Context;
+use crate::model::{Group, Model, Module, Norm, Weight};
+use crate::tape::{Tape, Var};
+use crate::train::config::RunConfig;
+
+/// The whole model a second time.
+pub struct Full {
+    params: Parameters,
+    /// The layers of a group as one matrix.
+    groups: BTreeMap<(usize, Group), Weight>,
+    /// The first norm among the parameters.
+    norms: usize,
+    layers: usize,
+    /// The head, where it is not the embedding.
+    head: Option<usize>,
+}
+
+/// Rows that are copied at a time.
+const ROWS: usize = 4096;
+
+/// Copies `to.rows` rows of a weight in any encoding, from row `first` on, into a trained one.
+fn copy(context: &Context, from: &Weight, first: usize, to: &Weight) -> Result<()> {
+    for start in (0..to.rows).step_by(ROWS) {
+        let rows = ROWS.min(to.rows - start);
+        let ids: Vec<u32> = (first + start..first + start + rows).map(|row| row as u32).collect();
+        let ids = context.buffer_with("rows", &ids)?;
+        let mut t = Tape::new(context);
+        let values = t.embed(rows, &ids, from, None);
+        t.copy_into(values, &to.some_rows(start, rows));
+        t.finish(context)?.run(0);
+    }
+    Ok(())
+}
+
+impl Tuning for Full {
+    const PEFT_TYPE: &'static str = "FULL";
+    const FIELDS: &'static [&'static str] = &[];
+
+    /// The model's own weights, dequantized.
+    async fn create(model: &Model, _: &RunConfig) -> Result<Self> {
+        let shape = &model.config;
+        let zeros = |name: String, dims: &[usize]| Spec::new(name, dims, Vec::new());
+        let mut specs = vec![zeros("model.embed_tokens.weight".into(), &[shape.vocab, shape.hidden])];
+        let mut places = Vec::new();
+        for layer in 0..shape.layers {
+            for group in Group::ALL {
+                places.push((layer, group, specs.len()));
+                for &module in group.modules() {
+                    let (rows, cols) = module.shape(shape);
+                    let place = if module == group.modules()[0] { Place::Apart } else { Place::Behind };
+                    let turned = matches!(module, Module::QProj | Module::KProj);
+                    let order = turned.then(|| Order::rope_rows(rows, shape.head_dim));
+                    let spec = zeros(format!("{}.weight", Site::path(layer, module)), &[rows, cols]);
+                    specs.push(Spec { order, place, ..spec });
+                }
+            }
+        }
+        let norms = specs.len();
+        specs.extend(Norm::all(shape.layers).map(|norm| zeros(format!("{}.weight", norm.path()), &[shape.hidden])));
+        let head = model.output.as_ref().map(|_| specs.len());
+        specs.extend(head.map(|_| zeros("lm_head.weight".into(), &[shape.vocab, shape.hidden])));
+        let params = Parameters::new(&model.context, specs)?;
+
+        let context = &model.context;
+        let weight = |index: usize| &params.tensors[index].weight;
+        copy(context, &model.embedding, 0, weight(0))?;
+        let mut groups = BTreeMap::new();
+        for (layer, group, first) in places {
+            let stack = params.stack(first..first + group.modules().len());
+            let mut row = 0;
+            for own in model.layers[layer].linears(group) {
+                // What the file kept apart, for its encodings differ, lies together here.
+                copy(context, own, 0, &stack.some_rows(row, own.rows))?;
+                row += own.rows;
+            }
+            groups.insert((layer, group), stack);
+            // Plans hold memory until what they run is done.
+            context.wait().await?;
+        }
+        for (index, norm) in Norm::all(shape.layers).enumerate() {
+            copy(context, model.norm_gain(norm), 0, weight(norms + index))?;
+        }
+        if let (Some(index), Some(output)) = (head, &model.output) {
+            copy(context, output, 0, weight(index))?;
+        }
+        context.wait().await?;
+        Ok(Self { params, groups, norms, layers: shape.layers, head })
+    }
+}
+
+impl Peft for Full {
+    fn params(&self) -> &Parameters {
+        &self.params
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        Map::from_iter([("peft_type".into(), json!(Self::PEFT_TYPE))])
+    }
+
+    fn linears(&self, t: &mut Tape, site: Site, x: Var, _: &[Weight], residual: Option<Var>) -> Var {
+        t.linears(x, std::slice::from_ref(&self.groups[&(site.layer, site.group)]), None, residual)
+    }
+
+    fn embedding<'a>(&'a self, _: &'a Model) -> &'a Weight {
+        &self.params.tensors[0].weight
+    }
+
+    fn head<'a>(&'a self, _: &'a Model) -> &'a Weight {
+        &self.params.tensors[self.head.unwrap_or(0)].weight
+    }
+
+    fn norm(&self, t: &mut Tape, norm: Norm, x: Var, _: &Weight, eps: f32) -> Var {
+        t.rms_norm(x, &self.params.tensors[self.norms + norm.index(self.layers)].weight, eps)
+    }
+}
