@@ -317,6 +317,19 @@ impl RunConfig {
         Ok(())
     }
 
+    /// Names for LoRA with one of its switches set, and the switch.
+    pub fn switches() -> [(&'static str, &'static str); 2] {
+        SWITCHES
+    }
+
+    /// Takes the defaults for what was set and belongs to other methods than this.
+    pub fn leave_out_foreign(&mut self) {
+        for field in Self::fields(self.method).iter().filter(|field| !belongs(field, self.method)) {
+            self.set.remove(field.name);
+        }
+        self.set_method(self.method);
+    }
+
     /// Checks what no field can know alone.
     pub fn validate(&self) -> Result<()> {
         for field in Self::fields(self.method) {

@@ -5,6 +5,7 @@ pub mod config;
 mod estimate;
 mod event;
 pub mod field;
+pub mod lab;
 mod optimizer;
 mod pass;
 mod schedule;

@@ -25,7 +25,7 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands([train(), estimate(), eval(), generate(), inspect(), devices(), bench::command()])
+        .subcommands([train(), lab(), estimate(), eval(), generate(), inspect(), devices(), bench::command()])
 }
 
 fn train() -> Command {
@@ -34,6 +34,13 @@ fn train() -> Command {
         .arg(switch("resume", "Continue the run in --out from its newest checkpoint"))
         .arg(file("out", "DIR", "The folder to make: adapter, run.json, metrics, checkpoints").required(true))
         .arg(switch("profile", "Print what a step costs, and the most memory used"))
+}
+
+fn lab() -> Command {
+    run_flags(Command::new("lab").about("Trains several methods on the same examples and compares them")).arg(
+        value("methods", "METHOD,…", value_parser!(String))
+            .help(format!("What to try: {} [default: all]", tunesmith::train::lab::names().join(", "))),
+    )
 }
 
 fn estimate() -> Command {

@@ -1,4 +1,4 @@
-//! The command line: `tunesmith train`, `estimate`, `eval`, `generate`, `inspect`, `devices`, `bench`.
+//! The command line: `tunesmith train`, `lab`, `estimate`, `eval`, `generate`, `inspect`, `devices`, `bench`.
 
 mod adapter;
 mod args;
@@ -15,6 +15,7 @@ mod forms;
 mod generate;
 mod inspect;
 mod interrupt;
+mod lab;
 mod profile;
 mod report;
 mod run_folder;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     let mut report = Report::new(matches.get_flag(args::JSON));
     let outcome = match name {
         "train" => train::run(matches, &mut report),
+        "lab" => lab::run(matches, &mut report),
         "estimate" => estimate::run(matches, &mut report),
         "eval" => eval::run(matches, &mut report),
         "generate" => generate::run(matches, &mut report),

@@ -1,0 +1,122 @@
+//! `tunesmith lab`
+
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use clap::ArgMatches;
+use pollster::block_on;
+use serde_json::json;
+use tunesmith::train::config::RunConfig;
+use tunesmith::train::{lab, lab::Trial};
+use tunesmith::{Error, Result};
+
+use super::report::Report;
+use super::{args, base, data, train};
+
+/// Steps of each method, where neither steps nor epochs are given.
+const STEPS: &str = "40";
+
+/// Trains several methods on the same data and prints one table.
+///
+/// # Errors
+/// For input that cannot be used, or a device that failed.
+pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
+    let mut asked = train::asked(matches)?;
+    if !asked.given().any(|field| ["max_steps", "num_train_epochs"].contains(&field)) {
+        asked.set("max_steps", STEPS)?;
+    }
+    if asked.given().any(|field| field == "method") {
+        return Err(Error::Config {
+            field: "method".into(),
+            what: "a lab tries several methods".into(),
+            help: "give them with --methods, separated by commas".into(),
+        });
+    }
+    let names = match matches.get_one::<String>("methods") {
+        Some(names) => names.split(',').map(|name| name.trim().to_owned()).collect(),
+        None => lab::names().into_iter().map(str::to_owned).collect::<Vec<_>>(),
+    };
+    // Every name is checked before the first run.
+    let configs = names.iter().map(|name| config(&asked, name)).collect::<Result<Vec<_>>>()?;
+    let examples = data::read(args::path(matches, "data").expect("a required flag"))?;
+    let held_out = args::path(matches, "eval-data").map(|path| data::read(path)).transpose()?;
+    let file = examples.file.clone();
+    let model = Rc::new(base::load(matches, report)?);
+    let examples = data::render(examples, &model, &asked, report)?;
+    let held_out = held_out.map(|held_out| data::render(held_out, &model, &asked, report)).transpose()?;
+    let (examples, held_out) =
+        held_out.map_or_else(|| lab::split(examples.clone()), |held_out| (examples.clone(), held_out));
+    if held_out.is_empty() || examples.is_empty() {
+        return Err(Error::Data {
+            file,
+            line: None,
+            what: "there are too few examples to hold any out".into(),
+            help: "give five or more, or examples of their own with --eval-data".into(),
+        });
+    }
+    let mut trials = Vec::new();
+    for (name, config) in names.iter().zip(&configs) {
+        report.start_bar(1, &format!("{name} {{bar:24}} {{pos}}/{{len}}  {{eta}} left"));
+        let tell = |done: usize, all: usize| report.move_bar(done as u64, all as u64);
+        let trial = block_on(lab::trial(&model, name, config, &examples, &held_out, tell))?;
+        report.end_bar();
+        if report.json() {
+            let mut object = json!({ "event": "trial" });
+            let fields = json!(trial);
+            object.as_object_mut().expect("an object").extend(fields.as_object().expect("a struct").clone());
+            report.object(&object)?;
+        } else {
+            report.say(&format!("{name}: held-out loss {:.3} to {:.3}", trial.loss_before, trial.loss_after));
+        }
+        trials.push(trial);
+    }
+    if !report.json() {
+        report.line(&table(&trials, &model.config.name, examples.len(), held_out.len(), &asked))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The settings that were asked for, with the method's own defaults for the rest.
+fn config(asked: &RunConfig, name: &str) -> Result<RunConfig> {
+    let mut config = asked.clone();
+    config.set("method", name)?;
+    config.leave_out_foreign();
+    config.validate()?;
+    Ok(config)
+}
+
+/// Width of the longest bar.
+const BAR: f64 = 20.0;
+
+/// One row a method, and the held-out loss as a bar.
+fn table(trials: &[Trial], model: &str, learnt: usize, held_out: usize, config: &RunConfig) -> String {
+    let before = trials.first().map_or(0.0, |trial| trial.loss_before);
+    let most = trials.iter().map(|trial| trial.loss_after).fold(before, f64::max);
+    let bar = |loss: f64| "█".repeat((loss / most * BAR).round().max(1.0) as usize);
+    let mut lines = vec![
+        format!(
+            "{model}: {} steps on {learnt} examples; {held_out} held out, whose loss was {before:.3} before.",
+            config.max_steps
+        ),
+        String::new(),
+        "| method | rate | trainable | file, MB | seconds | GPU, MB | held-out loss | exact | |".into(),
+        "|---|---|---|---|---|---|---|---|---|".into(),
+    ];
+    for t in trials {
+        let mb = |bytes: f64| bytes / 1e6;
+        lines.push(format!(
+            "| {} | {:.0e} | {} | {:.2} | {:.0} | {:.0} | {:.3} | {} of {} | {} |",
+            t.method,
+            t.learning_rate,
+            t.trainable,
+            mb(t.file_bytes as f64),
+            t.seconds,
+            mb(t.peak_bytes as f64),
+            t.loss_after,
+            t.exact,
+            t.answers,
+            bar(t.loss_after)
+        ));
+    }
+    lines.join("\n")
+}
