@@ -146,8 +146,7 @@ fn the_table_describes_every_field() {
         let mut names: Vec<&str> =
             fields.iter().flat_map(|field| field.aliases.iter().copied().chain([field.name])).collect();
         names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), fields.len() + 3, "a name is there twice");
+        assert!(names.is_sorted_by(|a, b| a < b), "a name is there twice: {names:?}");
         for field in &fields {
             assert!(field.help.ends_with('.') && field.help.len() < 110, "{}", field.name);
             assert_eq!(field.flag, format!("--{}", field.name.replace('_', "-")));
