@@ -41,7 +41,7 @@ pub fn batch(model: &Model, examples: &[Rendered], virtual_tokens: usize) -> Bat
 pub fn step(model: &Model, adapter: &dyn Peft, example: &Example) -> (f64, Vec<Vec<f32>>) {
     let context = &model.context;
     let batch = batch(model, &[rendered(example)], adapter.virtual_tokens());
-    let pass = Pass::new(model, Some(adapter), batch.t, Some(Recompute::None)).unwrap();
+    let pass = Pass::new(model, Some(adapter), batch.size(), Some(Recompute::None)).unwrap();
     context.clear(&adapter.params().grads);
     pass.run(&batch, &sft::targets(&batch, batch.target_tokens), [0, 0]);
     if let Some(penalty) = penalty(adapter, context).unwrap() {

@@ -1,6 +1,7 @@
 //! The forms of a product for GPUs give the same bits, and the fastest is what is used once it was found.
 
 use pollster::block_on;
+use tunesmith::data::batch::Size;
 use tunesmith::gpu::{Context, Features, Form};
 use tunesmith::peft;
 use tunesmith::train::config::{Method, Recompute, RunConfig};
@@ -18,7 +19,6 @@ fn bits(context: &Context, form: Option<Form>) -> Vec<u32> {
         adapter.params().write(index, &hash::uniform(&tensor.name, tensor.count(), 0.2));
     }
     let rows = 112;
-    let pass = Pass::new(&model, Some(adapter.as_ref()), rows, Some(Recompute::None)).unwrap();
     let example = tunesmith::data::render::Rendered {
         ids: (0..rows as u32 - 3).map(|i| 5 + i % 90).collect(),
         targets: vec![true; rows - 3],
@@ -32,6 +32,7 @@ fn bits(context: &Context, form: Option<Form>) -> Vec<u32> {
         vocab_size: model.config.vocab,
     };
     let batch = tunesmith::data::batch::Dataset::new(vec![example], layout).batch(&[0]);
+    let pass = Pass::new(&model, Some(adapter.as_ref()), batch.size(), Some(Recompute::None)).unwrap();
     pass.run(&batch, &tunesmith::objective::sft::targets(&batch, batch.target_tokens), [7, 3]);
     let loss = block_on(context.read::<f32>(&pass.targets.total, 0, 1)).unwrap();
     let grads = block_on(adapter.params().read_grads()).unwrap().concat();
@@ -51,7 +52,8 @@ fn the_fastest_form_is_found_and_used() {
     let context = block_on(Context::with(Features::Plain)).unwrap();
     let model = models::load(&context, "nano");
     let adapter = block_on(peft::create(&model, &RunConfig::new(Method::Lora))).unwrap();
-    let products = untuned(&model, adapter.as_ref(), 64).unwrap();
+    let size = Size { rows: 64, targets: 64 };
+    let products = untuned(&model, adapter.as_ref(), size).unwrap();
     assert!(products.len() >= 8, "{products:?}");
     // One is enough: each form of each product takes long to compile in software.
     let mut tried = Vec::new();
@@ -65,7 +67,7 @@ fn the_fastest_form_is_found_and_used() {
     assert!(tried[0].forms.iter().all(|&(_, ms)| ms > 0.0 && ms.is_finite()));
     let choices = context.forms();
     assert_eq!(choices.get(&products[0].class()).copied(), tried[0].fastest());
-    assert_eq!(untuned(&model, adapter.as_ref(), 64).unwrap().len(), products.len() - 1);
+    assert_eq!(untuned(&model, adapter.as_ref(), size).unwrap().len(), products.len() - 1);
     // As a file has them.
     let text = serde_json::to_string(&choices).unwrap();
     let other = block_on(Context::with(Features::Plain)).unwrap();

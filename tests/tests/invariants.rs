@@ -116,6 +116,41 @@ fn an_adapter_is_saved_and_loaded_to_the_bit() {
 }
 
 #[test]
+fn prompts_start_as_tokens_of_the_vocabulary() {
+    let model = models::load(&models::context(), "nano");
+    let mut config = config(Method::Prompt);
+    config.set("prompt_tuning_init", "SAMPLE_VOCAB").unwrap();
+    let all: Vec<u32> = (0..model.config.vocab as u32).collect();
+    let table = block_on(model.embeddings(&all)).unwrap();
+    let start = |config: &RunConfig| block_on(create(&model, config).params().read()).unwrap().concat();
+    let (one, again) = (start(&config), start(&config));
+    assert_eq!(one, again);
+    for row in one.chunks(model.config.hidden) {
+        assert!(table.chunks(model.config.hidden).any(|token| token == row), "a row that is no token's");
+    }
+    config.seed += 1;
+    assert_ne!(start(&config), one);
+}
+
+#[test]
+fn switching_between_adapters_and_back_changes_no_bit() {
+    let model = Rc::new(models::load(&models::context(), "nano"));
+    let base = losses(&model, None);
+    let adapters: Vec<_> =
+        Method::ALL.iter().map(|&method| (method.name(), train(&model, &config(method)).1)).collect();
+    let of = |(_, adapter): &(&str, Rc<dyn Peft>)| losses(&model, Some(adapter.as_ref()));
+    // All of them stay where they are, and each is asked after every other.
+    let first: Vec<_> = adapters.iter().map(of).collect();
+    let mut again: Vec<_> = adapters.iter().rev().map(of).collect();
+    again.reverse();
+    for ((name, _), (first, again)) in adapters.iter().zip(first.iter().zip(&again)) {
+        assert_eq!(first, again, "{name}");
+        assert_ne!(*first, base, "{name}");
+    }
+    assert_eq!(losses(&model, None), base);
+}
+
+#[test]
 fn some_layers_alone_are_saved_and_loaded() {
     let model = Rc::new(models::load(&models::context(), "nano"));
     let mut config = config(Method::Lora);
@@ -143,7 +178,7 @@ fn gradients(model: &Model, adapter: &dyn Peft, packing: bool, batches: &[&[usiz
     context.clear(&adapter.params().grads);
     let mut loss = 0.0;
     for batch in &batches {
-        let pass = Pass::new(model, Some(adapter), batch.t, Some(Recompute::None)).unwrap();
+        let pass = Pass::new(model, Some(adapter), batch.size(), Some(Recompute::None)).unwrap();
         pass.run(batch, &sft::targets(batch, total), [0, 0]);
         loss += f64::from(block_on(context.read::<f32>(&pass.targets.total, 0, 1)).unwrap()[0]);
     }
@@ -192,10 +227,12 @@ fn computing_again_changes_no_bit_and_needs_less_memory() {
             virtual_tokens: adapter.virtual_tokens(),
             vocab_size: model.config.vocab,
         };
-        let batch = Dataset::new(examples(), layout).batch(&[0, 1, 2, 3, 4, 5]);
+        // With a target in every row the last block, one of two, is as large as the other.
+        let all = examples().into_iter().map(|example| Rendered { targets: vec![true; example.ids.len()], ..example });
+        let batch = Dataset::new(all.collect(), layout).batch(&[0, 1, 2, 3, 4, 5]);
         let mut results = Vec::new();
         for recompute in [Recompute::None, Recompute::GateUp, Recompute::Block] {
-            let pass = Pass::new(&model, Some(adapter.as_ref()), batch.t, Some(recompute)).unwrap();
+            let pass = Pass::new(&model, Some(adapter.as_ref()), batch.size(), Some(recompute)).unwrap();
             model.context.clear(&adapter.params().grads);
             let stats = pass.run(&batch, &sft::targets(&batch, batch.target_tokens), [7, 3]);
             let loss = block_on(model.context.read::<f32>(&pass.targets.total, 0, 1)).unwrap();
@@ -222,7 +259,7 @@ fn scaling_the_loss_by_a_power_of_two_scales_the_gradients_exactly() {
         vocab_size: model.config.vocab,
     };
     let batch = Dataset::new(examples(), layout).batch(&[0, 1, 2, 3, 4, 5]);
-    let pass = Pass::new(&model, Some(adapter.as_ref()), batch.t, Some(Recompute::None)).unwrap();
+    let pass = Pass::new(&model, Some(adapter.as_ref()), batch.size(), Some(Recompute::None)).unwrap();
     let grads = |scale: f32| {
         model.context.clear(&adapter.params().grads);
         let targets = sft::targets(&batch, batch.target_tokens).into_iter();

@@ -252,6 +252,33 @@ fn embed_op() {
 }
 
 #[test]
+fn gather_op() {
+    let mut bench = Bench::new("gather");
+    for (rows, cols) in SHAPES {
+        // Every second row, the last one first, and then one that does not exist.
+        let taken: Vec<u32> = (0..rows as u32).rev().step_by(2).chain([rows as u32]).collect();
+        let buffer = Guarded::new(&bench.context, &taken).buffer;
+        bench.check(&Case {
+            name: format!("{rows} x {cols}"),
+            inputs: vec![Input::leaf(rows, cols, uniform(&format!("gather {rows} x {cols}"), rows * cols, 2.0))],
+            build: &|t, at| t.gather(at[0].var(), &buffer, taken.len()),
+            forward: &|x| {
+                let mut y = Matrix::zeros(taken.len(), cols);
+                let there = taken.iter().enumerate().filter(|(_, row)| (**row as usize) < rows);
+                there.for_each(|(to, &row)| y.row_mut(to).copy_from_slice(x[0].row(row as usize)));
+                y
+            },
+            backward: &|_, dy| {
+                let mut dx = Matrix::zeros(rows, cols);
+                let there = taken.iter().enumerate().filter(|(_, row)| (**row as usize) < rows);
+                there.for_each(|(from, &row)| dx.row_mut(row as usize).copy_from_slice(dy.row(from)));
+                vec![dx]
+            },
+        });
+    }
+}
+
+#[test]
 fn copy_and_clear() {
     let context = context();
     let values = uniform("copy", 97, 1.0);

@@ -1,9 +1,11 @@
-//! Every chore has one name: start, test, check, wasm, model, bench, fixtures.
+//! Every chore has one name: start, test, check, wasm, model, bench, lab, fixtures.
 
 mod apt;
 mod bench;
 mod check;
+mod document;
 mod fixtures;
+mod lab;
 mod model;
 mod page;
 mod process;
@@ -33,6 +35,8 @@ usage: cargo xtask COMMAND
   model     fetch the default model into target/models
   bench     measure a release build: the numbers go to target/bench, their tables into docs/performance.md;
             takes the flags of `tunesmith bench` (default: --synthetic smollm2-135m)
+  lab       train every method on the starter sets with a release build: the tables go into docs/methods.md;
+            takes the flags of `tunesmith lab`
   fixtures  make the golden numbers of tests/golden again with PyTorch (a download of several GB; optional)";
 
 fn main() -> ExitCode {
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         ["wasm"] => wasm_package(),
         ["model"] => model::fetch().map(|path| println!("{}", path.display())),
         ["bench", flags @ ..] => bench::run_all(flags),
+        ["lab", flags @ ..] => lab::run_all(flags),
         ["fixtures"] => fixtures::run_all(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

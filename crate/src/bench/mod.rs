@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::data::batch::ROUND;
+use crate::data::batch::Size;
 use crate::gpu::Form;
 use crate::model::Model;
 use crate::ops::{Tried, tune};
@@ -150,8 +151,11 @@ pub async fn run(model: &Model, settings: &Settings, mut tell: impl FnMut(Measur
     let peak = peak::measure(&model.context).await?;
     tell(Measurement::Peak(peak))?;
     for &tokens in &settings.tokens {
-        let products =
-            if settings.tune || !model.context.info().software { untuned(model, peft, tokens)? } else { Vec::new() };
+        let products = if settings.tune || !model.context.info().software {
+            untuned(model, peft, Size { rows: tokens, targets: tokens })?
+        } else {
+            Vec::new()
+        };
         let mut tried = Vec::new();
         tune(&model.context, &products, f64::INFINITY, |_, _, product| tried.push(ProductCost::of(product))).await?;
         tried.into_iter().try_for_each(|cost| tell(Measurement::Tune(cost)))?;

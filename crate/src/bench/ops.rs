@@ -197,6 +197,11 @@ impl Ops<'_> {
         if backward {
             t.seed_grad(y, &context.buffer_with("dy", &random(leaves.len() as u64, t.count(y)))?);
             t.backward();
+            // What nobody reads is not computed.
+            for (&x, &(rows, cols)) in inputs.iter().zip(leaves) {
+                let dx = t.grad(x);
+                t.list.keep(dx, &context.buffer("dx", (rows * cols) as u64 * 4)?);
+            }
         }
         let rows = t.rows(y);
         Ok((t.finish(context)?, rows))
@@ -219,7 +224,10 @@ impl Ops<'_> {
                 t.require_grad(x);
             }
             t.cross_entropy(x, head, &targets, train);
-            t.backward();
+            if train {
+                let dx = t.grad(x);
+                t.list.keep(dx, &context.buffer("dx", (rows * head.cols) as u64 * 4)?);
+            }
             let timing = timing::of_plan(context, &t.finish(context)?, gates).await?;
             let work = Work {
                 operations: products * 2.0 * rows as f64 * (head.rows * head.cols) as f64,

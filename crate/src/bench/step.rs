@@ -98,7 +98,7 @@ impl<'a> Steps<'a> {
         let batch = self.batch(rows);
         let targets = sft::targets(&batch, batch.target_tokens);
         let peft = self.peft;
-        let pass = |training| Pass::new(model, Some(peft), rows, training);
+        let pass = |training| Pass::new(model, Some(peft), batch.size(), training);
         // The first run compiles kernels and touches memory for the first time. Each is alone on the device in it.
         let evaluation = pass(None)?;
         let mut forwards = Runs::default();

@@ -48,6 +48,35 @@ pub struct Batch {
     pub examples: Vec<usize>,
 }
 
+/// What a plan must have room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// T.
+    pub rows: usize,
+    /// Most rows with a label.
+    pub targets: usize,
+}
+
+impl Size {
+    /// Room for T = `rows` rows, a multiple of [`ROUND`], of which `targets` have a label: rounded up to a power of two, so
+    /// that few plans are built.
+    fn new(rows: usize, targets: usize) -> Self {
+        Self { rows, targets: targets.next_power_of_two().clamp(ROUND, rows.max(ROUND)) }
+    }
+
+    /// Room for either.
+    pub fn or(self, other: Self) -> Self {
+        Self { rows: self.rows.max(other.rows), targets: self.targets.max(other.targets) }
+    }
+}
+
+impl Batch {
+    /// What its plan must have room for.
+    pub fn size(&self) -> Size {
+        Size::new(self.t, self.target_tokens)
+    }
+}
+
 /// Rendered examples, and how they are laid out.
 pub struct Dataset {
     examples: Vec<Rendered>,
@@ -105,6 +134,15 @@ impl Dataset {
     pub fn rows(&self, members: &[usize]) -> usize {
         let tokens: usize = members.iter().map(|example| self.len(*example)).sum();
         if self.layout.packing { self.capacity } else { tokens.next_multiple_of(ROUND) }
+    }
+
+    /// [`Batch::size`] of a batch of these examples.
+    pub fn size(&self, members: &[usize]) -> Size {
+        // Nothing stands before the first token of an example that could predict it, unless there are virtual tokens.
+        let first = usize::from(self.layout.virtual_tokens == 0);
+        let targets =
+            |example: &usize| self.examples[*example].targets[first..].iter().filter(|&&target| target).count();
+        Size::new(self.rows(members), members.iter().map(targets).sum())
     }
 
     /// Lays the examples of one batch out.

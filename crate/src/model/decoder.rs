@@ -3,7 +3,7 @@
 use super::{Group, Model, Norm, Weight};
 use crate::Result;
 use crate::gpu::{Buffer, Context};
-use crate::ops::{CacheLayer, Masks};
+use crate::ops::{CacheLayer, Masks, Targets};
 use crate::peft::{Peft, Site};
 use crate::tape::{Tape, Var};
 use crate::train::config::Recompute;
@@ -77,7 +77,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// One block on the residual stream `h`.
+    /// One block on the residual stream `h`; behind attention only the rows with `targets` go on, where they are given.
     fn block(
         &self,
         t: &mut Tape<'a>,
@@ -86,6 +86,7 @@ impl<'a> Decoder<'a> {
         h: Var,
         prefix: Option<Var>,
         cache: Option<&CacheLayer>,
+        targets: Option<&Targets>,
     ) -> Var {
         let model = self.model;
         let heads = model.config.heads();
@@ -99,6 +100,10 @@ impl<'a> Decoder<'a> {
         };
         let cached = cache.map(|cache| t.write_cache(qkv, heads, &inputs.positions, cache));
         let attended = t.attention(qkv, cached, heads, &inputs.masks);
+        let [attended, h] = match targets {
+            Some(targets) => [attended, h].map(|x| t.gather(x, &targets.rows, targets.capacity)),
+            None => [attended, h],
+        };
         let h = self.linears(t, inputs, index, Group::Output, attended, Some(h));
         let x = self.normed(t, Norm::FeedForward(index), h);
         let decoder = *self;
@@ -121,7 +126,8 @@ impl<'a> Decoder<'a> {
         t.embed(inputs.rows, &inputs.ids, table, prompt)
     }
 
-    /// The residual stream behind some of the blocks. With a cache, one layer each, keys and values go through it.
+    /// The residual stream behind some of the blocks. With a cache, one layer each, keys and values go through it. With
+    /// `targets`, the model's last block gives their rows alone: no other row is asked for anything there.
     pub fn blocks(
         &self,
         t: &mut Tape<'a>,
@@ -129,13 +135,15 @@ impl<'a> Decoder<'a> {
         blocks: std::ops::Range<usize>,
         mut h: Var,
         cache: Option<&'a [CacheLayer]>,
+        targets: Option<&'a Targets>,
     ) -> Var {
         let decoder = *self;
         let prefixes = self.virtual_tokens(inputs).map_or_else(Vec::new, |peft| peft.prefixes(t));
         for index in blocks {
             let prefix = prefixes.get(index).copied();
+            let targets = targets.filter(|_| index + 1 == decoder.model.layers.len());
             h = t.block(h, self.recompute == Recompute::Block, move |t, h| {
-                decoder.block(t, inputs, index, h, prefix, cache.map(|cache| &cache[index]))
+                decoder.block(t, inputs, index, h, prefix, cache.map(|cache| &cache[index]), targets)
             });
         }
         h
@@ -155,7 +163,7 @@ impl<'a> Decoder<'a> {
     /// [`Decoder::blocks`].
     pub fn forward(&self, t: &mut Tape<'a>, inputs: &'a Inputs, cache: Option<&'a [CacheLayer]>) -> Var {
         let h = self.embed(t, inputs);
-        let h = self.blocks(t, inputs, 0..self.model.layers.len(), h, cache);
+        let h = self.blocks(t, inputs, 0..self.model.layers.len(), h, cache, None);
         self.norm(t, h)
     }
 }

@@ -145,14 +145,14 @@ impl Tape<'_> {
     }
 
     /// `dw += dy^T x`, likewise, of a trained w; nothing for a frozen one.
-    pub(super) fn product_gradient(&mut self, rows: usize, dy: BufferId, x: BufferId, w: &Weight) {
+    pub(super) fn product_gradient(&mut self, rows: usize, dy: BufferId, x: Binding, w: &Weight) {
         if let Some(dw) = w.bind_grad(&mut self.list) {
             weight_gradient(&mut self.list, [rows, w.rows, w.cols], View::rows(dy, w.rows), true, x, dw);
         }
     }
 
-    /// `out[rows, k] = dy w`, likewise.
-    pub(super) fn product_nn(&mut self, rows: usize, dy: Binding, w: &Weight, out: Binding) {
+    /// `out[rows, k] (+)= dy w`, likewise.
+    pub(super) fn product_nn(&mut self, rows: usize, dy: Binding, w: &Weight, out: Binding, accumulate: bool) {
         let (codes, scales) = w.bind(&mut self.list);
         Nn {
             rows,
@@ -162,7 +162,7 @@ impl Tape<'_> {
             b: Operand { encoding: w.encoding(), codes, scales },
             out: View::rows(out, w.cols),
             scale: 1.0,
-            accumulate: false,
+            accumulate,
             low: None,
         }
         .record(&mut self.list);
@@ -242,13 +242,13 @@ impl Linear {
     /// `dw += dy^T x` of a trained piece.
     fn weight_gradient(&self, t: &mut Tape, piece: &Piece, dw: Binding) {
         let dy = View::rows(t.grad(self.y), t.cols(self.y)).skip_cols(piece.first);
-        let (rows, n, x) = (t.rows(self.x), piece.rows, t.value(self.x));
+        let (rows, n, x) = (t.rows(self.x), piece.rows, t.value(self.x).into());
         weight_gradient(&mut t.list, [rows, n, self.k], dy, self.pieces.len() == 1, x, dw);
     }
 }
 
 /// `dw[n, k] += dy[rows, n]^T x[rows, k]`, the narrower side of dw as rows. `whole`: dy is all of its binding.
-fn weight_gradient(list: &mut Recorder, [rows, n, k]: [usize; 3], dy: View, whole: bool, x: BufferId, dw: Binding) {
+fn weight_gradient(list: &mut Recorder, [rows, n, k]: [usize; 3], dy: View, whole: bool, x: Binding, dw: Binding) {
     // `b` must be a whole row-major matrix, so dy can be it only where no other layer stands beside.
     let (rows_of, a, b, out) = if n <= k || !whole {
         ((n, k), dy.transposed(), Operand::dense(x), View::rows(dw, k))

@@ -10,6 +10,7 @@ mod column_sum;
 mod direction;
 mod dropout;
 mod embed;
+mod gather;
 mod importance;
 mod linear;
 mod loss;

@@ -25,8 +25,8 @@ impl Tuning for Prompt {
         Ok(())
     }
 
-    /// Virtual tokens that start as the embeddings of a text, repeated or cut to their number, or as random rows of
-    /// the same size as the vocabulary's embeddings.
+    /// Virtual tokens that start as the embeddings of a text, repeated or cut to their number, as those of tokens drawn
+    /// from the vocabulary, or as random rows of the same size as the vocabulary's embeddings.
     ///
     /// # Errors
     /// [`Error::Config`] when the text has no tokens; [`Error::Gpu`] when the device failed.
@@ -43,6 +43,13 @@ impl Tuning for Prompt {
                     });
                 }
                 let ids: Vec<u32> = ids.into_iter().cycle().take(n).collect();
+                model.embeddings(&ids).await?
+            }
+            PromptTuningInit::SampleVocab => {
+                let vocab = model.config.vocab as u32;
+                let draw = |x: f32| ((x + 1.0) / 2.0 * vocab as f32) as u32;
+                let ids: Vec<u32> =
+                    random(config.seed, ENCODED).map(draw).map(|id| id.min(vocab - 1)).take(n).collect();
                 model.embeddings(&ids).await?
             }
             PromptTuningInit::Random => {

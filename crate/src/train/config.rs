@@ -24,9 +24,11 @@ choice! {
 
 choice! {
     /// What virtual tokens start as.
-    PromptTuningInit, "RANDOM or TEXT" {
+    PromptTuningInit, "RANDOM, SAMPLE_VOCAB or TEXT" {
         /// Random numbers.
         Random = "RANDOM",
+        /// The embeddings of tokens drawn at random.
+        SampleVocab = "SAMPLE_VOCAB",
         /// The embeddings of a text.
         Text = "TEXT",
     }

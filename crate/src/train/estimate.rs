@@ -8,6 +8,7 @@ use super::config::{Recompute, RunConfig};
 use super::pass::Pass;
 use super::trainer::Trainer;
 use crate::Result;
+use crate::data::batch::Size;
 use crate::data::render::Rendered;
 use crate::model::Model;
 use crate::ops::Targets;
@@ -49,11 +50,11 @@ pub async fn estimate(
         config.recompute = recompute;
         let peft: Rc<dyn Peft> = peft::create(&model, &config).await?.into();
         let mut trainer = Trainer::new(model.clone(), peft.clone(), &config, examples.to_vec(), held_out.to_vec())?;
-        let (rows, stats) = trainer.rehearse()?;
+        let (size, stats) = trainer.rehearse()?;
         let total = model.gpu_bytes() + model.context.bytes().peak;
         estimates.push(Estimate {
             recompute,
-            rows,
+            rows: size.rows,
             model: model.gpu_bytes(),
             adapter: 4 * peft.params().bytes(),
             activations: stats.arena_bytes,
@@ -64,7 +65,7 @@ pub async fn estimate(
     Ok(estimates)
 }
 
-/// The fastest way to recompute with which a pass over `rows` rows, split or not, fits what is there already and the
+/// The fastest way to recompute with which a pass over batches of this size, split or not, fits what is there already and the
 /// run's `memory_limit`; the leanest if none does.
 ///
 /// # Errors
@@ -72,15 +73,15 @@ pub async fn estimate(
 pub(super) fn choose_recompute(
     model: &Model,
     peft: &dyn Peft,
-    rows: usize,
+    size: Size,
     split: bool,
     config: &RunConfig,
 ) -> Result<Recompute> {
     let there = model.gpu_bytes() + 4 * peft.params().bytes();
     for recompute in Recompute::FASTEST_FIRST {
         let rehearsal = model.rehearsal();
-        let targets = Targets::new(&rehearsal.context, rows)?;
-        let _pass = Pass::training(&rehearsal, peft, rows, recompute, targets, split)?;
+        let targets = Targets::new(&rehearsal.context, size.targets)?;
+        let _pass = Pass::training(&rehearsal, peft, size.rows, recompute, targets, split)?;
         if there + rehearsal.context.bytes().peak <= config.memory_bytes() {
             return Ok(recompute);
         }

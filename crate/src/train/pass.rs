@@ -1,7 +1,7 @@
 //! One forward (and backward) pass over T rows, recorded once and replayed.
 
 use crate::Result;
-use crate::data::batch::Batch;
+use crate::data::batch::{Batch, Size};
 use crate::gpu::{Buffer, Context, KernelTime, Plan, PlanStats};
 use crate::model::{Decoder, Inputs, Model};
 use crate::ops::Targets;
@@ -27,24 +27,25 @@ struct TrunkPass {
 }
 
 impl Pass {
-    /// Records the pass for `rows` rows: with `training`, gradients and dropout, and what it computes again; without,
-    /// losses alone.
+    /// Records the pass for batches of this size: with `training`, gradients and dropout, and what it computes again;
+    /// without, losses alone.
     ///
     /// # Errors
     /// As [`Plan::new`].
-    pub fn new(model: &Model, peft: Option<&dyn Peft>, rows: usize, training: Option<Recompute>) -> Result<Self> {
+    pub fn new(model: &Model, peft: Option<&dyn Peft>, size: Size, training: Option<Recompute>) -> Result<Self> {
         let context = &model.context;
-        let inputs = Inputs::new(context, rows)?;
-        let targets = Targets::new(context, rows)?;
+        let inputs = Inputs::new(context, size.rows)?;
+        let targets = Targets::new(context, size.targets)?;
         let decoder =
             Decoder { model, peft, training: training.is_some(), recompute: training.unwrap_or(Recompute::None) };
         let mut t = Tape::new(context);
-        let h = decoder.forward(&mut t, &inputs, None);
+        let h = decoder.embed(&mut t, &inputs);
+        let h = decoder.blocks(&mut t, &inputs, 0..model.layers.len(), h, None, Some(&targets));
         let plan = end(t, &decoder, h, &targets)?;
         Ok(Self { context: context.clone(), inputs, targets, plan, trunk: None })
     }
 
-    /// As [`Pass::new`] for training, with targets made before: their total may be another pass's, too. With `split`, the
+    /// As [`Pass::new`] for training on `rows` rows, with targets made before: their total may be another pass's, too. With `split`, the
     /// blocks below the first that the method changes are a plan of their own: see [`Pass::run_from`].
     ///
     /// # Errors
@@ -69,13 +70,12 @@ impl Pass {
             Some(hidden) => t.leaf(rows, model.config.hidden, hidden, None),
             None => decoder.embed(&mut t, &inputs),
         };
-        let h = decoder.blocks(&mut t, &inputs, first..model.layers.len(), h, None);
-        let h = decoder.norm(&mut t, h);
+        let h = decoder.blocks(&mut t, &inputs, first..model.layers.len(), h, None, Some(&targets));
         let plan = end(t, &decoder, h, &targets)?;
         let trunk = hidden.map(|hidden| -> Result<TrunkPass> {
             let mut t = Tape::new(context);
             let h = decoder.embed(&mut t, &inputs);
-            let h = decoder.blocks(&mut t, &inputs, 0..first, h, None);
+            let h = decoder.blocks(&mut t, &inputs, 0..first, h, None, None);
             t.keep(h, &hidden);
             Ok(TrunkPass { plan: t.finish(context)?, hidden })
         });
@@ -150,8 +150,9 @@ impl Pass {
     }
 }
 
-/// Ends a recording in the loss, and in training walks it back.
-fn end(mut t: Tape, decoder: &Decoder, h: Var, targets: &Targets) -> Result<Plan> {
+/// Ends a recording in the last norm and the loss, and in training walks it back.
+fn end<'a>(mut t: Tape<'a>, decoder: &Decoder<'a>, h: Var, targets: &Targets) -> Result<Plan> {
+    let h = decoder.norm(&mut t, h);
     t.cross_entropy(h, decoder.head(), targets, decoder.training);
     if decoder.training {
         t.backward();

@@ -14,7 +14,7 @@ use super::schedule::Schedule;
 use super::trunk::{Spill, Trunk};
 use super::tune::tune_for;
 use crate::clock::now_ms;
-use crate::data::batch::{Batch, Dataset, Layout, ROUND, order};
+use crate::data::batch::{Batch, Dataset, Layout, Size, order};
 use crate::data::example::Example;
 use crate::data::render::{Rendered, Renderer};
 use crate::gpu::{Buffer, Context, Plan, PlanStats};
@@ -28,8 +28,8 @@ use crate::{Error, Result};
 /// Steps on their way at a time: the device works on the next while the last one's loss travels.
 const IN_FLIGHT: usize = 2;
 
-/// Plans kept, one for each T that the batches have.
-const PLANS: usize = 4;
+/// Plans kept, one for each size that the batches have.
+const PLANS: usize = 8;
 
 /// Skipped steps in a row after which a run gives up.
 const SKIPS: usize = 3;
@@ -51,14 +51,14 @@ pub fn prepare(model: &Model, config: &RunConfig, file: &str, examples: &[(usize
     examples.iter().map(|(line, example)| renderer.render(file, *line, example)).collect()
 }
 
-/// T of the largest batch in `steps` steps. Of a run of very many epochs, only the first are looked at.
-fn largest_batch(dataset: &Dataset, config: &RunConfig, steps: usize) -> usize {
+/// Room for any batch in `steps` steps. Of a run of very many epochs, only the first are looked at.
+fn largest_batch(dataset: &Dataset, config: &RunConfig, steps: usize) -> Size {
     const EPOCHS: u64 = 1000;
     let mut left = steps.saturating_mul(config.gradient_accumulation_steps as usize);
-    let mut largest = 0;
+    let mut largest = Size { rows: 0, targets: 0 };
     for epoch in 0..EPOCHS {
         let batches = dataset.plan(&order(dataset.examples().len(), u64::from(config.seed), epoch, config.shuffle));
-        largest = batches.iter().take(left).map(|members| dataset.rows(members)).max().unwrap_or(0).max(largest);
+        largest = batches.iter().take(left).map(|members| dataset.size(members)).fold(largest, Size::or);
         left = left.saturating_sub(batches.len());
         if left == 0 {
             break;
@@ -85,9 +85,9 @@ pub struct Trainer {
     held_out: Vec<Rendered>,
     schedule: Schedule,
     pub(super) optimizer: Optimizer,
-    passes: VecDeque<(usize, Pass)>,
-    /// The largest T of a batch: its pass comes first, so that the others find the arena large enough.
-    largest: usize,
+    passes: VecDeque<(Size, Pass)>,
+    /// Room for every batch: its pass comes first, so that the others find the arena large enough.
+    largest: Size,
     /// What the method adds to the gradients of a step.
     penalty: Option<Plan>,
     /// Where the lower blocks are frozen, and there is a second epoch to use what they made in the first.
@@ -277,22 +277,21 @@ impl Trainer {
         self.queue.drain(..take).map(|members| self.dataset.batch(&members)).collect()
     }
 
-    /// Records the largest passes, in a rehearsal; returns their T and what they need.
-    pub(super) fn rehearse(&mut self) -> Result<(usize, PlanStats)> {
+    /// Records the largest passes, in a rehearsal; returns their size and what they need.
+    pub(super) fn rehearse(&mut self) -> Result<(Size, PlanStats)> {
         self.select_pass(self.largest)?;
-        let (rows, pass) = self.passes.back().expect("just selected");
-        let (rows, stats) = (*rows, pass.stats());
-        let virtual_tokens = self.peft.virtual_tokens();
-        if let Some(longest) = self.held_out.iter().map(|example| example.ids.len()).max() {
-            let rows = (longest + virtual_tokens).next_multiple_of(ROUND);
-            Pass::new(&self.model, Some(self.peft.as_ref()), rows, None)?;
+        let (size, pass) = self.passes.back().expect("just selected");
+        let (size, stats) = (*size, pass.stats());
+        let held_out = one_by_one(&self.model, Some(self.peft.as_ref()), &self.held_out);
+        if let Some(size) = (0..self.held_out.len()).map(|index| held_out.size(&[index])).reduce(Size::or) {
+            Pass::new(&self.model, Some(self.peft.as_ref()), size, None)?;
         }
-        Ok((rows, stats))
+        Ok((size, stats))
     }
 
-    /// Makes the pass for T = `rows` the last of `passes`.
-    fn select_pass(&mut self, rows: usize) -> Result<()> {
-        if let Some(index) = self.passes.iter().position(|(t, _)| *t == rows) {
+    /// Makes the pass for batches of this size the last of `passes`.
+    fn select_pass(&mut self, size: Size) -> Result<()> {
+        if let Some(index) = self.passes.iter().position(|(known, _)| *known == size) {
             let pass = self.passes.remove(index).expect("the index was just found");
             self.passes.push_back(pass);
             return Ok(());
@@ -300,10 +299,10 @@ impl Trainer {
         if self.passes.len() == PLANS {
             self.passes.pop_front();
         }
-        let targets = Targets { total: self.total.clone(), ..Targets::new(&self.model.context, rows)? };
+        let targets = Targets { total: self.total.clone(), ..Targets::new(&self.model.context, size.targets)? };
         let (peft, recompute) = (self.peft.as_ref(), self.config.recompute);
-        let pass = Pass::training(&self.model, peft, rows, recompute, targets, self.trunk.is_some())?;
-        self.passes.push_back((rows, pass));
+        let pass = Pass::training(&self.model, peft, size.rows, recompute, targets, self.trunk.is_some())?;
+        self.passes.push_back((size, pass));
         Ok(())
     }
 
@@ -329,7 +328,7 @@ impl Trainer {
         context.clear(self.peft.params().grads.iter().chain([&self.total]));
         let mut stats = PlanStats::default();
         for batch in &batches {
-            self.select_pass(batch.t)?;
+            self.select_pass(batch.size())?;
             let (_, pass) = self.passes.back().expect("just selected");
             let counter = [self.config.seed, self.micro_step];
             let known = self.trunk.as_mut().map(|trunk| trunk.hidden(batch)).transpose()?.flatten();
@@ -447,31 +446,36 @@ impl Event {
     }
 }
 
+/// Examples to evaluate, each a batch of its own.
+fn one_by_one(model: &Model, peft: Option<&dyn Peft>, examples: &[Rendered]) -> Dataset {
+    let layout = Layout {
+        packing: false,
+        per_device_train_batch_size: 1,
+        max_length: examples.iter().map(|example| example.ids.len()).max().unwrap_or(1),
+        virtual_tokens: peft.map_or(0, Peft::virtual_tokens),
+        vocab_size: model.config.vocab,
+    };
+    Dataset::new(examples.to_vec(), layout)
+}
+
 /// The loss of each example, in order; `peft` is `None` for the base model.
 ///
 /// # Errors
 /// [`Error::Gpu`] when the device failed.
 pub async fn evaluate(model: &Model, peft: Option<&dyn Peft>, examples: &[Rendered]) -> Result<Vec<ExampleLoss>> {
-    let virtual_tokens = peft.map_or(0, Peft::virtual_tokens);
-    let layout = Layout {
-        packing: false,
-        per_device_train_batch_size: 1,
-        max_length: examples.iter().map(|example| example.ids.len()).max().unwrap_or(1),
-        virtual_tokens,
-        vocab_size: model.config.vocab,
-    };
-    let dataset = Dataset::new(examples.to_vec(), layout);
-    let mut passes: VecDeque<(usize, Pass)> = VecDeque::new();
+    let dataset = one_by_one(model, peft, examples);
+    let mut passes: VecDeque<(Size, Pass)> = VecDeque::new();
     let mut losses = Vec::with_capacity(examples.len());
     for index in 0..examples.len() {
         let batch = dataset.batch(&[index]);
-        if !passes.iter().any(|(t, _)| *t == batch.t) {
+        let size = batch.size();
+        if !passes.iter().any(|(known, _)| *known == size) {
             if passes.len() == PLANS {
                 passes.pop_front();
             }
-            passes.push_back((batch.t, Pass::new(model, peft, batch.t, None)?));
+            passes.push_back((size, Pass::new(model, peft, size, None)?));
         }
-        let (_, pass) = passes.iter().find(|(t, _)| *t == batch.t).expect("just made");
+        let (_, pass) = passes.iter().find(|(known, _)| *known == size).expect("just made");
         let targets = sft::targets(&batch, batch.target_tokens);
         pass.run(&batch, &targets, [0, 0]);
         let nll: Vec<f32> = model.context.read(&pass.targets.nll, 0, targets.len()).await?;

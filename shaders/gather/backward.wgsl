@@ -1,9 +1,8 @@
-// dx[rows[i]] += dy[i], the transpose of gather.wgsl. Row indices are distinct; those past T are skipped.
+// dx[rows[i]] += dy[i], the transpose of forward.wgsl. Row numbers are distinct; those past T are skipped.
 
 struct Params {
     channels: u32,
     rows: u32,
-    first: u32,
     count: u32,
 }
 
@@ -19,7 +18,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     if i >= params.count {
         return;
     }
-    let row = rows[params.first + i / params.channels];
+    let row = rows[i / params.channels];
     if row < params.rows {
         dx[row * params.channels + i % params.channels] += dy[i];
     }

@@ -1,9 +1,8 @@
-// y[i] = x[rows[i]]: the rows that have a target, side by side. x: [T, C]; y: [R, C]. A row index past T gives zeros.
+// y[i] = x[rows[i]]: some rows, side by side. x: [T, C]; y: [N, C]. A row number past T gives zeros.
 
 struct Params {
     channels: u32,
     rows: u32,
-    first: u32,
     count: u32,
 }
 
@@ -19,7 +18,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     if i >= params.count {
         return;
     }
-    let row = rows[params.first + i / params.channels];
+    let row = rows[i / params.channels];
     if row < params.rows {
         y[i] = x[row * params.channels + i % params.channels];
     } else {
