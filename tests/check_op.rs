@@ -6,7 +6,8 @@
 //! twice, and must give the same bits although the arena then starts with what the first run left.
 
 use tunesmith::format::ggml::GgmlType;
-use tunesmith::format::quant::{dequantize, pack};
+use tunesmith::format::nf4;
+use tunesmith::format::quant::{Encoding, dequantize, pack};
 use tunesmith::gpu::{Buffer, Context, Features, Form};
 use tunesmith::model::{Parameter, Weight};
 use tunesmith::tape::{Tape, Var};
@@ -101,6 +102,7 @@ pub struct Input {
 enum Kind {
     Leaf { grad: bool },
     Frozen { ty: GgmlType, blocks: Vec<u8> },
+    Nf4 { codes: Vec<u32>, scales: Vec<u32> },
     Trained { after: bool },
 }
 
@@ -130,6 +132,14 @@ impl Input {
         let mut values = vec![0.0; rows * cols];
         dequantize(ty, &blocks, &mut values).unwrap();
         Self { kind: Kind::Frozen { ty, blocks }, rows, cols, values }
+    }
+
+    /// A frozen weight that was quantized to NF4.
+    pub fn nf4(rows: usize, cols: usize, values: &[f32]) -> Self {
+        let (codes, scales) = nf4::quantize("values", "w", values).unwrap();
+        let mut values = vec![0.0; rows * cols];
+        nf4::dequantize(&codes, &scales, &mut values);
+        Self { kind: Kind::Nf4 { codes, scales: scales.words() }, rows, cols, values }
     }
 
     /// A frozen weight of plain numbers.
@@ -366,6 +376,10 @@ fn place(
             let codes = Guarded::new(context, &packed.codes).buffer;
             let scales = (!packed.scales.is_empty()).then(|| Guarded::new(context, &packed.scales).buffer);
             (Operand::Weight(Weight::frozen("frozen", rows, cols, packed.encoding, codes, scales)), None)
+        }
+        Kind::Nf4 { codes, scales } => {
+            let (codes, scales) = (Guarded::new(context, codes).buffer, Guarded::new(context, scales).buffer);
+            (Operand::Weight(Weight::frozen("frozen", rows, cols, Encoding::Nf4, codes, Some(scales))), None)
         }
         Kind::Trained { after } => {
             // One that stands alone has buffers of its own, so that no kernel can lean on what lies beside it.

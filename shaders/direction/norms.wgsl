@@ -1,5 +1,6 @@
 // norms[o] = |w[first + o] + scale sum_r b[o, r] a[r]|. w: [_, k] in any encoding; a: [r, k]; b: [rows, r].
 // variant q4: Q4
+// variant nf4: NF4
 // variant q8: Q8
 // variant f16: F16
 // variant f32: F32
@@ -21,6 +22,10 @@ struct Params {
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
 #ifdef Q4
 @group(0) @binding(4) var<storage, read> scales: array<vec2<f32>>;
+@group(0) @binding(5) var<storage, read_write> norms: array<f32>;
+#endif
+#ifdef NF4
+@group(0) @binding(4) var<storage, read> scales: array<u32>;
 @group(0) @binding(5) var<storage, read_write> norms: array<f32>;
 #endif
 #ifdef Q8

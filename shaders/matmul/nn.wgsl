@@ -4,6 +4,10 @@
 // variant q4_tile: Q4 TILE R=8 L=8
 // variant q4_sg8: Q4 SG=8 SG8 R=16 L=8
 // variant q4_sg4: Q4 SCALED SG=4 SG4 R=16 L=4
+// variant nf4: NF4 PLAIN R=8 L=24
+// variant nf4_tile: NF4 TILE R=8 L=8
+// variant nf4_sg8: NF4 SG=8 SG8 R=16 L=8
+// variant nf4_sg4: NF4 SCALED SG=4 SG4 R=16 L=4
 // variant q8: Q8 PLAIN R=8 L=24
 // variant q8_tile: Q8 TILE R=8 L=8
 // variant q8_sg8: Q8 SG=8 SG8 R=16 L=8
@@ -43,6 +47,12 @@ struct Params {
 @group(0) @binding(4) var<storage, read> codes: array<u32>;
 @group(0) @binding(5) var<storage, read> scales: array<vec2<f32>>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
+#endif
+#ifdef NF4
+@group(0) @binding(4) var<storage, read> codes: array<u32>;
+@group(0) @binding(5) var<storage, read> scales: array<u32>;
+@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+#import shared/nf4.wgsl
 #endif
 #ifdef Q8
 @group(0) @binding(4) var<storage, read> codes: array<vec2<u32>>;
@@ -100,6 +110,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let col = (group.x * LANES + lane) * 8u;
 #ifdef Q4
     // A lane past the end works on the last eight columns again and writes nothing.
+    let k = min(col, params.cols - 8u);
+#endif
+#ifdef NF4
     let k = min(col, params.cols - 8u);
 #endif
 #ifdef Q8

@@ -5,6 +5,11 @@
 // variant q4_row: Q4 PLAIN R=1 N=2
 // variant q4_sg8: Q4 SG=8 SG8 R=16 N=4
 // variant q4_sg4: Q4 WHOLE SG=4 SG4 R=16 N=12
+// variant nf4: NF4 PLAIN R=8 N=6
+// variant nf4_tile: NF4 TILE R=8 N=8
+// variant nf4_row: NF4 PLAIN R=1 N=2
+// variant nf4_sg8: NF4 SG=8 SG8 R=16 N=4
+// variant nf4_sg4: NF4 WHOLE SG=4 SG4 R=16 N=12
 // variant q8: Q8 PLAIN R=8 N=6
 // variant q8_tile: Q8 TILE R=8 N=8
 // variant q8_row: Q8 PLAIN R=1 N=2
@@ -62,6 +67,12 @@ struct Params {
 @group(0) @binding(5) var<storage, read> codes: array<vec4<u32>>;
 @group(0) @binding(6) var<storage, read> scales: array<vec2<f32>>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
+#endif
+#ifdef NF4
+@group(0) @binding(5) var<storage, read> codes: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read> scales: array<u32>;
+@group(0) @binding(7) var<storage, read_write> out: array<f32>;
+#import shared/nf4.wgsl
 #endif
 #ifdef Q8
 @group(0) @binding(5) var<storage, read> codes: array<vec4<u32>>;

@@ -13,6 +13,9 @@
 #ifdef Q4
                 let k = min(col, params.cols - 8u);
 #endif
+#ifdef NF4
+                let k = min(col, params.cols - 8u);
+#endif
 #ifdef Q8
                 let k = min(col, params.cols - 8u);
 #endif

@@ -2,6 +2,9 @@
 #ifdef Q4
             let u$j = vec4<u32>(w$j[($q2 * 4 + $q4) / 2]) >> (vec4<u32>(0u, 4u, 8u, 12u) + 16u * ($q4 % 2u));
 #endif
+#ifdef NF4
+            let u$j = vec4<u32>(w$j[($q2 * 4 + $q4) / 2]) >> (vec4<u32>(0u, 4u, 8u, 12u) + 16u * ($q4 % 2u));
+#endif
 #ifdef Q8
             let u$j = w$j_$q2[$q4];
 #endif

@@ -2,6 +2,9 @@
 #ifdef Q4
             let v$j = fma(vec4<f32>(vec4<i32>(u$j & vec4<u32>(15u))), vec4<f32>(s$j.x), vec4<f32>(s$j.y));
 #endif
+#ifdef NF4
+            let v$j = nf4(u$j) * s$j;
+#endif
 #ifdef Q8
             let i$j = bitcast<vec4<i32>>(vec4<u32>(u$j) << vec4<u32>(24u, 16u, 8u, 0u));
             let v$j = vec4<f32>(i$j >> vec4<u32>(24u)) * s$j;

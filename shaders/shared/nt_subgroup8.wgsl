@@ -37,6 +37,11 @@
                 let s$j = scales[n$j * blocks + half_block / 2u];
                 let c = select(w.xy, w.zw, second);
 #endif
+#ifdef NF4
+                let w = codes[n$j * blocks + half_block / 2u];
+                let s$j = nf4_scale((n$j * blocks + half_block / 2u) * 32u);
+                let c = select(w.xy, w.zw, second);
+#endif
 #ifdef Q8
                 let c = codes[n$j * blocks * 2u + half_block];
                 let s$j = scales[n$j * blocks + half_block / 2u];
@@ -45,6 +50,9 @@
 #for e 2
                 {
 #ifdef Q4
+                    let u$j = vec4<u32>(c[$h]) >> (vec4<u32>(0u, 4u, 8u, 12u) + 16u * $eu);
+#endif
+#ifdef NF4
                     let u$j = vec4<u32>(c[$h]) >> (vec4<u32>(0u, 4u, 8u, 12u) + 16u * $eu);
 #endif
 #ifdef Q8

@@ -7,9 +7,30 @@ use tunesmith_tests::check_op::{Bench, Case, Input};
 use tunesmith_tests::golden::hash::uniform;
 use tunesmith_tests::reference::Matrix;
 
-const QUANTIZED: [GgmlType; 3] = [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0];
+/// How a frozen weight is stored.
+#[derive(Clone, Copy, Debug)]
+enum Stored {
+    /// In the blocks of a file.
+    File(GgmlType),
+    /// Quantized when it was loaded.
+    Nf4,
+}
 
-fn frozen(n: usize, k: usize, ty: GgmlType, values: &[f32]) -> Input {
+impl std::fmt::Display for Stored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(ty) => ty.fmt(f),
+            Self::Nf4 => f.write_str("NF4"),
+        }
+    }
+}
+
+const FILE_QUANTIZED: [GgmlType; 3] = [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0];
+const QUANTIZED: [Stored; 4] =
+    [Stored::File(GgmlType::Q4_0), Stored::File(GgmlType::Q4_1), Stored::File(GgmlType::Q8_0), Stored::Nf4];
+
+fn frozen(n: usize, k: usize, stored: Stored, values: &[f32]) -> Input {
+    let Stored::File(ty) = stored else { return Input::nf4(n, k, values) };
     let blocks = match ty {
         GgmlType::Q4_0 => quantize_q4_0(values),
         GgmlType::Q4_1 => quantize_q4_1(values),
@@ -33,7 +54,7 @@ fn check(bench: &mut Bench, what: &str, m: usize, x: Vec<f32>, w: Input) {
 }
 
 /// Frozen weights of one type in shapes around the tiles (8 rows, 192 columns, 64 in the one-row kernel).
-fn check_shapes(bench: &mut Bench, ty: GgmlType, shapes: &[(usize, usize, usize)]) {
+fn check_shapes(bench: &mut Bench, ty: Stored, shapes: &[(usize, usize, usize)]) {
     for &(m, n, k) in shapes {
         let name = format!("{ty} {n} x {k}");
         let x = uniform(&format!("{name} x"), m * k, 1.0);
@@ -77,7 +98,7 @@ fn halves() {
             (13, 97, 100),
             (67, 5, 8),
         ];
-        check_shapes(&mut bench, GgmlType::F16, &shapes);
+        check_shapes(&mut bench, Stored::File(GgmlType::F16), &shapes);
         // Halves below the normal range, of which a GPU may make zeros but ours must not.
         let w = uniform("subnormal halves", 97 * 36, 4e-5);
         check(
@@ -85,7 +106,7 @@ fn halves() {
             "subnormal",
             9,
             uniform("subnormal halves x", 9 * 36, 1.0),
-            frozen(97, 36, GgmlType::F16, &w),
+            frozen(97, 36, Stored::File(GgmlType::F16), &w),
         );
     }
 }
@@ -106,7 +127,7 @@ fn plain() {
             (31, 97, 577),
             (67, 131, 16),
         ];
-        check_shapes(&mut bench, GgmlType::F32, &shapes);
+        check_shapes(&mut bench, Stored::File(GgmlType::F32), &shapes);
     }
 }
 
@@ -153,7 +174,7 @@ struct Grouped {
     rows: usize,
     k: usize,
     /// Output features of each layer, its encoding, and whether it has a pair.
-    layers: Vec<(usize, GgmlType, bool)>,
+    layers: Vec<(usize, Stored, bool)>,
     /// Whether the layers are one matrix.
     joined: bool,
     rank: usize,
@@ -271,12 +292,14 @@ fn check_grouped(bench: &mut Bench, case: &Grouped) {
 
 #[test]
 fn grouped() {
-    use GgmlType::{F16, F32, Q4_0, Q4_1, Q8_0};
+    use Stored::Nf4;
+    let [f16, f32, q4_0, q4_1, q8_0] =
+        [GgmlType::F16, GgmlType::F32, GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0].map(Stored::File);
     for mut bench in Bench::all("linears") {
         let base = Grouped {
             rows: 9,
             k: 96,
-            layers: vec![(193, Q4_1, true)],
+            layers: vec![(193, q4_1, true)],
             joined: true,
             rank: 16,
             scale: 0.5,
@@ -286,22 +309,24 @@ fn grouped() {
         };
         check_grouped(&mut bench, &base);
         check_grouped(&mut bench, &Grouped { residual: true, ..base });
-        let base = || Grouped { layers: vec![(193, Q4_1, true)], ..base };
+        let base = || Grouped { layers: vec![(193, q4_1, true)], ..base };
         check_grouped(&mut bench, &Grouped { constant: true, rank: 1, rows: 67, scale: -1.5, ..base() });
         check_grouped(&mut bench, &Grouped { apart: true, residual: true, rank: 65, rows: 13, k: 576, ..base() });
         for (i, lows) in [[true, true, true], [true, false, true], [false, true, false], [false, false, true]]
             .into_iter()
             .enumerate()
         {
-            let layers = |types: [GgmlType; 3]| {
+            let layers = |types: [Stored; 3]| {
                 [130, 33, 65].into_iter().zip(types).zip(lows).map(|((n, ty), low)| (n, ty, low)).collect()
             };
             let rows = [17, 1, 33, 16][i];
             let rank = [16, 4, 3, 17][i];
-            let together = layers([[Q8_0, Q4_0, F16, F32][i]; 3]);
+            let together = layers([[q8_0, q4_0, f16, f32][i]; 3]);
             check_grouped(&mut bench, &Grouped { rows, rank, layers: together, residual: i % 2 == 0, ..base() });
-            let apart = layers([Q4_1, Q8_0, F32]);
+            let apart = layers([q4_1, q8_0, f32]);
             check_grouped(&mut bench, &Grouped { rows, rank, layers: apart, joined: false, ..base() });
+            let nf4 = layers([Nf4; 3]);
+            check_grouped(&mut bench, &Grouped { rows, rank, layers: nf4, residual: i % 2 == 1, ..base() });
         }
     }
 }
@@ -315,12 +340,12 @@ fn odd_values() {
         x[..2 * k].fill(0.0);
         let mut w = uniform("zero rows w", n * k, 1.0);
         w[k..3 * k].fill(0.0);
-        for ty in QUANTIZED.into_iter().chain([GgmlType::F16, GgmlType::F32]) {
+        for ty in QUANTIZED.into_iter().chain([GgmlType::F16, GgmlType::F32].map(Stored::File)) {
             check(&mut bench, &format!("zero rows, {ty}"), m, x.clone(), frozen(n, k, ty, &w));
         }
         // f16 scales below the normal range, with their signs.
-        for ty in QUANTIZED {
-            let mut blocks = frozen(n, k, ty, &uniform("subnormal scales", n * k, 1.0)).blocks().to_vec();
+        for ty in FILE_QUANTIZED {
+            let mut blocks = frozen(n, k, Stored::File(ty), &uniform("subnormal scales", n * k, 1.0)).blocks().to_vec();
             for (i, block) in blocks.chunks_exact_mut(ty.block_bytes()).enumerate() {
                 let sign = if i % 3 == 0 { 0x8000 } else { 0 };
                 block[..2].copy_from_slice(&((1 + i as u16 * 7 % 1023) | sign).to_le_bytes());

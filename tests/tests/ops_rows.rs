@@ -198,14 +198,15 @@ fn embed_op() {
         // Virtual tokens 0 and 2 come more than once, 1 never.
         let mixed: Vec<u32> =
             text.iter().enumerate().map(|(i, &id)| if i % 5 < 2 { (vocab + i % 5 * 2) as u32 } else { id }).collect();
-        for (ty, blocks) in [
-            (GgmlType::Q4_0, quantize_q4_0(&table)),
-            (GgmlType::Q4_1, quantize_q4_1(&table)),
-            (GgmlType::Q8_0, quantize_q8_0(&table)),
-            (GgmlType::F16, quantize_f16(&table)),
-            (GgmlType::F32, table.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        let file = |ty, blocks| Input::frozen(vocab, cols, ty, blocks);
+        for (ty, table) in [
+            ("Q4_0", file(GgmlType::Q4_0, quantize_q4_0(&table))),
+            ("Q4_1", file(GgmlType::Q4_1, quantize_q4_1(&table))),
+            ("Q8_0", file(GgmlType::Q8_0, quantize_q8_0(&table))),
+            ("F16", file(GgmlType::F16, quantize_f16(&table))),
+            ("F32", Input::frozen_f32(vocab, cols, &table)),
+            ("NF4", Input::nf4(vocab, cols, &table)),
         ] {
-            let table = Input::frozen(vocab, cols, ty, blocks);
             let ids = Guarded::new(&bench.context, &text).buffer;
             bench.check(&Case {
                 name: format!("{rows} x {cols}, {ty}"),

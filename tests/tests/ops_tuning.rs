@@ -255,7 +255,7 @@ fn row_norms(w: &Matrix, a: &Matrix, b: &Matrix, scale: f64) -> Matrix {
 }
 
 /// Numbers to blocks of ggml's.
-type Quantize = fn(&[f32]) -> Vec<u8>;
+type Stored = fn(usize, usize, &[f32]) -> Input;
 
 /// All rows of a weight and its pair.
 fn whole<'a>(w: &'a Weight, a: &'a Weight, b: &'a Weight, scale: f32) -> Direction<'a> {
@@ -288,21 +288,22 @@ fn direction_norms_of_some_rows() {
 #[test]
 fn direction_norms() {
     let mut bench = Bench::new("direction_norms");
-    let types: [(GgmlType, Quantize); 5] = [
-        (GgmlType::Q4_0, quantize_q4_0),
-        (GgmlType::Q4_1, quantize_q4_1),
-        (GgmlType::Q8_0, quantize_q8_0),
-        (GgmlType::F16, quantize_f16),
-        (GgmlType::F32, |values| values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+    let types: [(&str, Stored); 6] = [
+        ("Q4_0", |n, k, values| Input::frozen(n, k, GgmlType::Q4_0, quantize_q4_0(values))),
+        ("Q4_1", |n, k, values| Input::frozen(n, k, GgmlType::Q4_1, quantize_q4_1(values))),
+        ("Q8_0", |n, k, values| Input::frozen(n, k, GgmlType::Q8_0, quantize_q8_0(values))),
+        ("F16", |n, k, values| Input::frozen(n, k, GgmlType::F16, quantize_f16(values))),
+        ("F32", Input::frozen_f32),
+        ("NF4", Input::nf4),
     ];
     for (n, k, r) in [(1, 32, 1), (3, 64, 3), (4, 96, 8), (5, 576, 16), (97, 160, 65)] {
-        for (ty, quantize) in types {
+        for (ty, frozen) in types {
             let name = format!("{ty} {n} x {k}, rank {r}");
             let values = |what: &str, count: usize| uniform(&format!("direction {name} {what}"), count, 0.5);
             bench.check(&Case {
                 name: name.clone(),
                 inputs: vec![
-                    Input::frozen(n, k, ty, quantize(&values("w", n * k))),
+                    frozen(n, k, &values("w", n * k)),
                     Input::frozen_f32(r, k, &values("a", r * k)),
                     Input::frozen_f32(n, r, &values("b", n * r)),
                 ],

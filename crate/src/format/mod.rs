@@ -4,5 +4,6 @@ pub mod ggml;
 pub mod gguf;
 mod gguf_value;
 pub mod gguf_write;
+pub mod nf4;
 pub mod quant;
 pub mod source;

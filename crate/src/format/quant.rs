@@ -6,6 +6,7 @@
 use half::f16;
 
 use super::ggml::GgmlType;
+use super::nf4;
 use crate::{Error, Result};
 
 /// Elements in a block of Q4_0, Q4_1 and Q8_0, and in a group of the device layouts.
@@ -21,6 +22,10 @@ pub enum Encoding {
     /// Eight 4-bit codes in a u32, element `i` of the eight in bits `4i..4i+4`. Two f32 for each group
     /// of 32: scale and min; value = scale * code + min.
     Q4,
+    /// NF4 with double quantization, which [`nf4`] makes of plain numbers. Eight 4-bit codes in a u32, as in Q4. The
+    /// scales are words: the 256 numbers of [`nf4::dynamic_map`], and a record for each [`nf4::RECORD`] elements: an f32
+    /// `absmax`, an f32 `offset`, and a byte for each 64 of them; value = code's number * (byte's number * absmax + offset).
+    Nf4,
     /// Four signed bytes in a u32, the first lowest. One f32 for each group of 32: value = scale * code.
     Q8,
 }
@@ -43,7 +48,7 @@ impl Encoding {
             Encoding::F32 => 1,
             Encoding::F16 => 2,
             Encoding::Q8 => 4,
-            Encoding::Q4 => 8,
+            Encoding::Q4 | Encoding::Nf4 => 8,
         }
     }
 
@@ -54,15 +59,21 @@ impl Encoding {
 
     /// Bytes of the scales of `elements` elements.
     pub fn scales_bytes(self, elements: u64) -> u64 {
-        elements / GROUP as u64 * self.scales_per_group() as u64 * 4
-    }
-
-    /// f32 numbers in the scales of one group of [`GROUP`] elements.
-    pub fn scales_per_group(self) -> usize {
         match self {
             Encoding::F32 | Encoding::F16 => 0,
-            Encoding::Q8 => 1,
-            Encoding::Q4 => 2,
+            Encoding::Q8 => elements / GROUP as u64 * 4,
+            Encoding::Q4 => elements / GROUP as u64 * 8,
+            Encoding::Nf4 => nf4::MAP_BYTES + nf4::records_bytes(elements),
+        }
+    }
+
+    /// A matrix of whole multiples of this many elements may have another one joined behind it.
+    pub fn joint(self) -> u64 {
+        match self {
+            Encoding::F32 => 1,
+            Encoding::F16 => 2,
+            Encoding::Q8 | Encoding::Q4 => GROUP as u64,
+            Encoding::Nf4 => nf4::RECORD as u64,
         }
     }
 }
@@ -86,7 +97,7 @@ pub fn pack(ty: GgmlType, bytes: &[u8]) -> Result<Packed> {
     let blocks = bytes.chunks_exact(ty.block_bytes());
     let elements = blocks.len() * ty.block_len();
     let mut codes = Vec::with_capacity(elements.div_ceil(encoding.codes_per_word()));
-    let mut scales = Vec::with_capacity(elements / GROUP * encoding.scales_per_group());
+    let mut scales = Vec::with_capacity(encoding.scales_bytes(elements as u64) as usize / 4);
     match ty {
         GgmlType::F32 => codes.extend(blocks.map(word)),
         GgmlType::F16 => codes.extend(bytes.chunks(4).map(word)),
@@ -257,6 +268,7 @@ mod tests {
             Encoding::F32 => f32::from_bits(code(i)),
             Encoding::F16 => f16::from_bits(code(i) as u16).to_f32(),
             Encoding::Q8 => packed.scales[i / GROUP] * f32::from(code(i) as u8 as i8),
+            Encoding::Nf4 => unreachable!("no file has it"),
             Encoding::Q4 => packed.scales[i / GROUP * 2] * (code(i) & 15) as f32 + packed.scales[i / GROUP * 2 + 1],
         };
         (0..elements).map(value).collect()
@@ -282,7 +294,7 @@ mod tests {
             let packed = pack(ty, &bytes).unwrap();
             assert_eq!(unpack(&packed, values.len()), plain, "{ty}");
             assert_eq!(packed.codes.len(), values.len() / packed.encoding.codes_per_word());
-            assert_eq!(packed.scales.len(), values.len() / GROUP * packed.encoding.scales_per_group());
+            assert_eq!(4 * packed.scales.len() as u64, packed.encoding.scales_bytes(values.len() as u64));
             let worst = plain.iter().zip(&values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst < 0.25, "{ty}: {worst}");
         }

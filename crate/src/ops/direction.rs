@@ -94,6 +94,7 @@ impl Op for DirectionNorms {
     fn forward(&self, t: &mut Tape) {
         let kernel = match self.encoding {
             Encoding::Q4 => &kernels::DIRECTION_NORMS_Q4,
+            Encoding::Nf4 => &kernels::DIRECTION_NORMS_NF4,
             Encoding::Q8 => &kernels::DIRECTION_NORMS_Q8,
             Encoding::F16 => &kernels::DIRECTION_NORMS_F16,
             Encoding::F32 => &kernels::DIRECTION_NORMS_F32,

@@ -35,6 +35,7 @@ impl Op for Embed {
     fn forward(&self, t: &mut Tape) {
         let kernel = match self.encoding {
             Encoding::Q4 => &kernels::EMBED_FORWARD_Q4,
+            Encoding::Nf4 => &kernels::EMBED_FORWARD_NF4,
             Encoding::Q8 => &kernels::EMBED_FORWARD_Q8,
             Encoding::F16 => &kernels::EMBED_FORWARD_F16,
             Encoding::F32 => &kernels::EMBED_FORWARD_F32,

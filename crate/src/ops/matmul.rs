@@ -128,6 +128,10 @@ impl Nt {
                 forms!(MATMUL_NT_Q4, MATMUL_NT_Q4_TILE, MATMUL_NT_Q4_SG8, MATMUL_NT_Q4_SG4),
                 &kernels::MATMUL_NT_Q4_ROW,
             ),
+            Encoding::Nf4 => (
+                forms!(MATMUL_NT_NF4, MATMUL_NT_NF4_TILE, MATMUL_NT_NF4_SG8, MATMUL_NT_NF4_SG4),
+                &kernels::MATMUL_NT_NF4_ROW,
+            ),
             Encoding::Q8 => (
                 forms!(MATMUL_NT_Q8, MATMUL_NT_Q8_TILE, MATMUL_NT_Q8_SG8, MATMUL_NT_Q8_SG4),
                 &kernels::MATMUL_NT_Q8_ROW,
@@ -205,6 +209,7 @@ impl Nn {
     pub fn record(&self, list: &mut Recorder) {
         let forms = match self.b.encoding {
             Encoding::Q4 => forms!(MATMUL_NN_Q4, MATMUL_NN_Q4_TILE, MATMUL_NN_Q4_SG8, MATMUL_NN_Q4_SG4),
+            Encoding::Nf4 => forms!(MATMUL_NN_NF4, MATMUL_NN_NF4_TILE, MATMUL_NN_NF4_SG8, MATMUL_NN_NF4_SG4),
             Encoding::Q8 => forms!(MATMUL_NN_Q8, MATMUL_NN_Q8_TILE, MATMUL_NN_Q8_SG8, MATMUL_NN_Q8_SG4),
             Encoding::F16 => forms!(MATMUL_NN_F16, MATMUL_NN_F16_TILE, MATMUL_NN_F16_SG8, MATMUL_NN_F16_SG4),
             Encoding::F32 => forms!(MATMUL_NN_F32, MATMUL_NN_F32_TILE, MATMUL_NN_F32_SG8, MATMUL_NN_F32_SG4),
