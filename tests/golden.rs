@@ -75,6 +75,14 @@ impl Tensors {
         names
     }
 
+    /// The bytes of a u8 tensor.
+    pub fn u8(&self, name: &str) -> Vec<u8> {
+        let file = self.parse();
+        let view = file.tensor(name).unwrap_or_else(|e| panic!("golden/{}: {name}: {e}", self.file));
+        assert_eq!(view.dtype(), Dtype::U8, "golden/{}: {name}", self.file);
+        view.data().to_vec()
+    }
+
     /// Shape and values of an f32 tensor.
     pub fn f32(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
         let (shape, bytes) = self.tensor(name, Dtype::F32);

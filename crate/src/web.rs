@@ -17,7 +17,7 @@ use crate::generate::{Generator, Sampling};
 use crate::gpu::{Choices, Context};
 use crate::model::Model;
 use crate::peft::{self, Peft};
-use crate::train::config::{Method, Recompute, RunConfig};
+use crate::train::config::{LOAD_IN_4BIT, Method, Recompute, RunConfig};
 use crate::train::{Event, Trainer, estimate, prepare};
 use crate::{Error, Result};
 
@@ -44,6 +44,15 @@ fn json_text(value: &JsValue) -> String {
     JSON::stringify(value).map(String::from).unwrap_or_default()
 }
 
+/// Options that the page should not have given.
+fn wrong_options(what: serde_json::Error) -> Error {
+    Error::Config {
+        field: "options".into(),
+        what: what.to_string(),
+        help: "this is a fault in Tunesmith: please report it with this message".into(),
+    }
+}
+
 /// Examples of the page's table, as rows of a JSONL file with one row each.
 fn examples(rows: &Array) -> Result<Vec<(usize, Example)>> {
     let text: Vec<String> = rows.iter().map(|row| json_text(&row)).collect();
@@ -68,6 +77,8 @@ pub fn defaults() -> JsValue {
         .1
         .iter()
         .enumerate()
+        // How the model is loaded is settled before there is a run.
+        .filter(|(_, field)| field.name != LOAD_IN_4BIT)
         .map(|(index, field)| {
             let by_method =
                 tables.iter().map(|(method, fields)| (method.name().to_owned(), fields[index].default.clone()));
@@ -180,9 +191,15 @@ impl Session {
         to_js(self.context.info())
     }
 
-    /// Loads a model; the one before stays until this one is ready.
-    pub async fn load(&mut self, name: String, file: web_sys::Blob, on_progress: Function) -> JsResult<JsValue> {
-        let model = self.load_model(name, file, &on_progress).await.map_err(thrown)?;
+    /// Loads a model; the one before stays until this one is ready. `options` is `{load_in_4bit}`.
+    pub async fn load(
+        &mut self,
+        name: String,
+        file: web_sys::Blob,
+        on_progress: Function,
+        options: Option<Object>,
+    ) -> JsResult<JsValue> {
+        let model = self.load_model(name, file, &on_progress, options).await.map_err(thrown)?;
         let config = &model.config;
         let info = json!({
             "name": config.name,
@@ -196,6 +213,7 @@ impl Session {
             "context_length": config.context_length,
             "parameters": model.parameters,
             "quantization": model.quantization,
+            "load_in_4bit": model.load_in_4bit,
             "file_bytes": model.file_bytes,
             "gpu_bytes": model.gpu_bytes(),
             "chat_template": model.template_source,
@@ -205,13 +223,28 @@ impl Session {
         Ok(to_js(&info))
     }
 
-    async fn load_model(&self, name: String, blob: web_sys::Blob, on_progress: &Function) -> Result<Model> {
+    async fn load_model(
+        &self,
+        name: String,
+        blob: web_sys::Blob,
+        on_progress: &Function,
+        options: Option<Object>,
+    ) -> Result<Model> {
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct Options {
+            load_in_4bit: bool,
+        }
+        let options: Options = match options {
+            Some(options) => serde_json::from_str(&json_text(&options)).map_err(wrong_options)?,
+            None => Options::default(),
+        };
         let gguf = Gguf::open(Box::new(BlobSource::new(name, blob)?))?;
         let progress = |done: u64, total: u64| {
             // A page that no longer listens is no reason to stop.
             let _ = on_progress.call2(&JsValue::NULL, &(done as f64).into(), &(total as f64).into());
         };
-        Model::load(&self.context, &gguf, progress).await
+        Model::load_as(&self.context, &gguf, options.load_in_4bit, progress).await
     }
 
     fn model(&self) -> Result<&Rc<Model>> {
@@ -400,14 +433,9 @@ impl Session {
             top_p: f32,
             seed: u64,
         }
-        let wrong = |what: serde_json::Error| Error::Config {
-            field: "options".into(),
-            what: what.to_string(),
-            help: "this is a fault in Tunesmith: please report it with this message".into(),
-        };
         let model = self.model()?;
-        let options: Options = serde_json::from_str(&json_text(options)).map_err(wrong)?;
-        let messages: Vec<Message> = serde_json::from_str(&json_text(messages)).map_err(wrong)?;
+        let options: Options = serde_json::from_str(&json_text(options)).map_err(wrong_options)?;
+        let messages: Vec<Message> = serde_json::from_str(&json_text(messages)).map_err(wrong_options)?;
         let adapter = if options.adapter { self.adapter.as_deref() } else { None };
         let prompt = Generator::chat_ids(model, &messages)?;
         let virtual_tokens = adapter.map_or(0, Peft::virtual_tokens);

@@ -158,11 +158,16 @@ impl Decoder {
     /// The nano model of the fixtures.
     pub fn nano() -> Self {
         let weights = nano::weights();
-        let matrix = |name: &str| {
+        let heads = Heads { heads: nano::HEADS, kv_heads: nano::KV_HEADS, head_dim: nano::HEAD_DIM };
+        Self::of(nano::LAYERS, heads, f64::from(nano::ROPE_BASE), f64::from(nano::RMS_EPS), |name| {
             let (shape, values) = &weights[name];
             let cols = *shape.last().expect("a tensor has a shape");
             Matrix::from_f32(values.len() / cols, cols, values)
-        };
+        })
+    }
+
+    /// A model of so many blocks whose head is its embedding, from its weights by their names in a GGUF file.
+    pub fn of(blocks: usize, heads: Heads, rope_base: f64, norm_eps: f64, matrix: impl Fn(&str) -> Matrix) -> Self {
         let block = |n: usize| {
             let names = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
             let part = |name: &str| matrix(&format!("blk.{n}.{name}.weight"));
@@ -170,11 +175,11 @@ impl Decoder {
         };
         Self {
             embedding: matrix("token_embd.weight"),
-            blocks: (0..nano::LAYERS).map(block).collect(),
+            blocks: (0..blocks).map(block).collect(),
             norm: matrix("output_norm.weight"),
-            heads: Heads { heads: nano::HEADS, kv_heads: nano::KV_HEADS, head_dim: nano::HEAD_DIM },
-            rope_base: f64::from(nano::ROPE_BASE),
-            norm_eps: f64::from(nano::RMS_EPS),
+            heads,
+            rope_base,
+            norm_eps,
         }
     }
 

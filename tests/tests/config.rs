@@ -60,6 +60,8 @@ fn a_method_brings_its_defaults_in_any_order() {
     assert_eq!((config.method, config.learning_rate), (Method::Prompt, 0.5));
     let rslora = read(json!({"method": "rslora"})).unwrap();
     assert!(rslora.method == Method::Lora && rslora.use_rslora);
+    let qlora = read(json!({"method": "qlora"})).unwrap();
+    assert!(qlora.method == Method::Lora && qlora.load_in_4bit);
 }
 
 #[test]
@@ -108,6 +110,7 @@ fn wrong_values_are_errors_that_name_the_field() {
         (json!({"method": "prompt", "prompt_tuning_init_text": " "}), "prompt_tuning_init_text", "empty"),
         (json!({"max_length": 10, "cutoff_len": 10}), "max_length", "given twice"),
         (json!({"lora_dropout": 1}), "lora_dropout", "out of range"),
+        (json!({"method": "full", "load_in_4bit": true}), "load_in_4bit", "32 bits"),
     ] {
         let error = read(value.clone()).expect_err(&value.to_string());
         assert_eq!(error.code(), "config", "{value}");

@@ -1,8 +1,11 @@
 //! The forms of a product for GPUs give the same bits, and the fastest is what is used once it was found.
 
 use pollster::block_on;
+use tunesmith::bench::{Shape, synthetic};
 use tunesmith::data::batch::Size;
+use tunesmith::format::ggml::GgmlType;
 use tunesmith::gpu::{Context, Features, Form};
+use tunesmith::model::Model;
 use tunesmith::peft;
 use tunesmith::train::config::{Method, Recompute, RunConfig};
 use tunesmith::train::{Pass, untuned};
@@ -10,9 +13,14 @@ use tunesmith_tests::golden::hash;
 use tunesmith_tests::models;
 
 /// Loss and gradients of one pass in every form, in bits.
-fn bits(context: &Context, form: Option<Form>) -> Vec<u32> {
+fn bits(context: &Context, form: Option<Form>, in_4bit: bool) -> Vec<u32> {
     context.force_form(form);
-    let model = models::load(context, "nano");
+    let model = if in_4bit {
+        let gguf = synthetic::gguf(&Shape::named("nano").unwrap(), GgmlType::F16).unwrap();
+        block_on(Model::load_as(context, &gguf, true, |_, _| {})).unwrap()
+    } else {
+        models::load(context, "nano")
+    };
     let config = RunConfig::new(Method::Lora);
     let adapter = block_on(peft::create(&model, &config)).unwrap();
     for (index, tensor) in adapter.params().tensors.iter().enumerate() {
@@ -43,8 +51,10 @@ fn bits(context: &Context, form: Option<Form>) -> Vec<u32> {
 #[test]
 fn tiles_change_no_bit() {
     let plain = block_on(Context::with(Features::Plain)).unwrap();
-    let expected = bits(&plain, Some(Form::Plain));
-    assert!(expected == bits(&plain, Some(Form::Tile)));
+    for in_4bit in [false, true] {
+        let expected = bits(&plain, Some(Form::Plain), in_4bit);
+        assert!(expected == bits(&plain, Some(Form::Tile), in_4bit), "{in_4bit}");
+    }
 }
 
 #[test]

@@ -75,10 +75,18 @@ export interface ModelInfo {
   vocab: number;
   context_length: number;
   parameters: number;
+  /** The file's. */
   quantization: string;
+  /** Whether the blocks' linear layers were quantized to NF4. */
+  load_in_4bit: boolean;
   file_bytes: number;
   gpu_bytes: number;
   chat_template: string | null;
+}
+
+export interface LoadOptions {
+  /** Quantize the blocks' linear layers to NF4 on the way, from F16 or F32: QLoRA's base. A run then has it in its config. */
+  load_in_4bit?: boolean;
 }
 
 export interface ImportError {
@@ -190,7 +198,12 @@ export class Session {
   /** Asks for an adapter and a device. */
   static create(): Promise<Session>;
   device(): Device;
-  load(name: string, file: Blob, onProgress: (done: number, total: number) => void): Promise<ModelInfo>;
+  load(
+    name: string,
+    file: Blob,
+    onProgress: (done: number, total: number) => void,
+    options?: LoadOptions,
+  ): Promise<ModelInfo>;
   /** JSONL to examples, with every bad line named. */
   import(name: string, text: string): Imported;
   /** An example as the model will see it. */

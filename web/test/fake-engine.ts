@@ -100,7 +100,7 @@ export class Session {
     }
     return {
       name, architecture: 'llama', layers: 30, hidden: 576, heads: 9, kv_heads: 3, ffn: 1536, vocab: 49152, context_length: 8192,
-      parameters: 134515008, quantization: 'Q4_1', file_bytes: 98362432, gpu_bytes: 112984064,
+      parameters: 134515008, quantization: 'Q4_1', load_in_4bit: false, file_bytes: 98362432, gpu_bytes: 112984064,
       chat_template: "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}",
     };
   }

@@ -2,10 +2,12 @@
 
 mod config;
 mod decoder;
+mod in_4bit;
 mod weight;
 mod weights;
 
 pub use config::ModelConfig;
 pub use decoder::{Decoder, Inputs};
+pub use in_4bit::bytes_in_4bit;
 pub use weight::{Parameter, Weight};
 pub use weights::{Group, Layer, Model, Module, Norm};

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
+use super::in_4bit::{Upload, check_in_4bit};
 use super::{ModelConfig, Weight};
 use crate::Result;
 use crate::format::gguf::{Gguf, TensorInfo};
@@ -65,7 +66,7 @@ impl Module {
         format!("{parent}.{}", self.name())
     }
 
-    fn gguf_name(self) -> &'static str {
+    pub(super) fn gguf_name(self) -> &'static str {
         match self {
             Self::QProj => "attn_q",
             Self::KProj => "attn_k",
@@ -208,17 +209,33 @@ pub struct Model {
     pub file: String,
     /// The encoding that most of its parameters have in the file.
     pub quantization: String,
+    /// Whether the linear layers of its blocks were quantized to NF4 when it was loaded.
+    pub load_in_4bit: bool,
     /// Number of its parameters.
     pub parameters: u64,
 }
 
 impl Model {
-    /// Uploads a model. `progress` is told bytes done and bytes in all.
+    /// Uploads a model as it is in its file. `progress` is told bytes done and bytes in all.
     ///
     /// # Errors
-    /// As the reader's, the tokenizer's and [`ModelConfig::from_gguf`]'s; [`crate::Error::Limit`] for a tensor larger
-    /// than one binding.
-    pub async fn load(context: &Context, gguf: &Gguf, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
+    /// As the reader's, the tokenizer's and [`ModelConfig::from_gguf`]'s; [`crate::Error::Limit`] for a tensor larger than one
+    /// binding.
+    pub async fn load(context: &Context, gguf: &Gguf, progress: impl FnMut(u64, u64)) -> Result<Self> {
+        Self::load_as(context, gguf, false, progress).await
+    }
+
+    /// Uploads a model; with `load_in_4bit` the linear layers of its blocks, which must be F16 or F32 in the file, are
+    /// quantized to NF4 on the way.
+    ///
+    /// # Errors
+    /// As [`Model::load`]; [`crate::Error::Config`] for layers that cannot be quantized, by name.
+    pub async fn load_as(
+        context: &Context,
+        gguf: &Gguf,
+        load_in_4bit: bool,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Self> {
         let config = ModelConfig::from_gguf(gguf)?;
         let tokenizer = Tokenizer::from_gguf(gguf)?;
         if tokenizer.vocab_size() > config.vocab {
@@ -232,7 +249,7 @@ impl Model {
         let has_template = template_source.is_some() || tokenizer.id("<|im_start|>").is_some();
         let template = if has_template { Some(ChatTemplate::from_gguf(gguf, &tokenizer)?) } else { None };
         let total = gguf.tensors().iter().map(|tensor| tensor.bytes).sum();
-        let mut loader = Loader { context, gguf, done: 0, total, progress: &mut progress };
+        let mut loader = Loader { context, gguf, load_in_4bit, done: 0, total, progress: &mut progress };
         let c = config.hidden;
         let embedding = loader.weight("token_embd.weight", config.vocab, c).await?;
         let mut layers = Vec::with_capacity(config.layers);
@@ -269,6 +286,7 @@ impl Model {
             file_bytes: gguf.file_len(),
             file: super::config::file_name(gguf.name()).into(),
             quantization: quantization(gguf),
+            load_in_4bit,
             parameters: gguf.tensors().iter().map(|tensor| tensor.elements()).sum(),
             config,
         })
@@ -321,6 +339,7 @@ fn quantization(gguf: &Gguf) -> String {
 struct Loader<'a> {
     context: &'a Context,
     gguf: &'a Gguf,
+    load_in_4bit: bool,
     done: u64,
     total: u64,
     progress: &'a mut dyn FnMut(u64, u64),
@@ -337,6 +356,12 @@ struct Part<'a> {
 impl Part<'_> {
     fn elements(&self) -> u64 {
         (self.rows * self.cols) as u64
+    }
+
+    /// The same to be quantized to NF4.
+    fn in_4bit(self) -> Result<Self> {
+        check_in_4bit(self.tensor)?;
+        Ok(Self { encoding: Encoding::Nf4, ..self })
     }
 }
 
@@ -359,11 +384,14 @@ impl<'a> Loader<'a> {
             }
             let (rows, cols) = module.shape(config);
             let part = self.part(&format!("{name}.weight"), rows, cols)?;
-            parts.push(part);
+            parts.push(if self.load_in_4bit { part.in_4bit()? } else { part });
         }
         let encoding = parts[0].encoding;
         let bytes: u64 = parts.iter().map(|part| encoding.codes_bytes(part.elements())).sum();
-        let joined = parts.iter().all(|part| part.encoding == encoding) && bytes <= self.context.binding_limit();
+        let whole = |part: &Part| part.elements().is_multiple_of(encoding.joint());
+        let joined = parts.iter().all(|part| part.encoding == encoding)
+            && parts[..parts.len() - 1].iter().all(whole)
+            && bytes <= self.context.binding_limit();
         let mut weights = Vec::new();
         for parts in if joined { vec![parts] } else { parts.into_iter().map(|part| vec![part]).collect() } {
             weights.push(self.upload(&parts).await?);
@@ -405,11 +433,16 @@ impl<'a> Loader<'a> {
         let mut before = 0u64;
         let parts_to_write = if context.is_rehearsal() { &[][..] } else { parts };
         for Part { tensor, .. } in parts_to_write {
+            let mut in_4bit = Upload::new(self.gguf.name(), tensor, &codes, encoding.codes_bytes(before));
             self.gguf.read_tensor_chunks(tensor, CHUNK, |first, bytes| {
-                let packed = pack(tensor.ty, bytes)?;
-                context.write(&codes, encoding.codes_bytes(before + first), &packed.codes);
-                if let Some(scales) = &scales {
-                    context.write(scales, encoding.scales_bytes(before + first), &packed.scales);
+                if encoding == Encoding::Nf4 {
+                    in_4bit.write(context, bytes)?;
+                } else {
+                    let packed = pack(tensor.ty, bytes)?;
+                    context.write(&codes, encoding.codes_bytes(before + first), &packed.codes);
+                    if let Some(scales) = &scales {
+                        context.write(scales, encoding.scales_bytes(before + first), &packed.scales);
+                    }
                 }
                 // wgpu keeps what was written in staging memory until something is submitted.
                 context.flush();
@@ -418,6 +451,9 @@ impl<'a> Loader<'a> {
                 (self.progress)(self.done, self.total);
                 context.check()
             })?;
+            if let (Encoding::Nf4, Some(scales)) = (encoding, &scales) {
+                in_4bit.finish(context, scales, encoding.scales_bytes(before));
+            }
             before += tensor.elements();
         }
         if pending >= CHUNK as u64 / 2 {

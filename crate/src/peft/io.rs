@@ -82,13 +82,24 @@ fn card(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> String {
     let base = &model.config.name;
     // Where the file lies on this computer is nobody else's business.
     let file = model.file.rsplit(['/', '\\']).next().unwrap_or_default();
+    // An adapter fits the base that it was trained over.
+    let (own, class, load, flag) = match model.load_in_4bit {
+        false => ("", "", "", ""),
+        true => (
+            ", its linear layers quantized to NF4",
+            ", BitsAndBytesConfig",
+            ", quantization_config=BitsAndBytesConfig(\n    load_in_4bit=True, bnb_4bit_quant_type=\"nf4\", \
+             bnb_4bit_use_double_quant=True)",
+            " --load-in-4bit",
+        ),
+    };
     let mut card = format!(
         "---\nlibrary_name: peft\nbase_model: {}\ntags:\n- tunesmith\n---\n\n# Adapter for {base}\n\n\
-         | | |\n|---|---|\n| Method | {kind} |\n| Trainable parameters | {} |\n| Base file | {} ({}) |\n\n\
-         Load it with PEFT:\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n\
-         base = AutoModelForCausalLM.from_pretrained(\"path/to/base\")\n\
+         | | |\n|---|---|\n| Method | {kind} |\n| Trainable parameters | {} |\n| Base file | {} ({}{own}) |\n\n\
+         Load it with PEFT:\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM{class}\n\n\
+         base = AutoModelForCausalLM.from_pretrained(\"path/to/base\"{load})\n\
          model = PeftModel.from_pretrained(base, \"path/to/this/folder\")\n```\n\n\
-         or with Tunesmith:\n\n```\ntunesmith generate --model {} --adapter path/to/this/folder --prompt \"Hello\"\n```\n",
+         or with Tunesmith:\n\n```\ntunesmith generate --model {} --adapter path/to/this/folder --prompt \"Hello\"{flag}\n```\n",
         json!(base),
         peft.params().count(),
         file,

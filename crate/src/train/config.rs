@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::field::{Field, FieldValue, Input, choice};
 use super::target_modules::TargetModules;
+use crate::model::Model;
 pub use crate::peft::Method;
 use crate::{Error, Result};
 
@@ -179,6 +180,10 @@ macro_rules! bounds {
 }
 
 run_config! { |method|
+    "Model" {
+        load_in_4bit: bool = false,
+            "Quantize the blocks' linear layers to NF4 while the model is loaded, from F16 or F32: QLoRA's base.";
+    }
     "Training" {
         num_train_epochs: f64 = 3.0, in 0.001..=100000, "Passes over the examples.";
         max_steps: i32 = -1, in -1..=1000000000, "Steps to stop after, whatever the epochs; -1 for no such limit.";
@@ -249,7 +254,10 @@ run_config! { |method|
 const METHOD: &str = "method";
 
 /// Names for LoRA with one of its switches set.
-const SWITCHES: [(&str, &str); 2] = [("rslora", "use_rslora"), ("dora", "use_dora")];
+const SWITCHES: [(&str, &str); 3] = [("rslora", "use_rslora"), ("dora", "use_dora"), ("qlora", LOAD_IN_4BIT)];
+
+/// The field that says how the model is loaded.
+pub const LOAD_IN_4BIT: &str = "load_in_4bit";
 
 impl RunConfig {
     /// Reads `run.json`: an object of fields. A field that is null counts as not given.
@@ -320,8 +328,22 @@ impl RunConfig {
     }
 
     /// Names for LoRA with one of its switches set, and the switch.
-    pub fn switches() -> [(&'static str, &'static str); 2] {
+    pub fn switches() -> [(&'static str, &'static str); 3] {
         SWITCHES
+    }
+
+    /// Takes over how the model was loaded.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where it was asked for otherwise.
+    pub fn take_model(&mut self, model: &Model) -> Result<()> {
+        if self.set.contains(LOAD_IN_4BIT) && self.load_in_4bit != model.load_in_4bit {
+            let loaded = if model.load_in_4bit { "in 4 bits" } else { "as it is in its file" };
+            let what = format!("it is {}, and the model was loaded {loaded}", self.load_in_4bit);
+            return Err(invalid(LOAD_IN_4BIT, what, "leave it out, or load the model again as it says".into()));
+        }
+        self.load_in_4bit = model.load_in_4bit;
+        Ok(())
     }
 
     /// Takes the defaults for what was set and belongs to other methods than this.
@@ -340,6 +362,10 @@ impl RunConfig {
                 let what = format!("it belongs to the method {methods}, and this run's is {}", self.method.name());
                 return Err(invalid(field.name, what, format!("leave it out, or set method to {methods}")));
             }
+        }
+        if self.method == Method::Full && self.load_in_4bit {
+            let what = "full fine-tuning trains every weight in 32 bits, and would only lose what 4 bits cannot hold";
+            return Err(invalid(LOAD_IN_4BIT, what.into(), "leave it out, or use another method".into()));
         }
         if self.max_steps == 0 {
             let help = "give at least 1 step, or -1 to go by num_train_epochs";

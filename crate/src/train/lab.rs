@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::config::{Method, RunConfig};
+use super::config::{LOAD_IN_4BIT, Method, RunConfig};
 use super::estimate::estimate;
 use super::trainer::{Trainer, evaluate};
 use crate::Result;
@@ -55,10 +55,12 @@ pub fn split(examples: Vec<Rendered>) -> (Vec<Rendered>, Vec<Rendered>) {
     (learnt, held_out)
 }
 
-/// The names that a lab tries where none are given: every method, and LoRA with each of its switches.
-pub fn names() -> Vec<&'static str> {
-    let switched = RunConfig::switches().map(|(name, _)| name);
-    Method::ALL.iter().map(|method| method.name()).chain(switched).collect()
+/// The names that a lab tries where none are given: every method, and LoRA with each of its switches, on one model; what
+/// says how to load it is not among them.
+pub fn names(load_in_4bit: bool) -> Vec<&'static str> {
+    let methods = Method::ALL.iter().filter(|&&method| !(load_in_4bit && method == Method::Full));
+    let switches = RunConfig::switches().into_iter().filter(|&(_, switch)| switch != LOAD_IN_4BIT);
+    methods.map(|method| method.name()).chain(switches.map(|(name, _)| name)).collect()
 }
 
 /// The mean over the tokens.

@@ -131,8 +131,9 @@ impl Trainer {
         examples: Vec<Rendered>,
         held_out: Vec<Rendered>,
     ) -> Result<Self> {
-        config.validate()?;
         let mut config = config.clone();
+        config.take_model(&model)?;
+        config.validate()?;
         let virtual_tokens = peft.virtual_tokens();
         let layout = Layout {
             packing: config.packing,

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bench;
+mod qlora;
 mod run;
 mod show;
 mod support;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tunesmith::Result;
-use tunesmith::train::config::{Method, RunConfig};
+use tunesmith::train::config::{LOAD_IN_4BIT, Method, RunConfig};
 use tunesmith::train::field::Field;
 
 use super::bench;
@@ -14,6 +14,9 @@ pub const JSON: &str = "json";
 
 /// Fields that say how examples are rendered: `eval` and `inspect` have these.
 const RENDERING: [&str; 3] = ["max_length", "completion_only_loss", "assistant_only_loss"];
+
+/// Fields that say how the model is loaded: whatever loads one has these.
+const LOADING: [&str; 1] = [LOAD_IN_4BIT];
 
 /// The whole command line.
 pub fn command() -> Command {
@@ -39,7 +42,7 @@ fn train() -> Command {
 fn lab() -> Command {
     run_flags(Command::new("lab").about("Trains several methods on the same examples and compares them")).arg(
         value("methods", "METHOD,…", value_parser!(String))
-            .help(format!("What to try: {} [default: all]", tunesmith::train::lab::names().join(", "))),
+            .help(format!("What to try: {} [default: all]", tunesmith::train::lab::names(false).join(", "))),
     )
 }
 
@@ -57,7 +60,7 @@ fn run_flags(command: Command) -> Command {
         .arg(file("config", "FILE", "Settings from a run.json; flags win over it"))
         .arg(
             value("method", "METHOD", parse("method"))
-                .help(format!("How to tune: {}, or rslora [default: lora]", method_names())),
+                .help(format!("How to tune: {}, or rslora, dora or qlora [default: lora]", method_names())),
         )
         .arg(json())
         .args(fields.iter().flat_map(field_flags))
@@ -74,7 +77,8 @@ fn eval() -> Command {
         .arg(adapter())
         .arg(data())
         .arg(json())
-        .args(rendering_flags())
+        .args(loading_flags())
+        .args(flags_of(&RENDERING))
 }
 
 fn generate() -> Command {
@@ -102,6 +106,7 @@ fn generate() -> Command {
         )
         .arg(value("seed", "S", value_parser!(u64)).default_value("0").help("Decides the draws"))
         .arg(json())
+        .args(loading_flags())
 }
 
 fn inspect() -> Command {
@@ -121,7 +126,8 @@ fn inspect() -> Command {
                 .help("Examples of a dataset to show; --json has them all"),
         )
         .arg(json())
-        .args(rendering_flags())
+        .args(loading_flags())
+        .args(flags_of(&RENDERING))
 }
 
 fn devices() -> Command {
@@ -230,9 +236,14 @@ fn field_flags(field: &Field) -> Vec<Arg> {
     flags
 }
 
-fn rendering_flags() -> Vec<Arg> {
+/// The flags of [`LOADING`].
+pub fn loading_flags() -> Vec<Arg> {
+    flags_of(&LOADING)
+}
+
+fn flags_of(names: &[&str]) -> Vec<Arg> {
     let fields = RunConfig::fields(Method::Lora);
-    fields.iter().filter(|field| RENDERING.contains(&field.name)).flat_map(field_flags).collect()
+    fields.iter().filter(|field| names.contains(&field.name)).flat_map(field_flags).collect()
 }
 
 /// Makes the settings that were given as flags.
@@ -246,6 +257,13 @@ pub fn apply(matches: &ArgMatches, config: &mut RunConfig) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The settings that a command has which is no run: how the model is loaded, how examples are rendered.
+pub fn settings(matches: &ArgMatches) -> Result<RunConfig> {
+    let mut config = RunConfig::new(Method::Lora);
+    apply(matches, &mut config)?;
+    Ok(config)
 }
 
 /// The path given to a flag.

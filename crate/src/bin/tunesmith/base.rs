@@ -40,20 +40,21 @@ pub fn open(path: &Path) -> Result<Gguf> {
 ///
 /// # Errors
 /// As [`path`], [`open`] and [`load_gguf`].
-pub fn load(matches: &ArgMatches, report: &mut Report) -> Result<Model> {
+pub fn load(matches: &ArgMatches, load_in_4bit: bool, report: &mut Report) -> Result<Model> {
     let gguf = open(&path(matches, report)?)?;
-    load_gguf(&gguf, report)
+    load_gguf(&gguf, load_in_4bit, report)
 }
 
-/// Puts a model onto the device.
+/// Puts a model onto the device, its linear layers in NF4 if so wished.
 ///
 /// # Errors
 /// For a model we cannot run, or a device that cannot hold it.
-pub fn load_gguf(gguf: &Gguf, report: &mut Report) -> Result<Model> {
+pub fn load_gguf(gguf: &Gguf, load_in_4bit: bool, report: &mut Report) -> Result<Model> {
     let context = block_on(Context::new())?;
     forms::restore(&context);
     report.start_bar(gguf.file_len(), "Loading the model {bar:24} {percent}%");
-    let model = block_on(Model::load(&context, gguf, |done, total| report.move_bar(done, total)));
+    let progress = |done, total| report.move_bar(done, total);
+    let model = block_on(Model::load_as(&context, gguf, load_in_4bit, progress));
     report.end_bar();
     model
 }

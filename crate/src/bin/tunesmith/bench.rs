@@ -58,6 +58,7 @@ pub fn command() -> Command {
         .arg(args::switch("tune", "Try the kernels of each product first, also where the fastest are known"))
         .arg(args::file("out", "FILE", "Write what --json prints to a file, too"))
         .arg(args::json())
+        .args(args::loading_flags())
 }
 
 /// Measures a model, or made-up weights in the shape of one.
@@ -68,9 +69,12 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let settings = settings(matches);
     let mut out = Out::new(matches)?;
     let started = now_ms();
+    let load_in_4bit = args::settings(matches)?.load_in_4bit;
     let model = match matches.get_one::<String>("synthetic") {
-        Some(name) => base::load_gguf(&synthetic::gguf(&Shape::named(name)?, encoding(matches))?, report)?,
-        None => base::load(matches, report)?,
+        Some(name) => {
+            base::load_gguf(&synthetic::gguf(&Shape::named(name)?, encoding(matches))?, load_in_4bit, report)?
+        }
+        None => base::load(matches, load_in_4bit, report)?,
     };
     let load = load_average();
     let start = start(&model, &settings, load);
@@ -116,6 +120,7 @@ fn start(model: &Model, settings: &Settings, load: Option<[f64; 3]>) -> Value {
         "model": {
             "name": model.config.name,
             "quantization": model.quantization,
+            "load_in_4bit": model.load_in_4bit,
             "embedding": format!("{:?}", model.embedding.encoding()),
             "parameters": model.parameters,
             "device_bytes": model.gpu_bytes(),

@@ -24,7 +24,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let held_out = args::path(matches, "eval-data").map(|path| data::read(path)).transpose()?;
     let gguf = base::open(&base::path(matches, report)?)?;
     let context = block_on(Context::new())?.rehearsal();
-    let model = block_on(Model::load(&context, &gguf, |_, _| ()))?;
+    let model = block_on(Model::load_as(&context, &gguf, config.load_in_4bit, |_, _| ()))?;
     let examples = data::render(examples, &model, &config, report)?;
     let held_out = held_out.map(|held_out| data::render(held_out, &model, &config, report)).transpose()?;
     let estimates = block_on(estimate(&model, &config, &examples, &held_out.unwrap_or_default()))?;

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 use pollster::block_on;
 use tunesmith::Result;
-use tunesmith::train::config::{Method, RunConfig};
 use tunesmith::train::{Event, evaluate};
 
 use super::adapter::Adapter;
@@ -17,11 +16,10 @@ use super::{args, base, data};
 /// # Errors
 /// For input that cannot be used, or a device that failed.
 pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
-    let mut config = RunConfig::new(Method::Lora);
-    args::apply(matches, &mut config)?;
+    let config = args::settings(matches)?;
     let adapter = args::path(matches, "adapter").map(|folder| Adapter::read(folder)).transpose()?;
     let data = data::read(args::path(matches, "data").expect("a required flag"))?;
-    let model = base::load(matches, report)?;
+    let model = base::load(matches, config.load_in_4bit, report)?;
     let lines: Vec<usize> = data.examples.iter().map(|(line, _)| *line).collect();
     let examples = data::render(data, &model, &config, report)?;
     let peft = adapter.map(|adapter| adapter.load(&model)).transpose()?;

@@ -21,7 +21,7 @@ use super::{args, base};
 /// For input that cannot be used, or a device that failed.
 pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let adapter = args::path(matches, "adapter").map(|folder| Adapter::read(folder)).transpose()?;
-    let model = base::load(matches, report)?;
+    let model = base::load(matches, args::settings(matches)?.load_in_4bit, report)?;
     let peft = adapter.map(|adapter| adapter.load(&model)).transpose()?;
     let prompt = prompt_ids(matches, &model)?;
     let get = |name: &str| *matches.get_one::<f32>(name).expect("it has a default");

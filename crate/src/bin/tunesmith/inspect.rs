@@ -10,11 +10,10 @@ use clap::ArgMatches;
 use serde_json::{Value, json};
 use tunesmith::data::render::{Rendered, Renderer};
 use tunesmith::format::gguf::Gguf;
-use tunesmith::model::ModelConfig;
+use tunesmith::model::{ModelConfig, bytes_in_4bit};
 use tunesmith::peft::io;
 use tunesmith::text::template::ChatTemplate;
 use tunesmith::text::tokenizer::Tokenizer;
-use tunesmith::train::config::{Method, RunConfig};
 use tunesmith::{Error, Result};
 
 use super::adapter::Adapter;
@@ -30,7 +29,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     if path.is_dir() {
         adapter(path, report)?;
     } else if is_gguf(path)? {
-        model(path, report)?;
+        model(path, args::settings(matches)?.load_in_4bit, report)?;
     } else {
         dataset(path, matches, report)?;
     }
@@ -51,7 +50,7 @@ fn template(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> 
     if has_one { ChatTemplate::from_gguf(gguf, tokenizer).map(Some) } else { Ok(None) }
 }
 
-fn model(path: &Path, report: &mut Report) -> Result<()> {
+fn model(path: &Path, load_in_4bit: bool, report: &mut Report) -> Result<()> {
     let gguf = base::open(path)?;
     let config = ModelConfig::from_gguf(&gguf)?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
@@ -59,9 +58,11 @@ fn model(path: &Path, report: &mut Report) -> Result<()> {
     let mut types: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
     for tensor in gguf.tensors() {
         gguf.encoding(tensor)?;
-        let (count, bytes) = types.entry(tensor.ty.name()).or_default();
+        let in_4bit = if load_in_4bit { bytes_in_4bit(tensor)? } else { None };
+        let (name, size) = in_4bit.map_or((tensor.ty.name(), tensor.bytes), |bytes| ("NF4", bytes));
+        let (count, bytes) = types.entry(name).or_default();
         *count += 1;
-        *bytes += tensor.bytes;
+        *bytes += size;
     }
     let parameters: u64 = gguf.tensors().iter().map(|tensor| tensor.elements()).sum();
     let source = gguf.get::<&str>("tokenizer.chat_template")?;
@@ -122,8 +123,7 @@ fn words(value: &Value) -> String {
 }
 
 fn dataset(path: &Path, matches: &ArgMatches, report: &mut Report) -> Result<()> {
-    let mut config = RunConfig::new(Method::Lora);
-    args::apply(matches, &mut config)?;
+    let config = args::settings(matches)?;
     let data = data::read(path)?;
     let gguf = base::open(&base::path(matches, report)?)?;
     let positions = ModelConfig::from_gguf(&gguf)?.context_length;

@@ -34,14 +34,14 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     }
     let names = match matches.get_one::<String>("methods") {
         Some(names) => names.split(',').map(|name| name.trim().to_owned()).collect(),
-        None => lab::names().into_iter().map(str::to_owned).collect::<Vec<_>>(),
+        None => lab::names(asked.load_in_4bit).into_iter().map(str::to_owned).collect::<Vec<_>>(),
     };
     // Every name is checked before the first run.
     let configs = names.iter().map(|name| config(&asked, name)).collect::<Result<Vec<_>>>()?;
     let examples = data::read(args::path(matches, "data").expect("a required flag"))?;
     let held_out = args::path(matches, "eval-data").map(|path| data::read(path)).transpose()?;
     let file = examples.file.clone();
-    let model = Rc::new(base::load(matches, report)?);
+    let model = Rc::new(base::load(matches, asked.load_in_4bit, report)?);
     let examples = data::render(examples, &model, &asked, report)?;
     let held_out = held_out.map(|held_out| data::render(held_out, &model, &asked, report)).transpose()?;
     let (examples, held_out) =
@@ -80,6 +80,13 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
 fn config(asked: &RunConfig, name: &str) -> Result<RunConfig> {
     let mut config = asked.clone();
     config.set("method", name)?;
+    if config.load_in_4bit != asked.load_in_4bit {
+        return Err(Error::Config {
+            field: "methods".into(),
+            what: format!("{name} wants the model in 4 bits, and a lab loads it once for all methods"),
+            help: "give lora instead, and --load-in-4bit for all of them".into(),
+        });
+    }
     config.leave_out_foreign();
     config.validate()?;
     Ok(config)
