@@ -80,8 +80,13 @@ pub fn defaults() -> JsValue {
         // How the model is loaded is settled before there is a run.
         .filter(|(_, field)| field.name != LOAD_IN_4BIT)
         .map(|(index, field)| {
+            // The page's form has texts for lists and patterns, and the engine reads those.
+            let plain = |default: &Value| match default {
+                Value::Array(_) | Value::Object(_) => json!(""),
+                other => other.clone(),
+            };
             let by_method =
-                tables.iter().map(|(method, fields)| (method.name().to_owned(), fields[index].default.clone()));
+                tables.iter().map(|(method, fields)| (method.name().to_owned(), plain(&fields[index].default)));
             let mut value = json!({
                 "name": field.name,
                 "label": label(field.name),
@@ -93,7 +98,7 @@ pub fn defaults() -> JsValue {
                     "modules" => "list",
                     _ => "text",
                 },
-                "default": field.default,
+                "default": plain(&field.default),
                 "defaults": by_method.collect::<serde_json::Map<_, _>>(),
                 "choices": field.choices,
                 "help": field.help,

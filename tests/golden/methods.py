@@ -24,6 +24,19 @@ NORMS = ["input_layernorm", "post_attention_layernorm", "norm"]
 
 # Each method's config, and the rate of its curve.
 METHODS = {
+    "lora_patterns": (
+        LoraConfig(
+            r=4,
+            rank_pattern={"layers.1.self_attn.q_proj": 3, "q_proj": 2, r"layers\.0\.mlp\.(up|down)_proj": 6},
+            alpha_pattern={"v_proj": 3, "gate_proj": 16},
+            **LORA,
+        ),
+        1e-3,
+    ),
+    "lora_saved": (
+        LoraConfig(r=4, layers_to_transform=[1], modules_to_save=["lm_head", "embed_tokens", "norm"], **LORA),
+        1e-3,
+    ),
     "rslora": (LoraConfig(r=4, use_rslora=True, **LORA), 1e-3),
     "dora": (LoraConfig(r=4, use_dora=True, **LORA), 2e-3),
     "adalora": (AdaLoraConfig(init_r=6, target_r=3, orth_reg_weight=0.5, **SCHEDULE, **LORA), 1e-2),
@@ -49,11 +62,16 @@ VALUES = [
     ("lora_magnitude_vector", 1.0, 0.1),
     ("ia3_l", 1.0, 0.2),
     ("ln_tuning_layers", 1.0, 0.1),
+    ("norm.weight", 1.0, 0.1),
     ("prompt_embeddings", 0.0, 1.0),
     ("embedding.weight", 0.0, 1.0),
     ("bias", 0.0, 0.2),
     ("weight", 0.0, None),
 ]
+
+
+# Parts of the names of tensors that a curve starts where PEFT starts them.
+KNOWN = ["lora_magnitude_vector", "ia3_l", "ln_tuning_layers", "lora_E", "lm_head", "embed_tokens", "norm.weight"]
 
 
 def hashed(name: str, shape) -> torch.Tensor:
@@ -68,9 +86,9 @@ def create(method: str, precision=lambda model: model, start: bool = False):
     peft = precision(get_peft_model(models.nano(), copy.deepcopy(METHODS[method][0])))
     with torch.no_grad():
         for name, p in models.trainable(peft).items():
-            # Vectors start at one, at the model's own norms; B at zero, but AdaLoRA's E instead.
-            known = [m for m in ["lora_magnitude_vector", "ia3_l", "ln_tuning_layers", "lora_E"] if m in name]
-            if not start or not (known or ("lora_B" in name and method != "adalora")):
+            # Vectors start at one, at the model's own norms, and whole modules at the model's own; B at zero, but
+            # AdaLoRA's E instead.
+            if not start or not (any(m in name for m in KNOWN) or ("lora_B" in name and method != "adalora")):
                 p.copy_(hashed(name, p.shape))
     return peft.train()
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::hash::uniform;
 
-/// The folders.
+/// The folders, but for `lora_patterns` and `lora_saved`: the f64 reference has one scale, and the model's own head.
 pub const METHODS: [&str; 9] =
     ["rslora", "dora", "adalora", "ia3", "p_tuning_mlp", "p_tuning_lstm", "prefix", "prefix_projection", "ln_tuning"];
 
@@ -23,13 +23,14 @@ pub struct AdaLora {
 
 /// Part of a tensor's name, what its values lie around, and their amplitude; the first that fits counts. Without an
 /// amplitude it is 1 / sqrt(width).
-const VALUES: [(&str, f32, Option<f32>); 10] = [
+const VALUES: [(&str, f32, Option<f32>); 11] = [
     ("lora_A", 0.0, None),
     ("lora_B", 0.0, Some(0.1)),
     ("lora_E", 0.0, Some(0.5)),
     ("lora_magnitude_vector", 1.0, Some(0.1)),
     ("ia3_l", 1.0, Some(0.2)),
     ("ln_tuning_layers", 1.0, Some(0.1)),
+    ("norm.weight", 1.0, Some(0.1)),
     ("prompt_embeddings", 0.0, Some(1.0)),
     ("embedding.weight", 0.0, Some(1.0)),
     ("bias", 0.0, Some(0.2)),
@@ -47,7 +48,8 @@ pub fn hashed(name: &str, shape: &[usize]) -> Vec<f32> {
 
 /// What a curve starts from; none where it is what the method itself starts from, which is not drawn at random.
 pub fn start(method: &str, name: &str, shape: &[usize]) -> Option<Vec<f32>> {
-    let known = ["lora_magnitude_vector", "ia3_l", "ln_tuning_layers", "lora_E"];
+    let known =
+        ["lora_magnitude_vector", "ia3_l", "ln_tuning_layers", "lora_E", "lm_head", "embed_tokens", "norm.weight"];
     let fixed = known.iter().any(|part| name.contains(part)) || (name.contains("lora_B") && method != "adalora");
     (!fixed).then(|| hashed(name, shape))
 }

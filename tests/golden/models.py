@@ -147,6 +147,7 @@ def trainable(peft) -> dict[str, torch.nn.Parameter]:
     PEFT saves what an encoder of virtual tokens makes and not the encoder: its parameters have their own names.
     """
     found = {n.replace(".default", ""): p for n, p in peft.named_parameters() if p.requires_grad}
+    found = {n.replace(".modules_to_save", ""): p for n, p in found.items()}
     # PEFT adds the .weight of this one's module back when it loads.
     found = {n.replace("lora_magnitude_vector.weight", "lora_magnitude_vector"): p for n, p in found.items()}
     if "prompt_encoder.embedding.weight" in found and len(found) > 1:

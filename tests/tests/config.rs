@@ -16,7 +16,8 @@ fn fields_are_read() {
     let config = read(json!({
         "method": "lora", "learning_rate": 1e-3, "num_train_epochs": 2, "max_steps": 20, "packing": true,
         "lr_scheduler_type": "cosine", "warmup_steps": 0.1, "r": 8.0, "lora_alpha": 16, "eval_steps": null,
-        "target_modules": ["q_proj", "v_proj"], "seed": 4294967295u32,
+        "target_modules": ["q_proj", "v_proj"], "seed": 4294967295u32, "layers_to_transform": 1,
+        "rank_pattern": {"v_proj": 4}, "modules_to_save": ["norm"],
     }))
     .unwrap();
     assert_eq!(config.method, Method::Lora);
@@ -24,6 +25,8 @@ fn fields_are_read() {
     assert_eq!((config.packing, config.warmup_steps, config.r, config.lora_alpha), (true, 0.1, 8, 16.0));
     assert_eq!((config.lr_scheduler_type, config.seed, config.eval_steps), (LrScheduler::Cosine, u32::MAX, 0));
     assert_eq!(config.target_modules, TargetModules::Suffixes(vec!["q_proj".into(), "v_proj".into()]));
+    assert_eq!((config.layers_to_transform, config.modules_to_save), (vec![1], vec!["norm".to_owned()]));
+    assert_eq!((config.rank_pattern.get("a.v_proj"), config.rank_pattern.get("a.q_proj")), (Some(4), None));
     assert_eq!(read(json!({})).unwrap(), RunConfig::new(Method::Lora));
 }
 
@@ -36,12 +39,17 @@ fn flags_are_read_in_either_case_and_override() {
         ("target-modules", "q_proj,o_proj"),
         ("shuffle", "false"),
         ("lr-scheduler-type", "constant"),
+        ("layers-to-transform", "0, 2"),
+        ("alpha-pattern", "q_proj=0.5"),
+        ("modules-to-save", "lm_head,norm"),
     ] {
         config.set(key, value).unwrap();
     }
     config.validate().unwrap();
     assert_eq!((config.learning_rate, config.max_steps, config.shuffle), (2e-4, -1, false));
     assert_eq!(config.lr_scheduler_type, LrScheduler::Constant);
+    assert_eq!((&config.layers_to_transform[..], config.alpha_pattern.get("q_proj")), (&[0, 2][..], Some(0.5)));
+    assert_eq!(config.to_json()["modules_to_save"], json!(["lm_head", "norm"]));
     assert_eq!(config.target_modules, TargetModules::Suffixes(vec!["q_proj".into(), "o_proj".into()]));
 }
 
@@ -111,6 +119,15 @@ fn wrong_values_are_errors_that_name_the_field() {
         (json!({"max_length": 10, "cutoff_len": 10}), "max_length", "given twice"),
         (json!({"lora_dropout": 1}), "lora_dropout", "out of range"),
         (json!({"method": "full", "load_in_4bit": true}), "load_in_4bit", "32 bits"),
+        (json!({"rank_pattern": {"q_proj": 1025}}), "rank_pattern", "out of range"),
+        (json!({"rank_pattern": {"(": 1}}), "rank_pattern", "patterns of layers"),
+        (json!({"layers_to_transform": "a"}), "layers_to_transform", "whole numbers"),
+        (json!({"modules_to_save": [""]}), "modules_to_save", "a list of names"),
+        (
+            json!({"layers_to_transform": [1], "target_modules": ".*q_proj"}),
+            "layers_to_transform",
+            "regular expression",
+        ),
     ] {
         let error = read(value.clone()).expect_err(&value.to_string());
         assert_eq!(error.code(), "config", "{value}");
@@ -154,13 +171,11 @@ fn the_table_describes_every_field() {
             assert!(field.help.ends_with('.') && field.help.len() < 110, "{}", field.name);
             assert_eq!(field.flag, format!("--{}", field.name.replace('_', "-")));
             assert_eq!(field.choices.is_empty(), field.kind != "choice", "{}", field.name);
-            assert_eq!(field.min.is_some(), matches!(field.kind, "integer" | "number"), "{}", field.name);
+            assert_eq!(field.min.is_some(), matches!(field.kind, "integer" | "number" | "patterns"), "{}", field.name);
             // The default is itself a value that is accepted, and so are the ends of the range.
-            for value in
-                [Some(&field.default), field.min.map(|v| json!(v)).as_ref(), field.max.map(|v| json!(v)).as_ref()]
-                    .into_iter()
-                    .flatten()
-            {
+            let end =
+                |bound: Option<f64>| bound.map(|v| if field.kind == "patterns" { json!({ "a": v }) } else { json!(v) });
+            for value in [Some(field.default.clone()), end(field.min), end(field.max)].into_iter().flatten() {
                 let object = json!({ field.name: value });
                 RunConfig::from_json(&object.to_string()).unwrap_or_else(|e| panic!("{object}: {e}"));
             }

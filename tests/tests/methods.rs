@@ -1,6 +1,7 @@
 //! Every method that PEFT has, against PEFT on the nano model: the gradients of a step, a loss curve, and a folder that
 //! PEFT wrote.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use pollster::block_on;
@@ -29,6 +30,28 @@ const F: usize = 96;
 const KV: usize = 16;
 
 const METHODS: &[Row] = &[
+    Row {
+        name: Some("lora_patterns"),
+        fields: &[
+            ("method", "lora"),
+            ("r", "4"),
+            ("lora_alpha", "8"),
+            ("rank_pattern", r"layers.1.self_attn.q_proj=3,q_proj=2,layers\.0\.mlp\.(up|down)_proj=6"),
+            ("alpha_pattern", r#"{"v_proj": 3, "gate_proj": 16}"#),
+        ],
+        count: 4 * L * (2 * (C + KV) + 2 * C + (C + F)) + (2 + 3) * 2 * C + (6 + 4) * 2 * (C + F),
+    },
+    Row {
+        name: Some("lora_saved"),
+        fields: &[
+            ("method", "lora"),
+            ("r", "4"),
+            ("lora_alpha", "8"),
+            ("layers_to_transform", "1"),
+            ("modules_to_save", "lm_head,embed_tokens,norm"),
+        ],
+        count: 4 * (2 * C + 2 * (C + KV) + 2 * C + 3 * (C + F)) + 2 * 512 * C + (2 * L + 1) * C,
+    },
     Row {
         name: Some("rslora"),
         fields: &[("method", "rslora"), ("r", "4"), ("lora_alpha", "8")],
@@ -207,10 +230,6 @@ fn curves() {
 #[test]
 fn folders() {
     #[derive(serde::Deserialize)]
-    struct Expected {
-        adapter: Vec<Loss>,
-    }
-    #[derive(serde::Deserialize)]
     struct Loss {
         loss: f64,
         tokens: usize,
@@ -221,14 +240,59 @@ fn folders() {
     let config = RunConfig::from_json("{}").unwrap();
     let rows = tunesmith::train::prepare(&model, &config, "examples.jsonl", &import.examples).unwrap();
     for (name, _) in with_fixtures() {
-        let expected: Expected = golden::json(&format!("nano/methods/{name}/expected.json"));
-        let file = |file: &str| std::fs::read(golden::path(&format!("nano/methods/{name}/adapter/{file}"))).unwrap();
-        let adapter = block_on(io::load(&model, name, &file(io::CONFIG), &file(io::TENSORS))).unwrap();
-        let got = block_on(evaluate(&model, Some(adapter.as_ref()), &rows)).unwrap();
-        for (got, want) in got.iter().zip(&expected.adapter) {
-            assert_eq!(got.tokens, want.tokens, "{name}");
-            assert!((got.loss - want.loss).abs() <= 1e-4 * want.loss, "{name}: {} for {}", got.loss, want.loss);
+        // AdaLoRA has a second folder, of an adapter that has lost ranks.
+        let expected: BTreeMap<String, Vec<Loss>> = golden::json(&format!("nano/methods/{name}/expected.json"));
+        for (folder, expected) in expected {
+            let file =
+                |file: &str| std::fs::read(golden::path(&format!("nano/methods/{name}/{folder}/{file}"))).unwrap();
+            let load = |config: &[u8], tensors: &[u8]| {
+                let adapter = block_on(io::load(&model, name, config, tensors)).unwrap();
+                let losses = block_on(evaluate(&model, Some(adapter.as_ref()), &rows)).unwrap();
+                (adapter, losses)
+            };
+            let (adapter, got) = load(&file(io::CONFIG), &file(io::TENSORS));
+            for (got, want) in got.iter().zip(&expected) {
+                assert_eq!(got.tokens, want.tokens, "{name}/{folder}");
+                let off = (got.loss - want.loss).abs();
+                assert!(off <= 1e-4 * want.loss, "{name}/{folder}: {} for {}", got.loss, want.loss);
+            }
+            assert_eq!(got.len(), expected.len());
+            let saved = block_on(io::save(adapter.as_ref(), &model, None)).unwrap();
+            assert_eq!(load(&saved[0].bytes, &saved[1].bytes).1, got, "{name}/{folder}: saved and loaded again");
         }
-        assert_eq!(got.len(), expected.adapter.len());
+    }
+}
+
+#[test]
+fn settings_of_single_layers_start_as_nothing_too() {
+    let model = models::load(&models::context(), "nano");
+    let rows: Vec<_> = parity::inputs("nano").curve.iter().map(parity::rendered).collect();
+    let fields = [
+        ("method", "dora"),
+        ("rank_pattern", "q_proj=2,v_proj=5"),
+        ("alpha_pattern", "v_proj=3"),
+        ("modules_to_save", "lm_head,embed_tokens,norm"),
+    ];
+    let (adapter, _) = adapter(&model, &fields, &|_| None);
+    let base = block_on(evaluate(&model, None, &rows)).unwrap();
+    assert_eq!(block_on(evaluate(&model, Some(adapter.as_ref()), &rows)).unwrap(), base);
+}
+
+#[test]
+fn settings_of_single_layers_that_do_nothing_are_errors() {
+    let model = models::load(&models::context(), "nano");
+    for (method, field, value, words) in [
+        ("lora", "layers_to_transform", "0,2", "there is no block 2"),
+        ("lora", "rank_pattern", "q_proj=2,q_porj=4", "\"q_porj\" fits no layer"),
+        ("lora", "alpha_pattern", "lm_head=2", "\"lm_head\" fits no layer"),
+        ("lora", "rank_pattern", "v_proj=0", "model.layers.0.self_attn.v_proj has rank 0"),
+        ("lora", "modules_to_save", "lm_head,q_proj", "\"q_proj\" is the end of no path"),
+        ("adalora", "rank_pattern", "v_proj=13", "has rank 13, and init_r is 12"),
+        ("adalora", "rank_pattern", ".*=0", "every layer has rank 0"),
+    ] {
+        let mut config = RunConfig::from_json("{}").unwrap();
+        [("method", method), (field, value)].iter().for_each(|(key, value)| config.set(key, value).unwrap());
+        let error = block_on(peft::create(&model, &config)).err().unwrap_or_else(|| panic!("{field} {value}"));
+        assert!(error.to_string().starts_with(&format!("{field}: ")) && error.to_string().contains(words), "{error}");
     }
 }

@@ -70,10 +70,10 @@ impl<'a> Decoder<'a> {
     }
 
     fn normed(&self, t: &mut Tape, norm: Norm, x: Var) -> Var {
-        let (gain, eps) = (self.model.norm_gain(norm), self.model.config.norm_eps);
+        let eps = self.model.config.norm_eps;
         match self.peft {
-            Some(peft) => peft.norm(t, norm, x, gain, eps),
-            None => t.rms_norm(x, gain, eps),
+            Some(peft) => peft.norm(t, norm, x, peft.gain(self.model, norm), eps),
+            None => t.rms_norm(x, self.model.norm_gain(norm), eps),
         }
     }
 

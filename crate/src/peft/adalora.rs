@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::lora::{narrowed, nothing_matches};
+use super::lora::targets;
 use super::parameters::{Order, Spec};
 use super::{AfterStep, Parameters, Peft, Site, Tuning, random};
 use crate::gpu::{Buffer, Context, Plan, Recorder};
@@ -19,12 +19,20 @@ use crate::{Error, Result};
 /// A, B and E of one layer lie one after another among the parameters.
 const PARTS: [&str; 3] = ["lora_A", "lora_B", "lora_E"];
 
+/// A layer's matrices.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Of its A among the parameters.
+    first: usize,
+    /// Its ranks: fewer than `init_r` where an adapter was loaded that had lost some.
+    rank: usize,
+}
+
 /// Low-rank matrices with singular values, and what is known of their importance.
 pub struct AdaLora {
     params: Parameters,
     context: Context,
-    /// The place of a layer's A among the parameters.
-    sites: BTreeMap<(usize, Module), usize>,
+    sites: BTreeMap<(usize, Module), Place>,
     config: RunConfig,
     /// Outputs of each kind of layer.
     widths: [usize; 7],
@@ -55,36 +63,48 @@ impl Tuning for AdaLora {
         "orth_reg_weight",
         "lora_alpha",
         "lora_dropout",
+        "layers_to_transform",
     ];
 
     /// A and B as PEFT starts them, small, and E zero, so that nothing changes at first.
     async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
-        let (shape, r) = (&model.config, config.init_r as usize);
+        let shape = &model.config;
         let mut specs = Vec::new();
         let mut sites = BTreeMap::new();
-        for layer in 0..shape.layers {
-            for module in Module::ALL {
-                let path = Site::path(layer, module);
-                if !config.target_modules.matches(&path) {
-                    continue;
-                }
-                sites.insert((layer, module), specs.len());
-                let (rows, cols) = module.shape(shape);
-                let [a, b, e] = PARTS.map(|part| format!("base_model.model.{path}.{part}"));
-                // As far from zero as a normal distribution of deviation 0.02.
-                let small = |name: &str, count| -> Vec<f32> {
-                    random(config.seed, name).map(|x| x * 0.02 * f32::sqrt(3.0)).take(count).collect()
-                };
-                let (a_values, b_values) = (small(&a, r * cols), small(&b, rows * r));
-                let turned = matches!(module, Module::QProj | Module::KProj);
-                let order = turned.then(|| Order::rope_rows(rows, shape.head_dim));
-                specs.push(Spec::new(a, &[r, cols], a_values));
-                specs.push(Spec { order, ..Spec::new(b, &[rows, r], b_values) });
-                specs.push(Spec::new(e, &[r, 1], vec![0.0; r]));
+        for (layer, module) in targets(model, config)? {
+            let path = Site::path(layer, module);
+            let r = config.rank_pattern.get(&path).unwrap_or(config.init_r) as usize;
+            if r > config.init_r as usize {
+                return Err(Error::Config {
+                    field: "rank_pattern".into(),
+                    what: format!("{path} has rank {r}, and init_r is {}", config.init_r),
+                    help: "set init_r to the largest rank".into(),
+                });
             }
+            // A layer that lost all its ranks is as the model has it.
+            if r == 0 {
+                continue;
+            }
+            sites.insert((layer, module), Place { first: specs.len(), rank: r });
+            let (rows, cols) = module.shape(shape);
+            let [a, b, e] = PARTS.map(|part| format!("base_model.model.{path}.{part}"));
+            // As far from zero as a normal distribution of deviation 0.02.
+            let small = |name: &str, count| -> Vec<f32> {
+                random(config.seed, name).map(|x| x * 0.02 * f32::sqrt(3.0)).take(count).collect()
+            };
+            let (a_values, b_values) = (small(&a, r * cols), small(&b, rows * r));
+            let turned = matches!(module, Module::QProj | Module::KProj);
+            let order = turned.then(|| Order::rope_rows(rows, shape.head_dim));
+            specs.push(Spec::new(a, &[r, cols], a_values));
+            specs.push(Spec { order, ..Spec::new(b, &[rows, r], b_values) });
+            specs.push(Spec::new(e, &[r, 1], vec![0.0; r]));
         }
         if specs.is_empty() {
-            return Err(nothing_matches(model));
+            return Err(Error::Config {
+                field: "rank_pattern".into(),
+                what: "every layer has rank 0, so there is nothing to learn".into(),
+                help: "give some layers a rank of at least 1".into(),
+            });
         }
         let context = model.context.clone();
         let params = Parameters::new(&context, specs)?;
@@ -117,20 +137,31 @@ impl Tuning for AdaLora {
 
     fn read(file: &Map<String, Value>, run: &mut Map<String, Value>) -> std::result::Result<(), String> {
         let set = |name: &str| file.get(name).filter(|value| !value.is_null());
-        if let Some(ranks) = set("rank_pattern").filter(|ranks| ranks.as_object().is_none_or(|ranks| !ranks.is_empty()))
-        {
-            return Err(format!(
-                "rank_pattern is set ({} layers), which is not supported",
-                ranks.as_object().map_or(0, Map::len)
-            ));
+        if let Some(kept) = set("rank_pattern") {
+            run.insert("rank_pattern".into(), ranks(kept).ok_or("rank_pattern is not true or false for each rank")?);
         }
         if let Some(steps) = set("deltaT") {
             run.insert("delta_t".into(), steps.clone());
         }
-        let modules = set("target_modules").ok_or("target_modules is missing")?;
-        run.insert("target_modules".into(), narrowed(modules, set("layers_to_transform")));
+        run.insert("target_modules".into(), set("target_modules").ok_or("target_modules is missing")?.clone());
         Ok(())
     }
+}
+
+/// What PEFT's `rank_pattern` calls a layer.
+fn rank_key(path: &str) -> String {
+    format!("{path}.lora_E")
+}
+
+/// PEFT's `rank_pattern` of AdaLoRA says of each of a layer's ranks whether it is left; the tensors hold those alone. A
+/// run's counts them.
+fn ranks(kept: &Value) -> Option<Value> {
+    let of_layer = |(key, kept): (&String, &Value)| {
+        let kept: Option<Vec<bool>> = kept.as_array()?.iter().map(Value::as_bool).collect();
+        let rank = kept?.into_iter().filter(|&kept| kept).count();
+        Some((key.strip_suffix(&rank_key("")).unwrap_or(key).to_owned(), json!(rank)))
+    };
+    Some(Value::Object(kept.as_object()?.iter().map(of_layer).collect::<Option<_>>()?))
 }
 
 impl AdaLora {
@@ -142,7 +173,8 @@ impl AdaLora {
     fn budget(&self, step: usize) -> usize {
         let c = &self.config;
         let (layers, steps) = (self.sites.len(), self.steps.get());
-        let (first, last) = (c.init_r as usize * layers, c.target_r as usize * layers);
+        let first: usize = self.sites.values().map(|place| place.rank).sum();
+        let last = first.min(c.target_r as usize * layers);
         let (start, end) = (c.tinit as usize, steps - c.tfinal as usize);
         if step <= start {
             return first;
@@ -157,10 +189,9 @@ impl AdaLora {
     /// Chooses the ranks to keep: those of the largest score.
     async fn choose(&self, step: usize) -> Result<()> {
         let (s, u) = (self.params.read_from(&self.sensitivity).await?, self.params.read_from(&self.uncertainty).await?);
-        let r = self.config.init_r as usize;
         let importance = |tensor: usize, i: usize| f64::from(s[tensor][i]) * f64::from(u[tensor][i]);
-        let mut scores = Vec::with_capacity(self.sites.len() * r);
-        for &first in self.sites.values() {
+        let mut scores = Vec::new();
+        for &Place { first, rank: r } in self.sites.values() {
             let (cols, rows) = (self.weight(first, 0).cols, self.weight(first, 1).rows);
             for rank in 0..r {
                 let a = (0..cols).map(|c| importance(first, rank * cols + c)).sum::<f64>() / cols as f64;
@@ -173,8 +204,12 @@ impl AdaLora {
         let gone = sorted.len() - self.budget(step);
         // What is no larger than the largest of those that must go goes too, as in PEFT.
         let threshold = if gone > 0 { sorted[gone - 1] } else { f64::NEG_INFINITY };
-        for (&first, scores) in self.sites.values().zip(scores.chunks(r)) {
-            let gone: Vec<f32> = scores.iter().map(|&score| if score > threshold { 0.0 } else { 1.0 }).collect();
+        let mut scores = scores.as_slice();
+        for &Place { first, rank } in self.sites.values() {
+            let (scores_of_layer, others) = scores.split_at(rank);
+            scores = others;
+            let gone: Vec<f32> =
+                scores_of_layer.iter().map(|&score| if score > threshold { 0.0 } else { 1.0 }).collect();
             self.params.write_to(&self.gone, first + 2, &gone);
         }
         Ok(())
@@ -189,6 +224,10 @@ impl Peft for AdaLora {
     fn config(&self) -> Map<String, Value> {
         let c = &self.config;
         let paths: Vec<String> = self.sites.keys().map(|&(layer, module)| Site::path(layer, module)).collect();
+        let init_r = c.init_r as usize;
+        let kept = self.sites.values().map(|place| (0..init_r).map(|rank| rank < place.rank).collect::<Vec<bool>>());
+        let kept: Map<_, _> = paths.iter().zip(kept).map(|(path, kept)| (rank_key(path), json!(kept))).collect();
+        let some_are_gone = self.sites.values().any(|place| place.rank < init_r);
         Map::from_iter([
             ("peft_type".into(), json!(Self::PEFT_TYPE)),
             ("init_r".into(), json!(c.init_r)),
@@ -208,6 +247,7 @@ impl Peft for AdaLora {
             ("lora_dropout".into(), json!(c.lora_dropout)),
             ("bias".into(), json!("none")),
             ("target_modules".into(), json!(paths)),
+            ("rank_pattern".into(), if some_are_gone { kept.into() } else { Value::Null }),
         ])
     }
 
@@ -217,7 +257,7 @@ impl Peft for AdaLora {
 
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         let modules = site.group.modules();
-        let first = |module: Module| self.sites.get(&(site.layer, module)).copied();
+        let first = |module: Module| self.sites.get(&(site.layer, module)).map(|place| place.first);
         if modules.iter().all(|&module| first(module).is_none()) {
             return t.linears(x, weights, None, residual);
         }
@@ -250,7 +290,7 @@ impl Peft for AdaLora {
         if share == 0.0 {
             return false;
         }
-        for &first in self.sites.values() {
+        for &Place { first, .. } in self.sites.values() {
             t.orthogonality(self.weight(first, 0), false, share, &self.penalty);
             t.orthogonality(self.weight(first, 1), true, share, &self.penalty);
         }

@@ -28,7 +28,7 @@ pub struct Full {
 const ROWS: usize = 4096;
 
 /// Copies `to.rows` rows of a weight in any encoding, from row `first` on, into a trained one.
-fn copy(context: &Context, from: &Weight, first: usize, to: &Weight) -> Result<()> {
+pub(super) fn copy(context: &Context, from: &Weight, first: usize, to: &Weight) -> Result<()> {
     for start in (0..to.rows).step_by(ROWS) {
         let rows = ROWS.min(to.rows - start);
         let ids: Vec<u32> = (first + start..first + start + rows).map(|row| row as u32).collect();
@@ -118,7 +118,7 @@ impl Peft for Full {
         &self.params.tensors[self.head.unwrap_or(0)].weight
     }
 
-    fn norm(&self, t: &mut Tape, norm: Norm, x: Var, _: &Weight, eps: f32) -> Var {
-        t.rms_norm(x, &self.params.tensors[self.norms + norm.index(self.layers)].weight, eps)
+    fn gain<'a>(&'a self, _: &'a Model, norm: Norm) -> &'a Weight {
+        &self.params.tensors[self.norms + norm.index(self.layers)].weight
     }
 }

@@ -6,7 +6,6 @@ use super::parameters::Spec;
 use super::{Parameters, Peft, Tuning};
 use crate::Result;
 use crate::model::{Model, Norm, Weight};
-use crate::tape::{Tape, Var};
 use crate::train::config::RunConfig;
 
 /// The ends of the norms' paths.
@@ -53,7 +52,7 @@ impl Peft for LnTuning {
         Map::from_iter([("peft_type".into(), json!(Self::PEFT_TYPE)), ("target_modules".into(), json!(TARGETS))])
     }
 
-    fn norm(&self, t: &mut Tape, norm: Norm, x: Var, _: &Weight, eps: f32) -> Var {
-        t.rms_norm(x, &self.params.tensors[norm.index(self.layers)].weight, eps)
+    fn gain<'a>(&'a self, _: &'a Model, norm: Norm) -> &'a Weight {
+        &self.params.tensors[norm.index(self.layers)].weight
     }
 }

@@ -5,42 +5,56 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::parameters::{Order, Place, Spec};
+use super::saved::Saved;
 use super::{Parameters, Peft, Site, Tuning, random};
-use crate::model::{Group, Model, Module, Weight};
+use crate::gpu::Buffer;
+use crate::model::{Group, Model, Module, Norm, Weight};
 use crate::ops::{Direction, LowRank};
 use crate::tape::{Tape, Var};
 use crate::train::config::RunConfig;
+use crate::train::field::FieldValue;
 use crate::{Error, Result};
 
-/// The matrices beside the linear layers of one group.
+/// The matrices beside linear layers of one group that share rank and scale.
 struct Pairs {
-    /// Tells this place from others, for dropout.
-    site: u32,
-    /// Every A, and every B, below each other.
+    /// The first A among the parameters; all A lie below each other there, and then all B.
+    first: usize,
     a: Weight,
     b: Weight,
+    rank: usize,
+    scale: f32,
     segments: Vec<(usize, bool)>,
     modules: Vec<Module>,
     /// DoRA's magnitudes of the modules, `[out]` each, as places among the parameters.
     magnitudes: Option<usize>,
+    /// The scale on the device, where these are not the first of their group.
+    factor: Option<Buffer>,
 }
 
 /// Low-rank matrices beside some of the linear layers.
 pub struct Lora {
     params: Parameters,
-    sites: BTreeMap<(usize, Group), Pairs>,
+    sites: BTreeMap<(usize, Group), Vec<Pairs>>,
+    saved: Saved,
     modules: Vec<Module>,
     /// Blocks of the model.
     layers: usize,
-    r: usize,
-    alpha: f64,
-    dropout: f64,
-    use_rslora: bool,
+    config: RunConfig,
 }
 
 impl Tuning for Lora {
     const PEFT_TYPE: &'static str = "LORA";
-    const FIELDS: &'static [&'static str] = &["r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"];
+    const FIELDS: &'static [&'static str] = &[
+        "r",
+        "lora_alpha",
+        "lora_dropout",
+        "layers_to_transform",
+        "rank_pattern",
+        "alpha_pattern",
+        "modules_to_save",
+        "use_rslora",
+        "use_dora",
+    ];
 
     fn read(file: &Map<String, Value>, run: &mut Map<String, Value>) -> std::result::Result<(), String> {
         let set = |name: &str| file.get(name).filter(|value| !value.is_null());
@@ -50,14 +64,7 @@ impl Tuning for Lora {
                 return Err(format!("{name} is {}, which is not supported", file[name]));
             }
         }
-        for name in [
-            "rank_pattern",
-            "alpha_pattern",
-            "modules_to_save",
-            "target_parameters",
-            "layer_replication",
-            "exclude_modules",
-        ] {
+        for name in ["target_parameters", "layer_replication", "exclude_modules"] {
             let empty = |value: &Value| {
                 value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
             };
@@ -65,80 +72,127 @@ impl Tuning for Lora {
                 return Err(format!("{name} is not supported"));
             }
         }
-        let modules = set("target_modules").ok_or("target_modules is missing")?;
-        run.insert("target_modules".into(), narrowed(modules, set("layers_to_transform")));
+        run.insert("target_modules".into(), set("target_modules").ok_or("target_modules is missing")?.clone());
         Ok(())
     }
 
     /// Fresh matrices, as PEFT starts them: A uniform within 1/sqrt(in), B zero, so that nothing changes at first.
     ///
     /// # Errors
-    /// [`Error::Config`] when no layer matches `target_modules`; [`Error::Limit`] when the matrices are too large.
+    /// [`Error::Config`] when `target_modules` or a pattern matches no layer, or a rank is 0; [`Error::Limit`] when the
+    /// matrices are too large.
     async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
-        let r = config.r as usize;
+        let targets = targets(model, config)?;
         let mut specs = Vec::new();
         let mut placed = Vec::new();
         for layer in 0..model.config.layers {
             for group in Group::ALL {
-                let targeted = |module: &Module| config.target_modules.matches(&Site::path(layer, *module));
-                let modules: Vec<Module> = group.modules().iter().copied().filter(targeted).collect();
-                if modules.is_empty() {
-                    continue;
-                }
-                placed.push((layer, group, specs.len(), modules.clone()));
-                let name = |module, matrix| format!("base_model.model.{}.{matrix}.weight", Site::path(layer, module));
-                // All A of the group right behind each other, then all B: each a matrix of its own to the kernels.
-                for &module in &modules {
-                    let (_, cols) = module.shape(&model.config);
-                    let name = name(module, "lora_A");
-                    let place = if module == modules[0] { Place::Apart } else { Place::Behind };
-                    let bound = 1.0 / (cols as f32).sqrt();
-                    let values = random(config.seed, &name).map(|x| x * bound).take(r * cols).collect();
-                    specs.push(Spec { place, ..Spec::new(name, &[r, cols], values) });
-                }
-                for &module in &modules {
-                    let (rows, _) = module.shape(&model.config);
-                    let place = if module == modules[0] { Place::Beside } else { Place::Behind };
-                    let turned = matches!(module, Module::QProj | Module::KProj);
-                    let order = turned.then(|| Order::rope_rows(rows, model.config.head_dim));
-                    let spec = Spec::new(name(module, "lora_B"), &[rows, r], vec![0.0; rows * r]);
-                    specs.push(Spec { order, place, ..spec });
-                }
-                for &module in modules.iter().filter(|_| config.use_dora) {
-                    let (rows, _) = module.shape(&model.config);
-                    let name = format!("base_model.model.{}.lora_magnitude_vector", Site::path(layer, module));
-                    let turned = matches!(module, Module::QProj | Module::KProj);
-                    let order = turned.then(|| Order::rope_rows(rows, model.config.head_dim));
-                    specs.push(Spec { order, ..Spec::new(name, &[rows], vec![1.0; rows]) });
+                let modules = group.modules().iter().copied().filter(|&module| targets.contains(&(layer, module)));
+                for (rank, scale, modules) in alike(config, layer, modules) {
+                    if rank == 0 {
+                        return Err(Error::Config {
+                            field: "rank_pattern".into(),
+                            what: format!("{} has rank 0", Site::path(layer, modules[0])),
+                            help: "give it a rank of at least 1, or leave it out of target_modules".into(),
+                        });
+                    }
+                    placed.push((layer, group, specs.len(), rank, scale, modules.clone()));
+                    specs.extend(pair_specs(model, config, layer, &modules, rank));
                 }
             }
         }
-        if specs.is_empty() {
-            return Err(nothing_matches(model));
-        }
-        let params = Parameters::new(&model.context, specs)?;
-        let mut sites = BTreeMap::new();
-        for (layer, group, first, modules) in placed {
+        let saved = Saved::new(model, &config.modules_to_save, &mut specs)?;
+        let context = &model.context;
+        let params = Parameters::new(context, specs)?;
+        let mut sites: BTreeMap<_, Vec<Pairs>> = BTreeMap::new();
+        for (layer, group, first, rank, scale, modules) in placed {
             let segment = |&module: &Module| (module.shape(&model.config).0, modules.contains(&module));
-            let pairs = Pairs {
-                site: first as u32,
+            let site = sites.entry((layer, group)).or_default();
+            site.push(Pairs {
+                first,
                 a: params.stack(first..first + modules.len()),
                 b: params.stack(first + modules.len()..first + 2 * modules.len()),
+                rank,
+                scale,
                 segments: group.modules().iter().map(segment).collect(),
                 magnitudes: config.use_dora.then_some(first + 2 * modules.len()),
+                factor: if site.is_empty() { None } else { Some(context.buffer_with("scale", &[scale])?) },
                 modules,
-            };
-            sites.insert((layer, group), pairs);
+            });
         }
-        let somewhere = |module: &Module| sites.values().any(|pairs| pairs.modules.contains(module));
+        let somewhere = |module: &Module| targets.iter().any(|(_, target)| target == module);
         let modules = Module::ALL.into_iter().filter(somewhere).collect();
-        let (alpha, dropout) = (config.lora_alpha, config.lora_dropout);
-        let layers = model.config.layers;
-        let lora = Self { params, sites, modules, layers, r, alpha, dropout, use_rslora: config.use_rslora };
-        if config.use_dora {
-            lora.fill_magnitudes(model).await?;
-        }
+        let lora = Self { params, sites, saved, modules, layers: model.config.layers, config: config.clone() };
+        lora.saved.fill(model, &lora.params).await?;
+        lora.fill_magnitudes(model).await?;
         Ok(lora)
+    }
+}
+
+/// Layers of one group by their ranks and scales: what each group of them has, and which they are.
+fn alike(config: &RunConfig, layer: usize, modules: impl Iterator<Item = Module>) -> Vec<(usize, f32, Vec<Module>)> {
+    let mut parts: Vec<(usize, f32, Vec<Module>)> = Vec::new();
+    for module in modules {
+        let path = Site::path(layer, module);
+        let rank = config.rank_pattern.get(&path).unwrap_or(config.r);
+        let alpha = config.alpha_pattern.get(&path).unwrap_or(config.lora_alpha);
+        let r = f64::from(rank);
+        let scale = (alpha / if config.use_rslora { r.sqrt() } else { r }) as f32;
+        match parts.iter_mut().find(|part| (part.0, part.1) == (rank as usize, scale)) {
+            Some(part) => part.2.push(module),
+            None => parts.push((rank as usize, scale, vec![module])),
+        }
+    }
+    parts
+}
+
+/// The tensors beside layers of one group: every A right behind each other, then every B, each a matrix of its own to the
+/// kernels; then DoRA's magnitudes.
+fn pair_specs(model: &Model, config: &RunConfig, layer: usize, modules: &[Module], rank: usize) -> Vec<Spec> {
+    let name = |module, tensor: &str| format!("base_model.model.{}.{tensor}", Site::path(layer, module));
+    let turned = |module: Module, rows| {
+        let turned = matches!(module, Module::QProj | Module::KProj);
+        turned.then(|| Order::rope_rows(rows, model.config.head_dim))
+    };
+    let mut specs = Vec::new();
+    for &module in modules {
+        let (_, cols) = module.shape(&model.config);
+        let name = name(module, "lora_A.weight");
+        let place = if module == modules[0] { Place::Apart } else { Place::Behind };
+        let bound = 1.0 / (cols as f32).sqrt();
+        let values = random(config.seed, &name).map(|x| x * bound).take(rank * cols).collect();
+        specs.push(Spec { place, ..Spec::new(name, &[rank, cols], values) });
+    }
+    for &module in modules {
+        let (rows, _) = module.shape(&model.config);
+        let place = if module == modules[0] { Place::Beside } else { Place::Behind };
+        let spec = Spec::new(name(module, "lora_B.weight"), &[rows, rank], vec![0.0; rows * rank]);
+        specs.push(Spec { order: turned(module, rows), place, ..spec });
+    }
+    for &module in modules.iter().filter(|_| config.use_dora) {
+        let (rows, _) = module.shape(&model.config);
+        let spec = Spec::new(name(module, "lora_magnitude_vector"), &[rows], vec![1.0; rows]);
+        specs.push(Spec { order: turned(module, rows), ..spec });
+    }
+    specs
+}
+
+impl Pairs {
+    /// `y` with what these add to it, one layer after another.
+    fn add(&self, t: &mut Tape, params: &Parameters, factor: &Buffer, mut y: Var, x: Var) -> Var {
+        let factor = t.leaf(1, 1, factor, None);
+        let (mut column, mut a) = (0, self.first);
+        for &(cols, has) in &self.segments {
+            if has {
+                let low = t.linear(x, &params.tensors[a].weight);
+                let low = t.scale_rows(low, factor);
+                let part = t.linear(low, &params.tensors[a + self.modules.len()].weight);
+                y = t.add_columns(y, column, part);
+                a += 1;
+            }
+            column += cols;
+        }
+        y
     }
 }
 
@@ -146,7 +200,8 @@ impl Lora {
     /// DoRA starts from the norms of the model's own rows, made as each step makes them: then nothing changes at first.
     async fn fill_magnitudes(&self, model: &Model) -> Result<()> {
         let context = &model.context;
-        for (&(layer, group), pairs) in &self.sites {
+        let sites = self.sites.iter().flat_map(|(&site, parts)| parts.iter().map(move |pairs| (site, pairs)));
+        for ((layer, group), pairs) in sites.filter(|(_, pairs)| pairs.magnitudes.is_some()) {
             let weights = model.layers[layer].linears(group);
             let mut t = Tape::new(context);
             let norms = self.norms(&mut t, pairs, weights);
@@ -186,20 +241,15 @@ impl Lora {
                     }
                 });
                 let w = w.expect("the segments cover the weights");
-                let (index, rank) = (norms.len(), self.r);
+                let (index, rank) = (norms.len(), pairs.rank);
                 let (a, a_row, b) = (&pairs.a, index * rank, &pairs.b);
-                let direction = Direction { w, first, rows, a, a_row, b, b_row, rank, scale: self.scale() };
+                let direction = Direction { w, first, rows, a, a_row, b, b_row, rank, scale: pairs.scale };
                 norms.push((magnitudes + index, column, t.direction_norms(&direction)));
                 b_row += rows;
             }
             column += rows;
         }
         norms
-    }
-
-    fn scale(&self) -> f32 {
-        let r = self.r as f64;
-        (self.alpha / if self.use_rslora { r.sqrt() } else { r }) as f32
     }
 }
 
@@ -213,19 +263,25 @@ impl Peft for Lora {
         // reach too far, so the paths stand whole.
         let layers: std::collections::BTreeSet<_> = self.sites.keys().map(|(layer, _)| layer).collect();
         let paths = || {
-            let of_site = |(&(layer, _), pairs): (&(usize, Group), &Pairs)| {
-                pairs.modules.iter().map(|&module| Site::path(layer, module)).collect::<Vec<_>>()
+            let of_site = |(&(layer, _), parts): (&(usize, Group), &Vec<Pairs>)| {
+                let modules = parts.iter().flat_map(|pairs| &pairs.modules);
+                modules.map(|&module| Site::path(layer, module)).collect::<Vec<_>>()
             };
             self.sites.iter().flat_map(of_site)
         };
         let everywhere = paths().count() == layers.len() * self.modules.len();
         let mut config = Map::new();
         config.insert("peft_type".into(), Self::PEFT_TYPE.into());
-        config.insert("r".into(), self.r.into());
-        config.insert("lora_alpha".into(), number(self.alpha));
-        config.insert("lora_dropout".into(), number(self.dropout));
-        config.insert("use_rslora".into(), self.use_rslora.into());
-        config.insert("use_dora".into(), self.sites.values().any(|pairs| pairs.magnitudes.is_some()).into());
+        config.insert("r".into(), self.config.r.into());
+        config.insert("lora_alpha".into(), number(self.config.lora_alpha));
+        config.insert("lora_dropout".into(), number(self.config.lora_dropout));
+        config.insert("use_rslora".into(), self.config.use_rslora.into());
+        config.insert("use_dora".into(), self.config.use_dora.into());
+        config.insert("rank_pattern".into(), self.config.rank_pattern.json());
+        config.insert("alpha_pattern".into(), self.config.alpha_pattern.json());
+        if !self.config.modules_to_save.is_empty() {
+            config.insert("modules_to_save".into(), self.config.modules_to_save.json());
+        }
         config.insert("bias".into(), "none".into());
         config.insert("fan_in_fan_out".into(), false.into());
         config.insert("init_lora_weights".into(), true.into());
@@ -242,63 +298,94 @@ impl Peft for Lora {
     }
 
     fn first_layer(&self) -> usize {
-        self.sites.keys().map(|&(layer, _)| layer).min().unwrap_or(0)
+        let lowest = self.sites.keys().map(|&(layer, _)| layer).min();
+        lowest.into_iter().chain(self.saved.first_layer(self.layers)).min().unwrap_or(0)
     }
 
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
-        let Some(pairs) = self.sites.get(&(site.layer, site.group)) else {
+        let Some(parts) = self.sites.get(&(site.layer, site.group)) else {
             return t.linears(x, weights, None, residual);
         };
+        let (pairs, dropout) = (&parts[0], self.config.lora_dropout as f32);
         let dropped = match site.counter {
-            Some(counter) if self.dropout > 0.0 => t.dropout(x, self.dropout as f32, counter, pairs.site),
+            Some(counter) if dropout > 0.0 => t.dropout(x, dropout, counter, pairs.first as u32),
             _ => x,
         };
         let low = LowRank {
             x: dropped,
             a: &pairs.a,
             b: &pairs.b,
-            rank: self.r,
+            rank: pairs.rank,
             segments: pairs.segments.clone(),
-            scale: self.scale(),
+            scale: pairs.scale,
         };
-        if pairs.magnitudes.is_none() {
-            return t.linears(x, weights, Some(&low), residual);
+        let (within, behind) = if self.config.use_dora { (None, residual) } else { (residual, None) };
+        let mut y = t.linears(x, weights, Some(&low), within);
+        for pairs in parts {
+            if let Some(factor) = &pairs.factor {
+                y = pairs.add(t, &self.params, factor, y, dropped);
+            }
         }
-        let mut y = t.linears(x, weights, Some(&low), None);
-        for (index, first, norms) in self.norms(t, pairs, weights) {
+        for (index, first, norms) in parts.iter().flat_map(|pairs| self.norms(t, pairs, weights)).collect::<Vec<_>>() {
             y = t.magnitude(y, first, &self.params.tensors[index].weight, norms);
         }
-        match residual {
+        match behind {
             Some(residual) => t.add(residual, y),
             None => y,
         }
     }
+
+    fn embedding<'a>(&'a self, model: &'a Model) -> &'a Weight {
+        self.saved.embedding(&self.params).unwrap_or(&model.embedding)
+    }
+
+    fn head<'a>(&'a self, model: &'a Model) -> &'a Weight {
+        self.saved.head(&self.params).unwrap_or_else(|| model.head())
+    }
+
+    fn gain<'a>(&'a self, model: &'a Model, norm: Norm) -> &'a Weight {
+        self.saved.gain(&self.params, norm).unwrap_or_else(|| model.norm_gain(norm))
+    }
 }
 
-/// The error of a `target_modules` that leaves nothing to tune.
-pub(super) fn nothing_matches(model: &Model) -> Error {
-    Error::Config {
-        field: "target_modules".into(),
-        what: format!("no linear layer of {} matches", model.config.name),
-        help: format!("use \"all-linear\", or some of {}", Module::ALL.map(Module::name).join(", ")),
+/// The layers that a run tunes: those of `target_modules` in the blocks of `layers_to_transform`.
+///
+/// # Errors
+/// [`Error::Config`] when there are none, or a block or a pattern is none of the model's.
+pub(super) fn targets(model: &Model, config: &RunConfig) -> Result<Vec<(usize, Module)>> {
+    let (layers, chosen) = (model.config.layers, &config.layers_to_transform);
+    if let Some(layer) = chosen.iter().find(|&&layer| layer as usize >= layers) {
+        return Err(Error::Config {
+            field: "layers_to_transform".into(),
+            what: format!("there is no block {layer}: {} has {layers}", model.config.name),
+            help: format!("give blocks from 0 to {}", layers - 1),
+        });
     }
+    let all = (0..layers).filter(|&layer| chosen.is_empty() || chosen.contains(&(layer as u32)));
+    let all = all.flat_map(|layer| Module::ALL.map(|module| (layer, module)));
+    let targets: Vec<_> =
+        all.filter(|&(layer, module)| config.target_modules.matches(&Site::path(layer, module))).collect();
+    if targets.is_empty() {
+        return Err(Error::Config {
+            field: "target_modules".into(),
+            what: format!("no linear layer of {} matches", model.config.name),
+            help: format!("use \"all-linear\", or some of {}", Module::ALL.map(Module::name).join(", ")),
+        });
+    }
+    let paths: Vec<String> = targets.iter().map(|&(layer, module)| Site::path(layer, module)).collect();
+    let unused = config.rank_pattern.unused(&paths).map(|pattern| ("rank_pattern", pattern));
+    let unused = unused.chain(config.alpha_pattern.unused(&paths).map(|pattern| ("alpha_pattern", pattern))).next();
+    if let Some((field, pattern)) = unused {
+        return Err(Error::Config {
+            field: field.into(),
+            what: format!("\"{pattern}\" fits no layer that is tuned"),
+            help: format!("name layers of target_modules, such as {}, or leave it out", paths[0]),
+        });
+    }
+    Ok(targets)
 }
 
 /// A whole number without a decimal point, as PEFT writes its integers.
 fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 1e15 { json!(value as i64) } else { json!(value) }
-}
-
-/// `target_modules` within the layers of `layers_to_transform`, where that is given.
-pub(super) fn narrowed(modules: &Value, layers: Option<&Value>) -> Value {
-    let layers: Vec<u64> = match layers {
-        Some(Value::Array(layers)) => layers.iter().filter_map(Value::as_u64).collect(),
-        Some(layer) => layer.as_u64().into_iter().collect(),
-        None => Vec::new(),
-    };
-    let (Value::Array(names), false) = (modules, layers.is_empty()) else { return modules.clone() };
-    let either = |words: Vec<String>| words.join("|");
-    let layers = either(layers.iter().map(u64::to_string).collect());
-    let names = either(names.iter().filter_map(Value::as_str).map(|name| name.replace('.', "\\.")).collect());
-    json!(format!("(.*\\.)?layers\\.({layers})\\.(.*\\.)?({names})"))
 }

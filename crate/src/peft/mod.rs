@@ -14,6 +14,7 @@ mod p_tuning;
 mod parameters;
 mod prefix;
 mod prompt;
+mod saved;
 mod unipelt;
 
 use std::pin::Pin;
@@ -124,7 +125,12 @@ pub trait Peft {
         model.head()
     }
 
-    /// What a norm makes of `x`.
+    /// The gain of a norm, `[1, C]`.
+    fn gain<'a>(&'a self, model: &'a Model, norm: Norm) -> &'a Weight {
+        model.norm_gain(norm)
+    }
+
+    /// What a norm of this gain makes of `x`.
     fn norm(&self, t: &mut Tape, _norm: Norm, x: Var, gain: &Weight, eps: f32) -> Var {
         t.rms_norm(x, gain, eps)
     }

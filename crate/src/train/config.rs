@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::field::{Field, FieldValue, Input, choice};
+use super::patterns::Patterns;
 use super::target_modules::TargetModules;
 use crate::model::Model;
 pub use crate::peft::Method;
@@ -224,6 +225,14 @@ run_config! { |method|
         lora_dropout: f64 = 0.0, in 0..=0.95, of [Lora, AdaLora], "Share of the input left out at random in training.";
         target_modules: TargetModules = TargetModules::AllLinear, of [Lora, AdaLora],
             "Layers to tune: all-linear, names such as q_proj,v_proj, or a regular expression for the whole path.";
+        layers_to_transform: Vec<u32> = Vec::new(), of [Lora, AdaLora],
+            "Blocks to tune, from 0, such as 22,23; none for all of them.";
+        rank_pattern: Patterns<u32> = Patterns::default(), in 0..=1024, of [Lora, AdaLora],
+            "Ranks of some layers, such as q_proj=4: the end of a path, or a regular expression for it.";
+        alpha_pattern: Patterns<f64> = Patterns::default(), in 0.000001..=1000000, of [Lora],
+            "The lora_alpha of some layers, in the same way.";
+        modules_to_save: Vec<String> = Vec::new(), of [Lora],
+            "What is trained whole beside the matrices: ends of the paths of norms, embed_tokens or lm_head.";
         use_rslora: bool = false, of [Lora], "Scale by lora_alpha over the square root of r instead.";
         use_dora: bool = false, of [Lora], "Learn magnitudes of the layers' outputs apart from their directions.";
         init_r: u32 = 12, in 1..=1024, of [AdaLora], "Ranks of each layer at first.";
@@ -379,6 +388,10 @@ impl RunConfig {
             let what = format!("{} ranks at last are more than the {} at first", self.target_r, self.init_r);
             return Err(invalid("target_r", what, "set it below init_r".into()));
         }
+        if matches!(self.target_modules, TargetModules::Regex(_)) && !self.layers_to_transform.is_empty() {
+            let what = "target_modules is a regular expression, which says by itself in which blocks it is";
+            return Err(invalid("layers_to_transform", what.into(), "name the blocks in one of them alone".into()));
+        }
         if self.use_dora && self.lora_dropout > 0.0 {
             let what = "DoRA measures the layer and its adapter together, and dropout takes them apart";
             return Err(invalid("lora_dropout", what.into(), "set it to 0, or use_dora to false".into()));
@@ -416,11 +429,13 @@ fn canonical(key: &str) -> &str {
 
 fn read<T: FieldValue>(name: &str, (min, max): (Option<f64>, Option<f64>), input: Input) -> Result<T> {
     let value = T::read(input).ok_or_else(|| wrong_type::<T>(name, input))?;
-    match (value.number(), min, max) {
-        (Some(number), Some(min), Some(max)) if !(min..=max).contains(&number) => {
+    let range = min.unwrap_or(f64::NEG_INFINITY)..=max.unwrap_or(f64::INFINITY);
+    match value.numbers().into_iter().find(|number| !range.contains(number)) {
+        Some(number) => {
+            let (min, max) = (range.start(), range.end());
             Err(invalid(name, format!("{number} is out of range"), format!("give a number from {min} to {max}")))
         }
-        _ => Ok(value),
+        None => Ok(value),
     }
 }
 

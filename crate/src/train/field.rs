@@ -12,7 +12,7 @@ pub struct Field {
     pub flag: String,
     /// Other names that are read, of other programs.
     pub aliases: &'static [&'static str],
-    /// "integer", "number", "boolean", "text", "choice" or "modules".
+    /// "integer", "number", "boolean", "text", "choice", "modules", "integers", "names" or "patterns".
     pub kind: &'static str,
     /// The default, for the method that was asked about.
     pub default: Value,
@@ -54,9 +54,9 @@ pub trait FieldValue: Sized {
     /// The value as it stands in `run.json`.
     fn json(&self) -> Value;
 
-    /// The value as a number, if it is one: what a range is checked against.
-    fn number(&self) -> Option<f64> {
-        None
+    /// The numbers in the value: what a range is checked against.
+    fn numbers(&self) -> Vec<f64> {
+        Vec::new()
     }
 }
 
@@ -81,8 +81,8 @@ macro_rules! integers {
                 (*self).into()
             }
 
-            fn number(&self) -> Option<f64> {
-                Some((*self).into())
+            fn numbers(&self) -> Vec<f64> {
+                vec![(*self).into()]
             }
         }
     )*};
@@ -109,8 +109,8 @@ impl FieldValue for f64 {
         (*self).into()
     }
 
-    fn number(&self) -> Option<f64> {
-        Some(*self)
+    fn numbers(&self) -> Vec<f64> {
+        vec![*self]
     }
 }
 
@@ -143,6 +143,44 @@ impl FieldValue for String {
 
     fn json(&self) -> Value {
         self.as_str().into()
+    }
+}
+
+/// The items of a list: one of JSON, or a text with commas between them, as on the command line and in the page. One
+/// item of JSON is a list of it.
+fn items<T: FieldValue>(input: Input) -> Option<Vec<T>> {
+    match input {
+        Input::Json(Value::Array(items)) => items.iter().map(|item| T::read(Input::Json(item))).collect(),
+        Input::Json(Value::String(text)) => items(Input::Text(text)),
+        Input::Json(item) => T::read(Input::Json(item)).map(|item| vec![item]),
+        Input::Text(text) if text.trim().is_empty() => Some(Vec::new()),
+        Input::Text(text) => text.split(',').map(|item| T::read(Input::Text(item.trim()))).collect(),
+    }
+}
+
+impl FieldValue for Vec<u32> {
+    const KIND: &'static str = "integers";
+    const EXPECTED: &'static str = "a list of whole numbers, such as 0,1,5";
+
+    fn read(input: Input) -> Option<Self> {
+        items(input)
+    }
+
+    fn json(&self) -> Value {
+        self.as_slice().into()
+    }
+}
+
+impl FieldValue for Vec<String> {
+    const KIND: &'static str = "names";
+    const EXPECTED: &'static str = "a list of names, such as lm_head,norm";
+
+    fn read(input: Input) -> Option<Self> {
+        items(input).filter(|names: &Self| names.iter().all(|name| !name.is_empty()))
+    }
+
+    fn json(&self) -> Value {
+        self.as_slice().into()
     }
 }
 

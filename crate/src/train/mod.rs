@@ -8,6 +8,7 @@ pub mod field;
 pub mod lab;
 mod optimizer;
 mod pass;
+pub mod patterns;
 mod schedule;
 pub mod target_modules;
 mod trainer;

@@ -43,7 +43,7 @@ impl TargetModules {
 }
 
 /// Anchored at both ends, as Python's `re.fullmatch`.
-fn whole(source: &str) -> Result<Regex, Box<fancy_regex::Error>> {
+pub(super) fn whole(source: &str) -> Result<Regex, Box<fancy_regex::Error>> {
     Regex::new(&format!(r"\A(?:{source})\z")).map_err(Box::new)
 }
 
