@@ -91,15 +91,24 @@ pub fn context() -> Context {
     pollster::block_on(Context::new()).unwrap_or_else(|error| panic!("{error}: {}", error.help()))
 }
 
+fn full_gguf() -> Result<Gguf> {
+    Gguf::open(Box::new(FileSource::open(model_file::path())?))
+}
+
+/// `nano` or `cut` as a GGUF file.
+pub fn gguf(name: &str) -> Vec<u8> {
+    match name {
+        "nano" => nano_gguf(),
+        "cut" => full_gguf().and_then(|full| cut_gguf(&full, 2)).unwrap_or_else(|error| panic!("cut: {error}")),
+        other => panic!("{other} is not made here"),
+    }
+}
+
 /// `nano`, `cut` or `full` on a device.
 pub fn load(context: &Context, name: &str) -> Model {
-    let full = || Gguf::open(Box::new(FileSource::open(model_file::path())?));
-    let file = |name: &str, bytes| Gguf::open(Box::new(MemorySource::new(name, bytes)));
     let gguf = match name {
-        "nano" => file("nano.gguf", nano_gguf()),
-        "cut" => full().and_then(|full| file("cut.gguf", cut_gguf(&full, 2)?)),
-        "full" => full(),
-        other => panic!("there is no test model {other}"),
+        "full" => full_gguf(),
+        made => Gguf::open(Box::new(MemorySource::new(format!("{made}.gguf"), gguf(made)))),
     };
     let model = gguf.and_then(|gguf| pollster::block_on(Model::load(context, &gguf, |_, _| {})));
     model.unwrap_or_else(|error| panic!("{name}: {error}: {}", error.help()))

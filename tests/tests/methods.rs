@@ -269,8 +269,10 @@ fn settings_of_single_layers_start_as_nothing_too() {
     let rows: Vec<_> = parity::inputs("nano").curve.iter().map(parity::rendered).collect();
     let fields = [
         ("method", "dora"),
-        ("rank_pattern", "q_proj=2,v_proj=5"),
-        ("alpha_pattern", "v_proj=3"),
+        // An odd rank, so that neighbours among the parameters do not start where bindings may.
+        ("r", "3"),
+        ("rank_pattern", "q_proj=5"),
+        ("alpha_pattern", "up_proj=3"),
         ("modules_to_save", "lm_head,embed_tokens,norm"),
     ];
     let (adapter, _) = adapter(&model, &fields, &|_| None);

@@ -1,9 +1,7 @@
 //! The GGUF writer: metadata and tensors in, a version 3 file out.
 
 use super::ggml::GgmlType;
-use super::gguf::{Array, Value};
-
-const ALIGNMENT: usize = 32;
+use super::gguf::{Array, FromValue, Value};
 
 /// Collects metadata and tensors, and lays them out as a GGUF v3 file.
 #[derive(Default)]
@@ -54,7 +52,7 @@ impl GgufWriter {
         self.tensor(name, dims, GgmlType::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect());
     }
 
-    /// The bytes of the file up to its tensors' data, which follow, each from the next multiple of 32 on.
+    /// The bytes of the file up to its tensors' data, which follow, each from the next multiple of the alignment on.
     ///
     /// # Panics
     /// When a declared tensor is no whole number of blocks.
@@ -67,6 +65,7 @@ impl GgufWriter {
             put_string(&mut out, key);
             put_value(&mut out, value);
         }
+        let alignment = self.alignment();
         let mut offset = 0_u64;
         for tensor in &self.tensors {
             put_string(&mut out, &tensor.name);
@@ -75,17 +74,26 @@ impl GgufWriter {
             out.extend(tensor.ty.number().to_le_bytes());
             out.extend(offset.to_le_bytes());
             let bytes = tensor.ty.byte_len(tensor.dims.iter().product()).expect("whole blocks");
-            offset += bytes.next_multiple_of(ALIGNMENT as u64);
+            offset += bytes.next_multiple_of(alignment);
         }
-        out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+        out.resize(out.len().next_multiple_of(alignment as usize), 0);
         out
+    }
+
+    /// Tensors start at multiples of this: `general.alignment`, or 32.
+    ///
+    /// # Panics
+    /// When the metadata has one that is no power of two.
+    pub fn alignment(&self) -> u64 {
+        let Some((_, value)) = self.metadata.iter().find(|(key, _)| key == "general.alignment") else { return 32 };
+        u64::from_value(value).filter(|alignment| alignment.is_power_of_two()).expect("an alignment is a power of two")
     }
 
     /// The bytes of the file.
     pub fn finish(self) -> Vec<u8> {
         let mut out = self.header();
         for tensor in &self.tensors {
-            out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+            out.resize(out.len().next_multiple_of(self.alignment() as usize), 0);
             out.extend(&tensor.data);
         }
         out

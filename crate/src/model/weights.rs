@@ -66,7 +66,18 @@ impl Module {
         format!("{parent}.{}", self.name())
     }
 
-    pub(super) fn gguf_name(self) -> &'static str {
+    /// The group that it is computed in.
+    pub fn group(self) -> Group {
+        match self {
+            Self::QProj | Self::KProj | Self::VProj => Group::Qkv,
+            Self::OProj => Group::Output,
+            Self::GateProj | Self::UpProj => Group::GateUp,
+            Self::DownProj => Group::Down,
+        }
+    }
+
+    /// The part of a GGUF tensor's name between block and `.weight`: `attn_q`.
+    pub fn gguf_name(self) -> &'static str {
         match self {
             Self::QProj => "attn_q",
             Self::KProj => "attn_k",

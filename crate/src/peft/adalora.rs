@@ -285,6 +285,10 @@ impl Peft for AdaLora {
         added
     }
 
+    fn merges(&self, layer: usize, module: Module) -> Result<bool, &'static str> {
+        Ok(self.sites.contains_key(&(layer, module)))
+    }
+
     fn penalty(&self, t: &mut Tape) -> bool {
         let share = (self.config.orth_reg_weight / (2 * self.sites.len()) as f64) as f32;
         if share == 0.0 {

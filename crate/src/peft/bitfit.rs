@@ -46,6 +46,10 @@ impl Peft for BitFit {
         Map::from_iter([("peft_type".into(), Self::PEFT_TYPE.into())])
     }
 
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Err("it learns biases, and the model has none that they could be added to")
+    }
+
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         let mut y = t.linears(x, weights, None, residual);
         let mut first = 0;

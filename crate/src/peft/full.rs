@@ -110,6 +110,10 @@ impl Peft for Full {
         t.linears(x, std::slice::from_ref(&self.groups[&(site.layer, site.group)]), None, residual)
     }
 
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Ok(true)
+    }
+
     fn embedding<'a>(&'a self, _: &'a Model) -> &'a Weight {
         &self.params.tensors[0].weight
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Parameters, Peft, Site, Tuning, bottleneck};
 use crate::Result;
-use crate::model::{Group, Model, Weight};
+use crate::model::{Group, Model, Module, Weight};
 use crate::tape::{Tape, Var};
 use crate::train::config::{NonLinearity, Placement, RunConfig};
 
@@ -59,6 +59,10 @@ impl Peft for Houlsby {
             ("non_linearity".into(), json!(self.non_linearity)),
             ("adapter_placement".into(), json!(self.placement)),
         ])
+    }
+
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Err("its networks are not linear, and stand between the layers")
     }
 
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {

@@ -70,6 +70,10 @@ impl Peft for Ia3 {
         ])
     }
 
+    fn merges(&self, _: usize, module: Module) -> Result<bool, &'static str> {
+        Ok(MODULES.contains(&module))
+    }
+
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         let factors = |module: usize| &self.params.tensors[site.layer * MODULES.len() + module].weight;
         match site.group {

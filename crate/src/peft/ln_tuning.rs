@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::parameters::Spec;
 use super::{Parameters, Peft, Tuning};
 use crate::Result;
-use crate::model::{Model, Norm, Weight};
+use crate::model::{Model, Module, Norm, Weight};
 use crate::train::config::RunConfig;
 
 /// The ends of the norms' paths.
@@ -50,6 +50,10 @@ impl Peft for LnTuning {
 
     fn config(&self) -> Map<String, Value> {
         Map::from_iter([("peft_type".into(), json!(Self::PEFT_TYPE)), ("target_modules".into(), json!(TARGETS))])
+    }
+
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Ok(false)
     }
 
     fn gain<'a>(&'a self, _: &'a Model, norm: Norm) -> &'a Weight {

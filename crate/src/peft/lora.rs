@@ -15,10 +15,12 @@ use crate::train::config::RunConfig;
 use crate::train::field::FieldValue;
 use crate::{Error, Result};
 
-/// The matrices beside linear layers of one group that share rank and scale.
+/// The matrices beside linear layers of one group that share rank and scale: one product makes all of them. Those whose
+/// rank or scale is another than the first layer's stand alone.
 struct Pairs {
-    /// The first A among the parameters; all A lie below each other there, and then all B.
+    /// The first A among the parameters.
     first: usize,
+    /// Every A, and every B, below each other.
     a: Weight,
     b: Weight,
     rank: usize,
@@ -27,7 +29,7 @@ struct Pairs {
     modules: Vec<Module>,
     /// DoRA's magnitudes of the modules, `[out]` each, as places among the parameters.
     magnitudes: Option<usize>,
-    /// The scale on the device, where these are not the first of their group.
+    /// The scale on the device, of a layer that stands alone.
     factor: Option<Buffer>,
 }
 
@@ -129,7 +131,7 @@ impl Tuning for Lora {
     }
 }
 
-/// Layers of one group by their ranks and scales: what each group of them has, and which they are.
+/// Layers of one group with their rank and scale: those that share the first one's, and each of the others. See [`Pairs`].
 fn alike(config: &RunConfig, layer: usize, modules: impl Iterator<Item = Module>) -> Vec<(usize, f32, Vec<Module>)> {
     let mut parts: Vec<(usize, f32, Vec<Module>)> = Vec::new();
     for module in modules {
@@ -138,7 +140,7 @@ fn alike(config: &RunConfig, layer: usize, modules: impl Iterator<Item = Module>
         let alpha = config.alpha_pattern.get(&path).unwrap_or(config.lora_alpha);
         let r = f64::from(rank);
         let scale = (alpha / if config.use_rslora { r.sqrt() } else { r }) as f32;
-        match parts.iter_mut().find(|part| (part.0, part.1) == (rank as usize, scale)) {
+        match parts.first_mut().filter(|part| (part.0, part.1) == (rank as usize, scale)) {
             Some(part) => part.2.push(module),
             None => parts.push((rank as usize, scale, vec![module])),
         }
@@ -178,21 +180,14 @@ fn pair_specs(model: &Model, config: &RunConfig, layer: usize, modules: &[Module
 }
 
 impl Pairs {
-    /// `y` with what these add to it, one layer after another.
-    fn add(&self, t: &mut Tape, params: &Parameters, factor: &Buffer, mut y: Var, x: Var) -> Var {
+    /// `y` with what the one layer of these adds to it.
+    fn add(&self, t: &mut Tape, factor: &Buffer, y: Var, x: Var) -> Var {
+        let column = self.segments.iter().take_while(|(_, has)| !has).map(|(cols, _)| cols).sum();
+        let low = t.linear(x, &self.a);
         let factor = t.leaf(1, 1, factor, None);
-        let (mut column, mut a) = (0, self.first);
-        for &(cols, has) in &self.segments {
-            if has {
-                let low = t.linear(x, &params.tensors[a].weight);
-                let low = t.scale_rows(low, factor);
-                let part = t.linear(low, &params.tensors[a + self.modules.len()].weight);
-                y = t.add_columns(y, column, part);
-                a += 1;
-            }
-            column += cols;
-        }
-        y
+        let low = t.scale_rows(low, factor);
+        let part = t.linear(low, &self.b);
+        t.add_columns(y, column, part)
     }
 }
 
@@ -323,7 +318,7 @@ impl Peft for Lora {
         let mut y = t.linears(x, weights, Some(&low), within);
         for pairs in parts {
             if let Some(factor) = &pairs.factor {
-                y = pairs.add(t, &self.params, factor, y, dropped);
+                y = pairs.add(t, factor, y, dropped);
             }
         }
         for (index, first, norms) in parts.iter().flat_map(|pairs| self.norms(t, pairs, weights)).collect::<Vec<_>>() {
@@ -333,6 +328,11 @@ impl Peft for Lora {
             Some(residual) => t.add(residual, y),
             None => y,
         }
+    }
+
+    fn merges(&self, layer: usize, module: Module) -> Result<bool, &'static str> {
+        let parts = self.sites.get(&(layer, module.group()));
+        Ok(parts.is_some_and(|parts| parts.iter().any(|pairs| pairs.modules.contains(&module))))
     }
 
     fn embedding<'a>(&'a self, model: &'a Model) -> &'a Weight {

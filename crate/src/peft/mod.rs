@@ -9,6 +9,7 @@ mod ia3;
 pub mod io;
 mod ln_tuning;
 mod lora;
+pub mod merge;
 mod method;
 mod p_tuning;
 mod parameters;
@@ -113,6 +114,15 @@ pub trait Peft {
     /// What the linear layers of a group compute, side by side, and added to `residual`.
     fn linears(&self, t: &mut Tape, _site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         t.linears(x, weights, None, residual)
+    }
+
+    /// Whether a model with the adapter merged in has another weight for this layer: then [`Peft::linears`] is linear in
+    /// its input. The message is why there is no such model.
+    ///
+    /// # Errors
+    /// Where what the method learns is no weight of the model.
+    fn merges(&self, _layer: usize, _module: Module) -> Result<bool, &'static str> {
+        Err("what it learns is no weight of the model")
     }
 
     /// The table of token embeddings `[V, C]`.

@@ -7,7 +7,7 @@ use super::io::ENCODED;
 use super::parameters::Spec;
 use super::{Order, Parameters, Peft, Tuning, dense, dense_specs, random};
 use crate::Result;
-use crate::model::Model;
+use crate::model::{Model, Module};
 use crate::ops::Activation;
 use crate::tape::{Tape, Var};
 use crate::train::config::{Encoder, RunConfig};
@@ -115,6 +115,10 @@ impl Peft for PTuning {
             ("encoder_reparameterization_type".into(), json!(Encoder::Mlp.name())),
             ("encoder_hidden_size".into(), json!(self.hidden)),
         ])
+    }
+
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Err("virtual tokens are no weights of the model")
     }
 
     fn virtual_tokens(&self) -> usize {

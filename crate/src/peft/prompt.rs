@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::io::ENCODED;
 use super::parameters::Spec;
 use super::{Parameters, Peft, Tuning, random};
-use crate::model::Model;
+use crate::model::{Model, Module};
 use crate::tape::{Tape, Var};
 use crate::train::config::{PromptTuningInit, RunConfig};
 use crate::{Error, Result};
@@ -89,6 +89,10 @@ impl Peft for Prompt {
             Value::Object(map) => map,
             _ => unreachable!("an object literal"),
         }
+    }
+
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Err("virtual tokens are no weights of the model")
     }
 
     fn virtual_tokens(&self) -> usize {

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bench;
 mod qlora;
+mod merge;
 mod run;
 mod show;
 mod support;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tunesmith::Result;
+use tunesmith::peft::merge::OutType;
 use tunesmith::train::config::{LOAD_IN_4BIT, Method, RunConfig};
-use tunesmith::train::field::Field;
+use tunesmith::train::field::{Field, FieldValue, Input};
 
 use super::bench;
 
@@ -28,7 +29,7 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands([train(), lab(), estimate(), eval(), generate(), inspect(), devices(), bench::command()])
+        .subcommands([train(), lab(), estimate(), eval(), generate(), merge(), inspect(), devices(), bench::command()])
 }
 
 fn train() -> Command {
@@ -109,6 +110,20 @@ fn generate() -> Command {
         .args(loading_flags())
 }
 
+fn merge() -> Command {
+    Command::new("merge")
+        .about("Writes a model with an adapter merged into it, as a GGUF file")
+        .arg(model())
+        .arg(adapter().required(true))
+        .arg(file("out", "FILE", "The GGUF file to make").required(true))
+        .arg(
+            value("outtype", "TYPE", outtype()).default_value("f32").help(
+                "The encoding of what the adapter changes: f32, or f16 for half the size; the rest stays as it is",
+            ),
+        )
+        .arg(json())
+}
+
 fn inspect() -> Command {
     Command::new("inspect")
         .about("Shows a model, an adapter, or a dataset as the model will see it")
@@ -177,6 +192,11 @@ fn between(min: f32, max: f32) -> clap::builder::ValueParser {
         let number = text.parse().ok().filter(|number| (min..=max).contains(number));
         number.ok_or_else(|| format!("give a number from {min} to {max}"))
     };
+    clap::builder::ValueParser::new(read)
+}
+
+fn outtype() -> clap::builder::ValueParser {
+    let read = |text: &str| OutType::read(Input::Text(text)).ok_or_else(|| format!("give {}", OutType::EXPECTED));
     clap::builder::ValueParser::new(read)
 }
 

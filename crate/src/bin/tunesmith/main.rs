@@ -1,4 +1,4 @@
-//! The command line: `tunesmith train`, `lab`, `estimate`, `eval`, `generate`, `inspect`, `devices`, `bench`.
+//! The command line: `tunesmith train`, `lab`, `estimate`, `eval`, `generate`, `merge`, `inspect`, `devices`, `bench`.
 
 mod adapter;
 mod args;
@@ -16,6 +16,7 @@ mod generate;
 mod inspect;
 mod interrupt;
 mod lab;
+mod merge;
 mod profile;
 mod report;
 mod run_folder;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         "estimate" => estimate::run(matches, &mut report),
         "eval" => eval::run(matches, &mut report),
         "generate" => generate::run(matches, &mut report),
+        "merge" => merge::run(matches, &mut report),
         "inspect" => inspect::run(matches, &mut report),
         "devices" => devices::run(&mut report),
         "bench" => bench::run(matches, &mut report),

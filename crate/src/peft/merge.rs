@@ -1,0 +1,252 @@
+//! A model with its adapter merged in, as a GGUF file of its own. The model on the device stays as it is.
+//!
+//! Merging has no formulas: a linear layer is what it makes of the unit vectors, and every method says on the tape what
+//! its layers make of anything.
+
+use std::collections::BTreeMap;
+
+use super::{Peft, Site};
+use crate::format::ggml::GgmlType;
+use crate::format::gguf::{Gguf, TensorInfo, Value};
+use crate::format::gguf_write::GgufWriter;
+use crate::format::quant::quantize_f16;
+use crate::model::{Group, Model, Module, Norm, Weight};
+use crate::tape::Tape;
+use crate::train::field::choice;
+use crate::{Error, Result};
+
+choice! {
+    /// The encoding of the tensors that a merge changes; norms are always f32.
+    OutType, "f32 or f16" {
+        /// Exact.
+        F32 = "f32",
+        /// Half the size, rounded.
+        F16 = "f16",
+    }
+}
+
+impl OutType {
+    fn ggml(self) -> GgmlType {
+        match self {
+            Self::F32 => GgmlType::F32,
+            Self::F16 => GgmlType::F16,
+        }
+    }
+}
+
+/// Unit vectors that go through a layer at a time.
+const ROWS: usize = 256;
+/// Most bytes of the base file, and about as many values of a matrix, in memory at a time.
+const CHUNK: usize = 8 << 20;
+
+/// Where a tensor of the merged model comes from.
+enum Source<'a> {
+    /// The base file, byte for byte.
+    Base(&'a TensorInfo),
+    /// A weight on the device, row after row.
+    Weight(&'a Weight),
+    /// A linear layer with what the adapter adds.
+    Linear(usize, Module),
+}
+
+struct Tensor<'a> {
+    name: &'a str,
+    dims: Vec<u64>,
+    ty: GgmlType,
+    source: Source<'a>,
+}
+
+impl Tensor<'_> {
+    fn bytes(&self) -> u64 {
+        self.ty.byte_len(self.dims.iter().product()).expect("whole blocks, as in the base")
+    }
+}
+
+/// The name of the head where it is not the embedding.
+const OUTPUT: &str = "output.weight";
+
+/// A merged model that is yet to be written.
+pub struct Merge<'a> {
+    model: &'a Model,
+    gguf: &'a Gguf,
+    peft: &'a dyn Peft,
+    header: Vec<u8>,
+    alignment: u64,
+    tensors: Vec<Tensor<'a>>,
+}
+
+impl<'a> Merge<'a> {
+    /// Plans the file: the metadata and the tensors of `gguf`, which is the file of `model`, but for what `peft` changes,
+    /// which is encoded as `outtype`.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] when the method has no merged model, with the reason.
+    pub fn new(model: &'a Model, gguf: &'a Gguf, peft: &'a dyn Peft, outtype: OutType) -> Result<Self> {
+        let mut linears = BTreeMap::new();
+        for layer in 0..model.config.layers {
+            for module in Module::ALL {
+                let changed = peft.merges(layer, module).map_err(|reason| Error::Adapter {
+                    file: peft.config()["peft_type"].as_str().unwrap_or_default().into(),
+                    what: format!("this adapter cannot be merged into the model: {reason}"),
+                    help: "keep the adapter beside the model, or train one of another method, such as lora".into(),
+                })?;
+                if changed {
+                    linears.insert(format!("blk.{layer}.{}.weight", module.gguf_name()), (layer, module));
+                }
+            }
+        }
+        let mut weights: BTreeMap<&str, &Weight> =
+            BTreeMap::from([("token_embd.weight", peft.embedding(model)), (OUTPUT, peft.head(model))]);
+        weights.extend(Norm::all(model.config.layers).map(|norm| {
+            let weight = model.norm_gain(norm);
+            (weight.name.as_str(), peft.gain(model, norm))
+        }));
+        weights.retain(|_, weight| weight.trainable());
+        let mut tensors: Vec<Tensor> = gguf
+            .tensors()
+            .iter()
+            .map(|base| {
+                let (name, dims) = (base.name.as_str(), base.dims.clone());
+                match (linears.get(name), weights.get(name)) {
+                    (Some(&(layer, module)), _) => {
+                        Tensor { name, dims, ty: outtype.ggml(), source: Source::Linear(layer, module) }
+                    }
+                    (None, Some(weight)) => {
+                        let ty = if weight.rows == 1 { GgmlType::F32 } else { outtype.ggml() };
+                        Tensor { name, dims, ty, source: Source::Weight(weight) }
+                    }
+                    (None, None) => Tensor { name, dims, ty: base.ty, source: Source::Base(base) },
+                }
+            })
+            .collect();
+        let (embedding, head) = (peft.embedding(model), peft.head(model));
+        if model.output.is_none() && !std::ptr::eq(embedding, head) {
+            // The head was the embedding, and one of the two is so no more.
+            let base = gguf.tensor("token_embd.weight")?;
+            let (dims, source) = (base.dims.clone(), Source::Base(base));
+            tensors.push(match head.trainable() {
+                true => Tensor { name: OUTPUT, dims, ty: outtype.ggml(), source: Source::Weight(head) },
+                false => Tensor { name: OUTPUT, dims, ty: base.ty, source },
+            });
+        }
+        let mut writer = GgufWriter::new(&model.config.architecture);
+        for (key, value) in gguf.metadata() {
+            writer.set(key, value.clone());
+        }
+        if let (Some(_), Some(number)) = (gguf.metadata().get(FILE_TYPE), file_type(&tensors)) {
+            writer.set(FILE_TYPE, Value::U32(number));
+        }
+        tensors.iter().for_each(|tensor| writer.declare(tensor.name, &tensor.dims, tensor.ty));
+        Ok(Self { model, gguf, peft, header: writer.header(), alignment: writer.alignment(), tensors })
+    }
+
+    /// Bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        let tensors = self.tensors.iter().map(|tensor| tensor.bytes().next_multiple_of(self.alignment));
+        self.header.len() as u64 + tensors.sum::<u64>()
+    }
+
+    /// Hands the file to `write`, piece after piece.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] for a number that the encoding does not hold; those of the device, of the base file and of `write`.
+    pub async fn write(&self, mut write: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        write(&self.header)?;
+        // Of a group's layers, those that come later in the file.
+        let mut merged: BTreeMap<(usize, Module), Vec<f32>> = BTreeMap::new();
+        for tensor in &self.tensors {
+            match tensor.source {
+                Source::Base(base) => self.gguf.read_tensor_chunks(base, CHUNK, |_, bytes| write(bytes))?,
+                Source::Weight(weight) => {
+                    let rows = (CHUNK / 4 / weight.cols).max(1);
+                    for first in (0..weight.rows).step_by(rows) {
+                        let ids: Vec<u32> = (first..weight.rows.min(first + rows)).map(|row| row as u32).collect();
+                        write(&encoded(tensor, &self.model.rows(weight, &ids).await?)?)?;
+                    }
+                }
+                Source::Linear(layer, module) => {
+                    if !merged.contains_key(&(layer, module)) {
+                        merged.extend(self.group(layer, module.group()).await?);
+                    }
+                    let values = merged.remove(&(layer, module)).expect("a layer of its group");
+                    for values in values.chunks(CHUNK / 4) {
+                        write(&encoded(tensor, values)?)?;
+                    }
+                }
+            }
+            let padding = tensor.bytes().next_multiple_of(self.alignment) - tensor.bytes();
+            write(&vec![0; padding as usize])?;
+        }
+        Ok(())
+    }
+
+    /// The merged matrices `[out, in]` of the layers of a group that the adapter changes: each column is what the layer
+    /// makes of a unit vector.
+    async fn group(&self, layer: usize, group: Group) -> Result<Vec<((usize, Module), Vec<f32>)>> {
+        let context = &self.model.context;
+        let weights = self.model.layers[layer].linears(group);
+        let cols = weights[0].cols;
+        let mut first = 0;
+        let mut matrices = Vec::new();
+        for &module in group.modules() {
+            let (rows, _) = module.shape(&self.model.config);
+            if self.peft.merges(layer, module).is_ok_and(|changed| changed) {
+                matrices.push((module, first, rows, vec![0.0; rows * cols]));
+            }
+            first += rows;
+        }
+        let units = context.buffer("unit vectors", (ROWS * cols * 4) as u64)?;
+        let out = context.buffer("merged weights", (ROWS * first * 4) as u64)?;
+        let mut t = Tape::new(context);
+        let x = t.leaf(ROWS, cols, &units, None);
+        let y = self.peft.linears(&mut t, Site { layer, group, counter: None }, x, weights, None);
+        t.keep(y, &out);
+        let plan = t.finish(context)?;
+        for start in (0..cols).step_by(ROWS) {
+            let count = ROWS.min(cols - start);
+            let mut values = vec![0.0_f32; ROWS * cols];
+            (0..count).for_each(|row| values[row * cols + start + row] = 1.0);
+            context.write(&units, 0, &values);
+            plan.run(0);
+            let made: Vec<f32> = context.read(&out, 0, count * first).await?;
+            for (_, column, rows, matrix) in &mut matrices {
+                for (unit, made) in made.chunks(first).enumerate() {
+                    let made = &made[*column..][..*rows];
+                    made.iter().enumerate().for_each(|(row, value)| matrix[row * cols + start + unit] = *value);
+                }
+            }
+        }
+        Ok(matrices.into_iter().map(|(module, _, _, matrix)| ((layer, module), matrix)).collect())
+    }
+}
+
+/// Says, by ggml's number, in which encoding most of a file is.
+const FILE_TYPE: &str = "general.file_type";
+
+/// [`FILE_TYPE`] of a file that is mostly f32 or f16; none where most of it is as it was.
+fn file_type(tensors: &[Tensor]) -> Option<u32> {
+    let mut counts = BTreeMap::<u32, u64>::new();
+    for tensor in tensors {
+        *counts.entry(tensor.ty.number()).or_default() += tensor.dims.iter().product::<u64>();
+    }
+    let (ty, _) = counts.into_iter().max_by_key(|&(_, count)| count)?;
+    // Of f32 and f16 alone, it is the number of the type itself.
+    [GgmlType::F32, GgmlType::F16].iter().map(|ty| ty.number()).find(|&number| number == ty)
+}
+
+/// Values as a tensor has them.
+fn encoded(tensor: &Tensor, values: &[f32]) -> Result<Vec<u8>> {
+    let (largest, help) = match tensor.ty {
+        GgmlType::F16 => (half::f16::MAX.to_f32(), "merge with outtype f32"),
+        _ => (f32::MAX, "the training run diverged: train again with a lower learning_rate"),
+    };
+    // Not a number is in no range.
+    if let Some(value) = values.iter().find(|value| !(-largest..=largest).contains(*value)) {
+        return Err(Error::Adapter {
+            file: tensor.name.into(),
+            what: format!("a merged weight is {value}, which {} does not hold", tensor.ty),
+            help: help.into(),
+        });
+    }
+    Ok(if tensor.ty == GgmlType::F16 { quantize_f16(values) } else { bytemuck::cast_slice(values).to_vec() })
+}
