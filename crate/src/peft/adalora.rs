@@ -285,6 +285,10 @@ impl Peft for AdaLora {
         added
     }
 
+    fn scales(&self, name: &str) -> Result<bool, &'static str> {
+        Ok(name.ends_with(PARTS[2]))
+    }
+
     fn merges(&self, layer: usize, module: Module) -> Result<bool, &'static str> {
         Ok(self.sites.contains_key(&(layer, module)))
     }

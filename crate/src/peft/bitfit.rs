@@ -46,6 +46,10 @@ impl Peft for BitFit {
         Map::from_iter([("peft_type".into(), Self::PEFT_TYPE.into())])
     }
 
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Ok(true)
+    }
+
     fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
         Err("it learns biases, and the model has none that they could be added to")
     }

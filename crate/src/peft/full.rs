@@ -110,6 +110,10 @@ impl Peft for Full {
         t.linears(x, std::slice::from_ref(&self.groups[&(site.layer, site.group)]), None, residual)
     }
 
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Ok(true)
+    }
+
     fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
         Ok(true)
     }

@@ -61,6 +61,10 @@ impl Peft for Houlsby {
         ])
     }
 
+    fn scales(&self, name: &str) -> Result<bool, &'static str> {
+        Ok(name.contains(".adapter.up."))
+    }
+
     fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
         Err("its networks are not linear, and stand between the layers")
     }

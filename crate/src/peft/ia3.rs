@@ -70,6 +70,10 @@ impl Peft for Ia3 {
         ])
     }
 
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Ok(true)
+    }
+
     fn merges(&self, _: usize, module: Module) -> Result<bool, &'static str> {
         Ok(MODULES.contains(&module))
     }

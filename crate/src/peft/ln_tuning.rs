@@ -52,6 +52,10 @@ impl Peft for LnTuning {
         Map::from_iter([("peft_type".into(), json!(Self::PEFT_TYPE)), ("target_modules".into(), json!(TARGETS))])
     }
 
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Ok(true)
+    }
+
     fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
         Ok(false)
     }

@@ -330,6 +330,10 @@ impl Peft for Lora {
         }
     }
 
+    fn scales(&self, name: &str) -> Result<bool, &'static str> {
+        Ok(!name.contains(".lora_A."))
+    }
+
     fn merges(&self, layer: usize, module: Module) -> Result<bool, &'static str> {
         let parts = self.sites.get(&(layer, module.group()));
         Ok(parts.is_some_and(|parts| parts.iter().any(|pairs| pairs.modules.contains(&module))))

@@ -16,6 +16,7 @@ mod parameters;
 mod prefix;
 mod prompt;
 mod saved;
+pub mod strength;
 mod unipelt;
 
 use std::pin::Pin;
@@ -114,6 +115,16 @@ pub trait Peft {
     /// What the linear layers of a group compute, side by side, and added to `residual`.
     fn linears(&self, t: &mut Tape, _site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         t.linears(x, weights, None, residual)
+    }
+
+    /// Whether this tensor, by its file name, is weaker in a weaker adapter; the others are as they are. A tensor starts
+    /// where the adapter changes nothing, and what the adapter adds grows with it in a line. The message is why the method
+    /// has no strength but its own. See [`strength::load`].
+    ///
+    /// # Errors
+    /// Where there is no adapter that changes nothing.
+    fn scales(&self, _name: &str) -> Result<bool, &'static str> {
+        Err("no value of what it learns changes nothing")
     }
 
     /// Whether a model with the adapter merged in has another weight for this layer: then [`Peft::linears`] is linear in

@@ -96,6 +96,10 @@ impl Peft for Prefix {
         config
     }
 
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Err("virtual tokens are there or not")
+    }
+
     fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
         Err("virtual tokens are no weights of the model")
     }

@@ -91,6 +91,10 @@ impl Peft for Prompt {
         }
     }
 
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Err("virtual tokens are there or not")
+    }
+
     fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
         Err("virtual tokens are no weights of the model")
     }

@@ -124,6 +124,10 @@ impl Peft for UniPelt {
         (0..self.layers).map(prefix).collect()
     }
 
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Err("its gates decide for each token how much it adds")
+    }
+
     fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
         Err("its gates open for each token anew")
     }

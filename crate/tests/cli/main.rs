@@ -1,6 +1,7 @@
 //! The command line as other programs meet it: the binary itself, on the nano model. These tests stand beside the
 //! binary because cargo builds it for the tests of its own package alone.
 
+mod adapters;
 mod bad_input;
 mod bench;
 mod qlora;

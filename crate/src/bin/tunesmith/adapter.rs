@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+use clap::ArgMatches;
 use pollster::block_on;
 use tunesmith::model::{Model, Module};
-use tunesmith::peft::{Peft, Site, io};
+use tunesmith::peft::{Peft, Site, io, strength};
 use tunesmith::train::config::{Method, RunConfig};
 use tunesmith::{Error, Result};
+
+use super::args;
 
 /// The two files of an adapter.
 pub struct Adapter {
@@ -36,12 +39,13 @@ impl Adapter {
         Ok(Adapter { config: file(io::CONFIG)?, tensors: file(io::TENSORS)?, folder: name })
     }
 
-    /// Puts it beside its model.
+    /// Puts it beside its model, with the strength that `--adapter-scale` names.
     ///
     /// # Errors
-    /// When it does not fit.
-    pub fn load(&self, model: &Model) -> Result<Box<dyn Peft>> {
-        block_on(io::load(model, &self.folder, &self.config, &self.tensors))
+    /// When it does not fit, or has no strength but its own.
+    pub fn load(&self, model: &Model, matches: &ArgMatches) -> Result<Box<dyn Peft>> {
+        let strength = *matches.get_one::<f32>(args::SCALE).expect("it has a default");
+        block_on(strength::load(model, &self.folder, &self.config, &self.tensors, strength))
     }
 
     /// The settings of a run that starts from it: the adapter's own, and those that were asked for.

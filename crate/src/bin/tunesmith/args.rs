@@ -12,6 +12,8 @@ use super::bench;
 
 /// The name of a flag that several commands have.
 pub const JSON: &str = "json";
+/// The flag for an adapter's strength.
+pub const SCALE: &str = "adapter-scale";
 
 /// Fields that say how examples are rendered: `eval` and `inspect` have these.
 const RENDERING: [&str; 3] = ["max_length", "completion_only_loss", "assistant_only_loss"];
@@ -76,6 +78,7 @@ fn eval() -> Command {
         .about("Measures the loss of each example")
         .arg(model())
         .arg(adapter())
+        .arg(scale())
         .arg(data())
         .arg(json())
         .args(loading_flags())
@@ -86,7 +89,8 @@ fn generate() -> Command {
     Command::new("generate")
         .about("Answers a prompt")
         .arg(model())
-        .arg(adapter())
+        .arg(adapter().action(ArgAction::Append).help("A PEFT adapter folder; several are asked one after another"))
+        .arg(scale())
         .arg(text("prompt", "What to answer").required(true))
         .arg(text("system", "The system message").conflicts_with("raw"))
         .arg(switch("raw", "Continue the prompt as it is, without the chat template"))
@@ -115,6 +119,7 @@ fn merge() -> Command {
         .about("Writes a model with an adapter merged into it, as a GGUF file")
         .arg(model())
         .arg(adapter().required(true))
+        .arg(scale())
         .arg(file("out", "FILE", "The GGUF file to make").required(true))
         .arg(
             value("outtype", "TYPE", outtype()).default_value("f32").help(
@@ -156,6 +161,12 @@ pub fn model() -> Arg {
 
 fn adapter() -> Arg {
     file("adapter", "DIR", "A PEFT adapter folder")
+}
+
+fn scale() -> Arg {
+    value(SCALE, "X", between(0.0, 1.0))
+        .default_value("1")
+        .help("How much of the adapter counts: 0 for the model without it, 1 for all of it")
 }
 
 fn data() -> Arg {

@@ -22,7 +22,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let model = base::load(matches, config.load_in_4bit, report)?;
     let lines: Vec<usize> = data.examples.iter().map(|(line, _)| *line).collect();
     let examples = data::render(data, &model, &config, report)?;
-    let peft = adapter.map(|adapter| adapter.load(&model)).transpose()?;
+    let peft = adapter.map(|adapter| adapter.load(&model, matches)).transpose()?;
     let event = Event::eval(block_on(evaluate(&model, peft.as_deref(), &examples))?);
     if report.json() {
         report.event(&event)?;

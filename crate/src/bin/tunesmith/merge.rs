@@ -28,7 +28,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let adapter = Adapter::read(args::path(matches, "adapter").expect("a required flag"))?;
     let gguf = base::open(&base::path(matches, report)?)?;
     let model = base::load_gguf(&gguf, report)?;
-    let peft = adapter.load(&model)?;
+    let peft = adapter.load(&model, matches)?;
     let merge = Merge::new(&model, &gguf, peft.as_ref(), outtype)?;
 
     let failed = |error: std::io::Error| Error::io(out.display().to_string(), error);
