@@ -13,8 +13,8 @@ use tunesmith::model::Model;
 use tunesmith::peft::Peft;
 
 use super::adapter::Adapter;
-use super::base;
 use super::report::Report;
+use super::{args, base};
 
 /// Answers a prompt, with each adapter in turn where there are several; the text comes as it is generated.
 ///

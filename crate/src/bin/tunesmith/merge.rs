@@ -27,7 +27,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     }
     let adapter = Adapter::read(args::path(matches, "adapter").expect("a required flag"))?;
     let gguf = base::open(&base::path(matches, report)?)?;
-    let model = base::load_gguf(&gguf, report)?;
+    let model = base::load_gguf(&gguf, false, report)?;
     let peft = adapter.load(&model, matches)?;
     let merge = Merge::new(&model, &gguf, peft.as_ref(), outtype)?;
 
