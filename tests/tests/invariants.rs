@@ -35,6 +35,17 @@ fn config(method: Method) -> RunConfig {
     config
 }
 
+/// Every method, and LoRA with each of its switches, by name.
+fn every() -> impl Iterator<Item = (&'static str, RunConfig)> {
+    let methods = Method::ALL.iter().map(|&method| (method.name(), config(method)));
+    let switched = |name, field| {
+        let mut config = config(Method::Lora);
+        config.set(field, "true").unwrap();
+        (name, config)
+    };
+    methods.chain([switched("rslora", "use_rslora"), switched("dora", "use_dora")])
+}
+
 fn create(model: &Model, config: &RunConfig) -> Rc<dyn Peft> {
     block_on(peft::create(model, config)).unwrap().into()
 }
@@ -61,32 +72,31 @@ fn train(model: &Rc<Model>, config: &RunConfig) -> (Vec<(f64, f64)>, Rc<dyn Peft
 #[test]
 fn a_fresh_adapter_changes_nothing_to_the_bit() {
     let model = models::load(&models::context(), "nano");
-    for &method in Method::ALL {
-        let adapter = create(&model, &config(method));
+    for (name, config) in every() {
+        let adapter = create(&model, &config);
         // Virtual tokens change something from the first.
         if adapter.virtual_tokens() > 0 {
             continue;
         }
-        assert_eq!(losses(&model, Some(adapter.as_ref())), losses(&model, None), "{}", method.name());
+        assert_eq!(losses(&model, Some(adapter.as_ref())), losses(&model, None), "{name}");
     }
 }
 
 #[test]
 fn the_base_is_untouched_by_training() {
-    for &method in Method::ALL {
+    for (name, config) in every() {
         let model = Rc::new(models::load(&models::context(), "nano"));
         let before = losses(&model, None);
-        let (_, adapter) = train(&model, &config(method));
-        assert_eq!(losses(&model, None), before, "{}", method.name());
-        assert_ne!(losses(&model, Some(adapter.as_ref())), before, "{}", method.name());
+        let (_, adapter) = train(&model, &config);
+        assert_eq!(losses(&model, None), before, "{name}");
+        assert_ne!(losses(&model, Some(adapter.as_ref())), before, "{name}");
     }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bits_and_another_does_not() {
-    for &method in Method::ALL {
-        let mut config = config(method);
-        config.lora_dropout = if method == Method::Lora { 0.2 } else { 0.0 };
+    for (name, mut config) in every() {
+        config.lora_dropout = if name == "lora" { 0.2 } else { 0.0 };
         config.prompt_tuning_init = tunesmith::train::config::PromptTuningInit::Random;
         let run = |config: &RunConfig| {
             let model = Rc::new(models::load(&models::context(), "nano"));
@@ -94,24 +104,24 @@ fn the_same_seed_gives_the_same_bits_and_another_does_not() {
             (losses, block_on(io::save(adapter.as_ref(), &model, None)).unwrap().swap_remove(1).bytes)
         };
         let (first, second) = (run(&config), run(&config));
-        assert!(first == second, "{}: two runs differ", method.name());
+        assert!(first == second, "{name}: two runs differ");
         config.seed += 1;
-        assert!(run(&config).0 != first.0, "{}: the seed does nothing", method.name());
+        assert!(run(&config).0 != first.0, "{name}: the seed does nothing");
     }
 }
 
 #[test]
 fn an_adapter_is_saved_and_loaded_to_the_bit() {
-    for &method in Method::ALL {
+    for (name, config) in every() {
         let model = Rc::new(models::load(&models::context(), "nano"));
-        let (_, adapter) = train(&model, &config(method));
+        let (_, adapter) = train(&model, &config);
         let files = block_on(io::save(adapter.as_ref(), &model, None)).unwrap();
         assert_eq!(files.iter().map(|file| file.name).collect::<Vec<_>>(), [io::CONFIG, io::TENSORS, io::CARD]);
         let again = block_on(io::load(&model, "folder", &files[0].bytes, &files[1].bytes)).unwrap();
         let want = losses(&model, Some(adapter.as_ref()));
-        assert_eq!(losses(&model, Some(again.as_ref())), want, "{}", method.name());
+        assert_eq!(losses(&model, Some(again.as_ref())), want, "{name}");
         let resaved = block_on(io::save(again.as_ref(), &model, None)).unwrap();
-        assert_eq!(resaved[1].bytes, files[1].bytes, "{}", method.name());
+        assert_eq!(resaved[1].bytes, files[1].bytes, "{name}");
     }
 }
 
@@ -136,8 +146,7 @@ fn prompts_start_as_tokens_of_the_vocabulary() {
 fn switching_between_adapters_and_back_changes_no_bit() {
     let model = Rc::new(models::load(&models::context(), "nano"));
     let base = losses(&model, None);
-    let adapters: Vec<_> =
-        Method::ALL.iter().map(|&method| (method.name(), train(&model, &config(method)).1)).collect();
+    let adapters: Vec<_> = every().map(|(name, config)| (name, train(&model, &config).1)).collect();
     let of = |(_, adapter): &(&str, Rc<dyn Peft>)| losses(&model, Some(adapter.as_ref()));
     // All of them stay where they are, and each is asked after every other.
     let first: Vec<_> = adapters.iter().map(of).collect();
@@ -188,8 +197,8 @@ fn gradients(model: &Model, adapter: &dyn Peft, packing: bool, batches: &[&[usiz
 #[test]
 fn packing_and_splitting_change_nothing() {
     let model = models::load(&models::context(), "nano");
-    for &method in Method::ALL {
-        let adapter = create(&model, &config(method));
+    for (name, config) in every() {
+        let adapter = create(&model, &config);
         for (index, tensor) in adapter.params().tensors.iter().enumerate() {
             let count = tensor.count();
             adapter.params().write(index, &hash::uniform(&tensor.name, count, 0.2));
@@ -201,8 +210,8 @@ fn packing_and_splitting_change_nothing() {
             let got = gradients(&model, adapter.as_ref(), packing, batches);
             let off = (got.0 - plain.0).abs() / plain.0;
             let distance = tunesmith_tests::golden::rel_l2(&got.1, &plain.1);
-            println!("{} packing {packing} {batches:?}: loss off {off:.1e}, gradients {distance:.1e}", method.name());
-            assert!(off <= 1e-6 && distance <= 1e-6, "{} {batches:?}: {off:.1e}, {distance:.1e}", method.name());
+            println!("{} packing {packing} {batches:?}: loss off {off:.1e}, gradients {distance:.1e}", name);
+            assert!(off <= 1e-6 && distance <= 1e-6, "{} {batches:?}: {off:.1e}, {distance:.1e}", name);
         }
     }
 }
@@ -210,9 +219,8 @@ fn packing_and_splitting_change_nothing() {
 #[test]
 fn computing_again_changes_no_bit_and_needs_less_memory() {
     let model = models::load(&models::context(), "nano");
-    for &method in Method::ALL {
-        let mut config = config(method);
-        if method == Method::Lora {
+    for (name, mut config) in every() {
+        if name == "lora" {
             config.lora_dropout = 0.25;
         }
         let adapter = create(&model, &config);
@@ -241,9 +249,9 @@ fn computing_again_changes_no_bit_and_needs_less_memory() {
             results.push((bits, stats.arena_bytes, stats.dispatches));
         }
         let [(none, all, few), (gate_up, less, more), (block, least, many)] = results.try_into().unwrap();
-        assert!(none == gate_up && none == block, "{}", method.name());
-        assert!(least < less && less < all, "{}: {all}, {less}, {least} bytes", method.name());
-        assert!(few < more && more < many, "{}: {few}, {more}, {many} dispatches", method.name());
+        assert!(none == gate_up && none == block, "{}", name);
+        assert!(least < less && less < all, "{}: {all}, {less}, {least} bytes", name);
+        assert!(few < more && more < many, "{}: {few}, {more}, {many} dispatches", name);
     }
 }
 

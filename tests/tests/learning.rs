@@ -90,6 +90,22 @@ fn rate(method: Method) -> f64 {
 }
 
 #[test]
+fn the_others_of_its_family_learn_them_too() {
+    let context = models::context();
+    let model = Rc::new(models::load(&context, "cut"));
+    for (method, switch) in
+        [(Method::Lora, Some("use_rslora")), (Method::Lora, Some("use_dora")), (Method::AdaLora, None)]
+    {
+        // rsLoRA's scale is four times as large at this rank.
+        let rate = if switch == Some("use_rslora") { 1e-3 } else { 3e-3 };
+        let mut config = config(method, 60, rate);
+        switch.iter().for_each(|field| config.set(field, "true").unwrap());
+        let (_, _, after) = train(&model, &config);
+        assert!(after < 0.05, "{} {switch:?}: {after} after", method.name());
+    }
+}
+
+#[test]
 fn every_method_halves_its_loss() {
     let context = models::context();
     let model = Rc::new(models::load(&context, "cut"));

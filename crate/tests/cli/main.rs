@@ -4,8 +4,8 @@
 mod adapters;
 mod bad_input;
 mod bench;
-mod qlora;
 mod merge;
+mod qlora;
 mod run;
 mod show;
 mod support;
