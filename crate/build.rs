@@ -179,7 +179,7 @@ fn describe(name: &str, wgsl: &str, subgroup: &str) -> (String, String) {
         naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32 | naga::valid::Capabilities::SUBGROUP,
     )
     .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
-    .subgroup_operations(naga::valid::SubgroupOperationSet::BALLOT)
+    .subgroup_operations(naga::valid::SubgroupOperationSet::BALLOT | naga::valid::SubgroupOperationSet::SHUFFLE)
     .validate(&module)
     .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(wgsl)));
     let entry = &module.entry_points[0];

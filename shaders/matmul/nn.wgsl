@@ -123,6 +123,11 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let a$i = params.a_at + min(row0 + $iu, params.rows - 1u) * params.a_row;
 #endfor
 #endif
+#ifdef NF4
+#ifdef SG8
+    nf4_share(lane);
+#endif
+#endif
     for (var span = 0u; span < params.depth; span += SPAN) {
 #for i R
         var c$i_0 = vec4<f32>();

@@ -165,6 +165,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
 #endfor
 #ifdef SG8
+#ifdef NF4
+    nf4_share(lane);
+#endif
 #import shared/nt_subgroup8.wgsl
 #endif
 #ifdef SG4

@@ -11,8 +11,8 @@ fn nf4_scale(at: u32) -> f32 {
     return product + bitcast<f32>(scales[record + 1u]);
 }
 
-// What four codes stand for before they are scaled. Choosing is cheaper than a table, which would be in memory.
-fn nf4(code: vec4<u32>) -> vec4<f32> {
+// What four codes stand for before they are scaled. Choosing costs less than a table, which would be in memory.
+fn nf4_choose(code: vec4<u32>) -> vec4<f32> {
     let bit0 = (code & vec4<u32>(1u)) != vec4<u32>();
     let bit1 = (code & vec4<u32>(2u)) != vec4<u32>();
     let bit2 = (code & vec4<u32>(4u)) != vec4<u32>();
@@ -31,3 +31,26 @@ fn nf4(code: vec4<u32>) -> vec4<f32> {
     let four3 = select(pair6, pair7, bit1);
     return select(select(four0, four1, bit2), select(four2, four3, bit2), bit3);
 }
+
+#ifdef SG8
+// Eight lanes hold two of the sixteen numbers each and ask one another for them: on a processor that costs less.
+var<private> nf4_own: vec2<f32>;
+
+// Comes first.
+fn nf4_share(lane: u32) {
+    nf4_own = nf4_choose(vec4<u32>(lane, lane + 8u, 0u, 0u)).xy;
+}
+
+fn nf4_ask(code: u32) -> f32 {
+    let lane = code & 7u;
+    return select(subgroupShuffle(nf4_own.x, lane), subgroupShuffle(nf4_own.y, lane), (code & 8u) != 0u);
+}
+
+fn nf4(code: vec4<u32>) -> vec4<f32> {
+    return vec4<f32>(nf4_ask(code.x), nf4_ask(code.y), nf4_ask(code.z), nf4_ask(code.w));
+}
+#else
+fn nf4(code: vec4<u32>) -> vec4<f32> {
+    return nf4_choose(code);
+}
+#endif
