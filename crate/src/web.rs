@@ -16,14 +16,16 @@ use crate::format::gguf::Gguf;
 use crate::generate::{Generator, Sampling};
 use crate::gpu::{Choices, Context};
 use crate::model::Model;
+use crate::peft::merge::{Merge, OutType};
 use crate::peft::{self, Peft};
 use crate::train::config::{LOAD_IN_4BIT, Method, Recompute, RunConfig};
+use crate::train::field::{FieldValue, Input};
 use crate::train::{Event, Trainer, estimate, prepare};
 use crate::{Error, Result};
 
 mod files;
 
-use files::{BlobSource, JsSpill};
+use files::{BlobSource, JsSpill, describe};
 
 pub(crate) type JsResult<T> = std::result::Result<T, JsValue>;
 
@@ -178,6 +180,8 @@ impl Sha256 {
 pub struct Session {
     context: Context,
     model: Option<Rc<Model>>,
+    /// The model's file, by its name: merging reads it once more.
+    file: Option<(String, web_sys::Blob)>,
     adapter: Option<Rc<dyn Peft>>,
     run: Option<RunConfig>,
     trainer: Option<Trainer>,
@@ -188,7 +192,7 @@ impl Session {
     /// Asks for an adapter and a device.
     pub async fn create() -> JsResult<Session> {
         let context = Context::new().await.map_err(thrown)?;
-        Ok(Self { context, model: None, adapter: None, run: None, trainer: None })
+        Ok(Self { context, model: None, file: None, adapter: None, run: None, trainer: None })
     }
 
     /// The device in use.
@@ -204,7 +208,7 @@ impl Session {
         on_progress: Function,
         options: Option<Object>,
     ) -> JsResult<JsValue> {
-        let model = self.load_model(name, file, &on_progress, options).await.map_err(thrown)?;
+        let model = self.load_model(&name, &file, &on_progress, options).await.map_err(thrown)?;
         let config = &model.config;
         let info = json!({
             "name": config.name,
@@ -223,15 +227,15 @@ impl Session {
             "gpu_bytes": model.gpu_bytes(),
             "chat_template": model.template_source,
         });
-        self.model = Some(Rc::new(model));
+        (self.model, self.file) = (Some(Rc::new(model)), Some((name, file)));
         (self.adapter, self.run, self.trainer) = (None, None, None);
         Ok(to_js(&info))
     }
 
     async fn load_model(
         &self,
-        name: String,
-        blob: web_sys::Blob,
+        name: &str,
+        blob: &web_sys::Blob,
         on_progress: &Function,
         options: Option<Object>,
     ) -> Result<Model> {
@@ -244,7 +248,7 @@ impl Session {
             Some(options) => serde_json::from_str(&json_text(&options)).map_err(wrong_options)?,
             None => Options::default(),
         };
-        let gguf = Gguf::open(Box::new(BlobSource::new(name, blob)?))?;
+        let gguf = Gguf::open(Box::new(BlobSource::new(name.into(), blob.clone())?))?;
         let progress = |done: u64, total: u64| {
             // A page that no longer listens is no reason to stop.
             let _ = on_progress.call2(&JsValue::NULL, &(done as f64).into(), &(total as f64).into());
@@ -433,15 +437,24 @@ impl Session {
         #[derive(serde::Deserialize)]
         struct Options {
             adapter: bool,
+            #[serde(default = "all")]
+            adapter_scale: f32,
             max_new_tokens: usize,
             temperature: f32,
             top_p: f32,
             seed: u64,
         }
+        fn all() -> f32 {
+            1.0
+        }
         let model = self.model()?;
         let options: Options = serde_json::from_str(&json_text(options)).map_err(wrong_options)?;
         let messages: Vec<Message> = serde_json::from_str(&json_text(messages)).map_err(wrong_options)?;
-        let adapter = if options.adapter { self.adapter.as_deref() } else { None };
+        let adapter = match &self.adapter {
+            Some(adapter) if options.adapter => Some(self.scaled(adapter, options.adapter_scale).await?),
+            _ => None,
+        };
+        let adapter = adapter.as_deref();
         let prompt = Generator::chat_ids(model, &messages)?;
         let virtual_tokens = adapter.map_or(0, Peft::virtual_tokens);
         let room = virtual_tokens + prompt.len() + options.max_new_tokens;
@@ -466,17 +479,57 @@ impl Session {
         })))
     }
 
-    /// The adapter as the files of PEFT's folder: `[{name, bytes}]`.
-    #[wasm_bindgen(js_name = exportPeft)]
-    pub async fn export_peft(&self) -> JsResult<Array> {
-        let adapter = self.adapter.clone().ok_or_else(|| Error::Config {
+    /// The adapter at this strength; the one that was trained stays as it is.
+    async fn scaled(&self, adapter: &Rc<dyn Peft>, strength: f32) -> Result<Rc<dyn Peft>> {
+        if strength == 1.0 {
+            return Ok(adapter.clone());
+        }
+        let model = self.model()?;
+        let files = peft::io::save(adapter.as_ref(), model, None).await?;
+        Ok(peft::strength::load(model, "adapter", &files[0].bytes, &files[1].bytes, strength).await?.into())
+    }
+
+    fn adapter(&self) -> Result<&Rc<dyn Peft>> {
+        self.adapter.as_ref().ok_or_else(|| Error::Config {
             field: "adapter".into(),
             what: "there is no adapter yet".into(),
             help: "train one first".into(),
-        });
-        let model = self.model().map_err(thrown)?;
-        let files =
-            peft::io::save(adapter.map_err(thrown)?.as_ref(), model, self.run.as_ref()).await.map_err(thrown)?;
+        })
+    }
+
+    /// The model with the adapter merged in, as a GGUF file: `on_piece` is given its bytes, piece after piece, the bytes
+    /// done with them and those in all. `outtype` is "f32" or "f16".
+    #[wasm_bindgen(js_name = mergeGguf)]
+    pub async fn merge_gguf(&self, outtype: &str, on_piece: Function) -> JsResult<()> {
+        self.merge(outtype, &on_piece).await.map_err(thrown)
+    }
+
+    async fn merge(&self, outtype: &str, on_piece: &Function) -> Result<()> {
+        let outtype = OutType::read(Input::Text(outtype)).ok_or_else(|| Error::Config {
+            field: "outtype".into(),
+            what: format!("there is no type {outtype}"),
+            help: format!("give {}", OutType::EXPECTED),
+        })?;
+        let (model, adapter) = (self.model()?, self.adapter()?);
+        let (name, blob) = self.file.clone().expect("a model has its file");
+        let gguf = Gguf::open(Box::new(BlobSource::new(name.clone(), blob)?))?;
+        let merge = Merge::new(model, &gguf, adapter.as_ref(), outtype)?;
+        let (mut done, all) = (0, merge.bytes());
+        merge
+            .write(|piece| {
+                done += piece.len() as u64;
+                let bytes = Uint8Array::from(piece);
+                let taken = on_piece.call3(&JsValue::NULL, &bytes, &(done as f64).into(), &(all as f64).into());
+                taken.map(|_| ()).map_err(|error| Error::io(format!("the merged {name}"), describe(&error)))
+            })
+            .await
+    }
+
+    /// The adapter as the files of PEFT's folder: `[{name, bytes}]`.
+    #[wasm_bindgen(js_name = exportPeft)]
+    pub async fn export_peft(&self) -> JsResult<Array> {
+        let (model, adapter) = (self.model().map_err(thrown)?, self.adapter().map_err(thrown)?);
+        let files = peft::io::save(adapter.as_ref(), model, self.run.as_ref()).await.map_err(thrown)?;
         let files = files.into_iter().map(|file| {
             let object = Object::new();
             for (key, value) in [("name", file.name.into()), ("bytes", Uint8Array::from(&file.bytes[..]).into())] {

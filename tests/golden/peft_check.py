@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from peft import PeftModel
@@ -19,6 +20,17 @@ import models
 import peft_make
 
 TOLERANCE = 1e-4
+EXAMPLES = Path(__file__).parent / "nano" / "peft" / "examples.jsonl"
+
+
+class Row(NamedTuple):
+    """The losses of an example: of the base, of PEFT's adapter and of ours, and how far apart the last two are."""
+
+    tokens: int
+    base: float
+    peft: float
+    ours: float
+    off: float
 
 
 def eval_event(path: Path) -> list[dict]:
@@ -43,6 +55,24 @@ def load(model, folder: Path) -> PeftModel:
     return peft
 
 
+def compare(model, folder: Path, examples: list[dict], losses: Path) -> list[Row]:
+    """The adapter's folder on `model`, against the output of `tunesmith eval --json`."""
+    ours = eval_event(losses)
+    if not examples or len(ours) != len(examples):
+        raise SystemExit(f"FAIL: {len(examples)} examples, {len(ours)} losses")
+    base = peft_make.losses(model, examples)
+    theirs = peft_make.losses(load(model, folder), examples)
+    rows = []
+    for i, (b, t, o) in enumerate(zip(base, theirs, ours)):
+        if o["tokens"] != t["tokens"]:
+            raise SystemExit(f"FAIL: example {i} has {t['tokens']} targets, tunesmith counted {o['tokens']}")
+        off = abs(o["loss"] - t["loss"]) / abs(t["loss"])
+        rows.append(Row(t["tokens"], b["loss"], t["loss"], o["loss"], off if math.isfinite(off) else math.inf))
+    if all(row.base == row.peft for row in rows):
+        raise SystemExit("FAIL: the adapter changes nothing, so nothing was compared")
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", required=True, help="the GGUF, or `nano`")
@@ -53,23 +83,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(2)
     examples = [json.loads(line) for line in args.data.read_text().splitlines() if line.strip()]
-    ours = eval_event(args.losses)
-    if not examples or len(ours) != len(examples):
-        raise SystemExit(f"FAIL: {len(examples)} examples, {len(ours)} losses")
     model = models.open_base(args.base, args.layers)
-    base = peft_make.losses(model, examples)
-    theirs = peft_make.losses(load(model, args.adapter), examples)
-
+    rows = compare(model, args.adapter, examples, args.losses)
     print("example  tokens        base        PEFT   tunesmith   relative")
-    worst = 0.0
-    for i, (b, t, o) in enumerate(zip(base, theirs, ours)):
-        off = abs(o["loss"] - t["loss"]) / abs(t["loss"])
-        worst = max(worst, off if math.isfinite(off) else math.inf)
-        print(f"{i:7}  {t['tokens']:6}  {b['loss']:10.6f}  {t['loss']:10.6f}  {o['loss']:10.6f}  {off:9.2e}")
-        if o["tokens"] != t["tokens"]:
-            raise SystemExit(f"FAIL: example {i} has {t['tokens']} targets, tunesmith counted {o['tokens']}")
-    if all(b["loss"] == t["loss"] for b, t in zip(base, theirs)):
-        raise SystemExit("FAIL: the adapter changes nothing, so nothing was compared")
+    for i, row in enumerate(rows):
+        print(f"{i:7}  {row.tokens:6}  {row.base:10.6f}  {row.peft:10.6f}  {row.ours:10.6f}  {row.off:9.2e}")
+    worst = max(row.off for row in rows)
     print(f"{'PASS' if worst <= TOLERANCE else 'FAIL'}: worst {worst:.2e}, tolerance {TOLERANCE:.0e}")
     raise SystemExit(0 if worst <= TOLERANCE else 1)
 

@@ -163,6 +163,8 @@ export interface Spill {
 
 export interface GenerateOptions {
   adapter: boolean;
+  /** How much of the adapter counts, from 0 to 1; 1 where it is not given. */
+  adapter_scale?: number;
   max_new_tokens: number;
   temperature: number;
   top_p: number;
@@ -230,4 +232,6 @@ export class Session {
   /** `onText` returns false to stop. */
   generate(messages: Message[], options: GenerateOptions, onText: (piece: string) => boolean): Promise<Generated>;
   exportPeft(): Promise<NamedFile[]>;
+  /** The model with the adapter merged in, as the pieces of a GGUF file, one after another. */
+  mergeGguf(outtype: 'f32' | 'f16', onPiece: (bytes: Uint8Array, done: number, total: number) => void): Promise<void>;
 }

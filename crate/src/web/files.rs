@@ -82,6 +82,7 @@ fn whole(outcome: JsResult<f64>, expected: usize) -> Result<()> {
     }
 }
 
-fn describe(error: &JsValue) -> String {
+/// What an exception says.
+pub fn describe(error: &JsValue) -> String {
     Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string()).unwrap_or_default()
 }
