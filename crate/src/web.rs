@@ -18,8 +18,9 @@ use crate::gpu::{Choices, Context};
 use crate::model::Model;
 use crate::peft::merge::{Merge, OutType};
 use crate::peft::{self, Peft};
-use crate::train::config::{LOAD_IN_4BIT, Method, Recompute, RunConfig};
+use crate::train::config::{LOAD_IN_4BIT, Method, Recompute, RunConfig, Switch};
 use crate::train::field::{FieldValue, Input};
+use crate::train::lab::{self, Lab};
 use crate::train::{Event, Trainer, estimate, prepare};
 use crate::{Error, Result};
 
@@ -74,7 +75,7 @@ fn start() {
 /// The methods, the fields of a run with their help and defaults, and the page's first config.
 #[wasm_bindgen]
 pub fn defaults() -> JsValue {
-    let tables: Vec<_> = Method::ALL.iter().map(|&method| (method, RunConfig::fields(method))).collect();
+    let tables: Vec<_> = choices().into_iter().map(|choice| (choice, RunConfig::fields(choice.method))).collect();
     let fields: Vec<Value> = tables[0]
         .1
         .iter()
@@ -88,7 +89,7 @@ pub fn defaults() -> JsValue {
                 other => other.clone(),
             };
             let by_method =
-                tables.iter().map(|(method, fields)| (method.name().to_owned(), plain(&fields[index].default)));
+                tables.iter().map(|(choice, fields)| (choice.name.to_owned(), plain(&fields[index].default)));
             let mut value = json!({
                 "name": field.name,
                 "label": label(field.name),
@@ -111,8 +112,14 @@ pub fn defaults() -> JsValue {
                     value[key] = json!(bound);
                 }
             }
+            // A switch that has a name of its own is a choice of the method, and no field.
+            let own = |choice: &Choice| {
+                field.methods.contains(&choice.method.name())
+                    && !RunConfig::switches().iter().any(|switch| switch.field == field.name)
+            };
             if !field.methods.is_empty() {
-                value["methods"] = json!(field.methods);
+                let names = tables.iter().map(|(choice, _)| choice).filter(|choice| own(choice));
+                value["methods"] = names.map(|choice| choice.name).collect();
             }
             // A person at the page thinks in steps, and sees each one: no accumulation, no count of epochs.
             for (name, first) in [("max_steps", 40), ("gradient_accumulation_steps", 1)] {
@@ -125,22 +132,63 @@ pub fn defaults() -> JsValue {
             value
         })
         .collect();
-    let methods: Vec<Value> = Method::ALL
+    let methods: Vec<Value> = choices()
         .iter()
-        .map(|method| json!({ "id": method.name(), "name": method.label(), "help": method.help() }))
+        .map(|choice| {
+            let Choice { name, label, help, method } = choice;
+            json!({ "id": name, "name": label, "help": help, "in_peft": method.is_in_peft() })
+        })
         .collect();
-    to_js(&json!({ "fields": fields, "methods": methods, "config": { "method": Method::Lora.name() } }))
+    let config = json!({ "method": Method::Lora.name() });
+    to_js(&json!({ "fields": fields, "methods": methods, "config": config, "lab_least": lab::SHARE }))
+}
+
+/// What a person chooses between: every method, and behind LoRA its switches that have a name of their own.
+#[derive(Clone, Copy)]
+struct Choice {
+    name: &'static str,
+    label: &'static str,
+    help: &'static str,
+    method: Method,
+}
+
+fn choices() -> Vec<Choice> {
+    let plain = |&method: &Method| Choice { name: method.name(), label: method.label(), help: method.help(), method };
+    let switched = |switch: &Switch| {
+        let Switch { name, label, help, .. } = *switch;
+        Choice { name, label, help, method: Method::Lora }
+    };
+    let mut choices: Vec<Choice> = Method::ALL.iter().map(plain).collect();
+    let behind = choices.iter().position(|choice| choice.method == Method::Lora).map_or(0, |lora| lora + 1);
+    // How the model is loaded is settled before there is a method.
+    let switches = RunConfig::switches().iter().filter(|switch| switch.field != LOAD_IN_4BIT);
+    choices.splice(behind..behind, switches.map(switched));
+    choices
 }
 
 /// "learning_rate" to "Learning rate".
 fn label(name: &str) -> String {
     match name {
         "r" => "Rank".into(),
+        "init_r" => "Rank at first".into(),
+        "target_r" => "Rank at last".into(),
+        "tinit" => "Steps before ranks go".into(),
+        "tfinal" => "Steps after ranks went".into(),
+        "total_step" => "Steps planned for".into(),
+        "delta_t" => "Steps between choices".into(),
+        "beta1" => "Memory of importance".into(),
+        "beta2" => "Memory of uncertainty".into(),
+        "orth_reg_weight" => "Orthogonality".into(),
+        "bottleneck_size" => "Adapter width".into(),
+        "non_linearity" => "Non-linearity".into(),
+        "encoder_reparameterization_type" => "Encoder".into(),
+        "encoder_hidden_size" => "Encoder width".into(),
+        "encoder_num_layers" => "Encoder layers".into(),
+        "prefix_projection" => "Prefix through a network".into(),
         "max_steps" => "Steps".into(),
         "num_train_epochs" => "Epochs".into(),
         "lora_alpha" => "LoRA alpha".into(),
         "lora_dropout" => "LoRA dropout".into(),
-        "use_rslora" => "Rank-stabilised scale".into(),
         "num_virtual_tokens" => "Virtual tokens".into(),
         "per_device_train_batch_size" => "Batch size".into(),
         "lr_scheduler_type" => "Schedule".into(),
@@ -185,6 +233,7 @@ pub struct Session {
     adapter: Option<Rc<dyn Peft>>,
     run: Option<RunConfig>,
     trainer: Option<Trainer>,
+    lab: Option<Lab>,
 }
 
 #[wasm_bindgen]
@@ -192,7 +241,7 @@ impl Session {
     /// Asks for an adapter and a device.
     pub async fn create() -> JsResult<Session> {
         let context = Context::new().await.map_err(thrown)?;
-        Ok(Self { context, model: None, file: None, adapter: None, run: None, trainer: None })
+        Ok(Self { context, model: None, file: None, adapter: None, run: None, trainer: None, lab: None })
     }
 
     /// The device in use.
@@ -228,7 +277,7 @@ impl Session {
             "chat_template": model.template_source,
         });
         (self.model, self.file) = (Some(Rc::new(model)), Some((name, file)));
-        (self.adapter, self.run, self.trainer) = (None, None, None);
+        (self.adapter, self.run, self.trainer, self.lab) = (None, None, None, None);
         Ok(to_js(&info))
     }
 
@@ -325,7 +374,27 @@ impl Session {
         if config.recompute != Recompute::Auto {
             estimates.retain(|estimate| estimate.recompute == config.recompute);
         }
-        Ok(to_js(&estimates))
+        let told = estimates.iter().map(|estimate| {
+            let mut told = json!(estimate);
+            told["advice"] = estimate.advice().into();
+            told
+        });
+        Ok(to_js(&told.collect::<Vec<Value>>()))
+    }
+
+    /// Trainable parameters of a method as it is set, and bytes of the tensors in its file; nothing is allocated.
+    pub async fn size(&self, config: JsValue) -> JsResult<JsValue> {
+        self.measure(&config).await.map_err(thrown)
+    }
+
+    async fn measure(&self, config: &JsValue) -> Result<JsValue> {
+        let mut config = RunConfig::from_json(&json_text(config))?;
+        let model = self.model()?.rehearsal();
+        config.take_model(&model)?;
+        config.validate()?;
+        let adapter = peft::create(&model, &config).await?;
+        let file_bytes = peft::io::tensor_bytes(adapter.as_ref(), &model.context);
+        Ok(to_js(&json!({ "trainable": adapter.params().count(), "file_bytes": file_bytes })))
     }
 
     /// Examples to learn, and examples to evaluate, of which there may be none.
@@ -426,6 +495,51 @@ impl Session {
             self.trainer = None;
         }
         Ok(to_js(&events))
+    }
+
+    /// Prepares for several methods on the same examples, rendered as the config says.
+    #[wasm_bindgen(js_name = openLab)]
+    pub fn open_lab(&mut self, config: JsValue, rows: Array, held_out: Array) -> JsResult<()> {
+        self.prepare_lab(&config, &rows, &held_out).map_err(thrown)
+    }
+
+    fn prepare_lab(&mut self, config: &JsValue, rows: &Array, held_out: &Array) -> Result<()> {
+        let config = RunConfig::from_json(&json_text(config))?;
+        let (examples, held_out) = self.rendered(&config, rows, held_out)?;
+        self.lab = Some(Lab::new(self.model()?.clone(), TABLE, examples, Some(held_out))?);
+        Ok(())
+    }
+
+    fn lab(&mut self) -> Result<&mut Lab> {
+        self.lab.as_mut().ok_or_else(|| Error::Config {
+            field: "lab".into(),
+            what: "no lab is open".into(),
+            help: "press Start first".into(),
+        })
+    }
+
+    /// Takes up a method in the lab, under the name that its row will have. `on_tune` is as for a run.
+    #[wasm_bindgen(js_name = beginTrial)]
+    pub async fn begin_trial(&mut self, method: String, config: JsValue, on_tune: Function) -> JsResult<()> {
+        let tell = |done: usize, all: usize| {
+            // A page that no longer listens is no reason to stop.
+            let _ = on_tune.call2(&JsValue::NULL, &(done as f64).into(), &(all as f64).into());
+        };
+        let config = RunConfig::from_json(&json_text(&config)).map_err(thrown)?;
+        self.lab().map_err(thrown)?.begin(&method, &config, tell).await.map_err(thrown)
+    }
+
+    /// Does one piece of work of the lab; after a method's last, the progress has its row.
+    #[wasm_bindgen(js_name = advanceTrial)]
+    pub async fn advance_trial(&mut self) -> JsResult<JsValue> {
+        let progress = self.lab().map_err(thrown)?.advance().await.map_err(thrown)?;
+        Ok(to_js(&progress))
+    }
+
+    /// Ends the lab and gives its memory back.
+    #[wasm_bindgen(js_name = closeLab)]
+    pub fn close_lab(&mut self) {
+        self.lab = None;
     }
 
     /// Answers a conversation; `on_text` is given the text as it comes and returns false to stop.

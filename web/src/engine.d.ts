@@ -29,10 +29,13 @@ export interface Field {
   defaults?: Record<string, FieldValue>;
 }
 
+/** A tuning method, or LoRA with a switch that has a name of its own: `method` of a config may be any `id`. */
 export interface Method {
   id: string;
   name: string;
   help: string;
+  /** Whether Hugging Face's PEFT has it, and so reads its files. */
+  in_peft: boolean;
 }
 
 /** A run, exactly as run.json holds it. */
@@ -42,6 +45,8 @@ export interface Defaults {
   fields: Field[];
   methods: Method[];
   config: RunConfig;
+  /** Fewest examples of which a lab can hold one out. */
+  lab_least: number;
 }
 
 export interface Message {
@@ -153,6 +158,43 @@ export interface Estimate {
   total: number;
   /** Whether that is within the run's memory_limit. */
   fits: boolean;
+  /** What to do where it is not. */
+  advice: string;
+}
+
+/** How large a method is, as it is set. */
+export interface Size {
+  trainable: number;
+  /** Bytes of the tensors in its file. */
+  file_bytes: number;
+}
+
+/** What one method came to in the lab, as the command line's `trial` event. */
+export interface TrialRow extends Size {
+  method: string;
+  learning_rate: number;
+  /** Of training, evaluations not counted. */
+  seconds: number;
+  /** Bytes on the GPU that the run needed at a time. */
+  peak_bytes: number;
+  /** The base model's loss on the held-out examples, in nats a token. */
+  loss_before: number;
+  loss_after: number;
+  /** Held-out answers that came word for word, of `answers`. */
+  exact: number;
+  answers: number;
+}
+
+/** What the lab did last: evaluate the base model, train, evaluate again, ask. */
+export type Stage = 'before' | 'train' | 'after' | 'answer';
+
+export interface TrialProgress {
+  stage: Stage;
+  /** Pieces of the stage that are done, of `all`. */
+  done: number;
+  all: number;
+  /** After the last piece of the last stage. */
+  row: TrialRow | null;
 }
 
 /** A file of the browser's own storage: both say how many bytes went. */
@@ -212,6 +254,8 @@ export class Session {
   preview(example: Example, config: RunConfig): Preview;
   /** What a run would need, with each way to recompute that the config allows, the fastest first. */
   estimate(config: RunConfig, examples: Example[], evalExamples: Example[]): Promise<Estimate[]>;
+  /** How large a method is; nothing is allocated. */
+  size(config: RunConfig): Promise<Size>;
   /** What was found to be the fastest on this device, as text to keep. */
   forms(): string;
   /** Takes up what was kept; of another device or version it counts for nothing. */
@@ -229,6 +273,14 @@ export class Session {
   step(): Promise<Event[]>;
   /** Stops here and keeps what was trained. */
   finish(): Promise<Event[]>;
+  /** Prepares for several methods on the same examples, rendered as the config says. */
+  openLab(config: RunConfig, examples: Example[], evalExamples: Example[]): void;
+  /** Takes up a method, under the name that its row will have. */
+  beginTrial(method: string, config: RunConfig, onTune: (done: number, all: number) => void): Promise<void>;
+  /** One piece of its work: an evaluation, a step, or an answer. */
+  advanceTrial(): Promise<TrialProgress>;
+  /** Ends the lab and gives its memory back. */
+  closeLab(): void;
   /** `onText` returns false to stop. */
   generate(messages: Message[], options: GenerateOptions, onText: (piece: string) => boolean): Promise<Generated>;
   exportPeft(): Promise<NamedFile[]>;

@@ -2,16 +2,19 @@ import './styles/base.css';
 import './styles/parts.css';
 import './styles/steps.css';
 import './styles/train.css';
+import './styles/lab.css';
 import 'uplot/dist/uPlot.min.css';
 import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { followSelection } from './actions/data';
 import { addTraffic, open } from './actions/session';
+import { followSizes } from './actions/sizes';
 import { followEstimate, measureAdapter } from './actions/train';
 import { row } from './examples';
+import { kept } from './lab';
 import { load, save } from './persist';
 import { toProblem } from './protocol';
-import { problem, rows, run, selected, settings, speeds, traffic } from './store';
+import { busy, lab, problem, rows, run, selected, settings, speeds, traffic } from './store';
 import { restoreTheme } from './theme';
 import { watchTraffic } from './traffic';
 import { App } from './ui/App';
@@ -28,14 +31,15 @@ async function restore(): Promise<void> {
   const saved = await load();
   if (saved) {
     rows.value = saved.examples.map(row);
-    settings.value = saved.settings;
+    settings.value = { ...settings.value, ...saved.settings };
     speeds.value = saved.speeds;
+    if (saved.lab) lab.value = kept(saved.lab);
     selected.value = rows.value[0]?.id ?? null;
   }
   let timer: ReturnType<typeof setTimeout> | undefined;
   let first = true;
   effect(() => {
-    const record = { examples: rows.value.map(({ example }) => example), settings: settings.value, speeds: speeds.value };
+    const record = { examples: rows.value.map(({ example }) => example), settings: settings.value, speeds: speeds.value, lab: lab.value };
     if (first) {
       first = false;
       return;
@@ -59,13 +63,14 @@ effect(() => {
 
 // A run in progress is worth a question before the tab closes.
 window.addEventListener('beforeunload', (event) => {
-  if (['running', 'paused', 'finishing'].includes(run.value.state)) event.preventDefault();
+  if (busy.value) event.preventDefault();
 });
 
 await restore().catch(notKept);
 render(<App />, document.getElementById('app')!);
 followSelection();
 followEstimate();
+followSizes();
 void open();
 
 if (import.meta.env.PROD && isSecureContext) void navigator.serviceWorker?.register('./sw.js').catch(() => undefined);

@@ -1,6 +1,7 @@
 // What survives a reload: one small record in IndexedDB. Models live elsewhere (see worker/opfs.ts).
 
 import type { Example } from './engine';
+import type { Lab } from './lab';
 import type { Settings } from './settings';
 
 export interface Saved {
@@ -8,6 +9,8 @@ export interface Saved {
   settings: Settings;
   /** Tokens a second of the last run here, by device name. */
   speeds: Record<string, number>;
+  /** The lab's table; a page before this had none. */
+  lab?: Lab;
 }
 
 const NAME = 'tunesmith';

@@ -16,6 +16,8 @@ import type {
   Preview,
   Problem,
   RunConfig,
+  Size,
+  TrialProgress,
 } from './engine';
 
 /** The default model, as the server describes it at `models/default.json`. */
@@ -49,6 +51,12 @@ export interface RowReport {
   problem: Problem | null;
 }
 
+/** A method to try in the lab, under the name that its row will have. */
+export interface TrialPlan {
+  method: string;
+  config: RunConfig;
+}
+
 export interface Requests {
   open: { args: Record<never, never>; result: { defaults: Defaults; device: Device } };
   manifest: { args: Record<never, never>; result: { manifest: Manifest; kept: KeptModel | null } };
@@ -60,7 +68,11 @@ export interface Requests {
   preview: { args: { example: Example; config: RunConfig }; result: Preview };
   check: { args: { examples: Example[]; config: RunConfig }; result: RowReport[] };
   estimate: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[] }; result: Estimate[] };
+  size: { args: { config: RunConfig }; result: Size };
   start: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[] }; result: void };
+  /** `config` says how the examples are rendered, for every method alike. */
+  startLab: { args: { config: RunConfig; trials: TrialPlan[]; examples: Example[]; evalExamples: Example[] }; result: void };
+  /** Of the run or the lab that is going. */
   pause: { args: Record<never, never>; result: void };
   resume: { args: Record<never, never>; result: void };
   stop: { args: Record<never, never>; result: void };
@@ -85,6 +97,11 @@ export type Notice =
   /** Kernels are tried on this GPU, before its first run. */
   | { notice: 'tune'; done: number; all: number }
   | { notice: 'run'; state: RunState; problem: Problem | null }
+  | { notice: 'lab'; state: RunState; problem: Problem | null }
+  /** A method of the lab begins (no progress yet) or goes on; `active`: milliseconds spent on it so far. */
+  | { notice: 'trial'; method: string; progress: TrialProgress | null; active: number }
+  /** A method of the lab could not be tried, or not to its end. The lab goes on. */
+  | { notice: 'trialFailed'; method: string; problem: Problem }
   | { notice: 'text'; request: number; piece: string }
   | { notice: 'traffic'; requests: RequestRecord[]; sent: number };
 

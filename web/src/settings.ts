@@ -8,10 +8,17 @@ export interface Settings {
   changed: Record<string, Record<string, string | boolean>>;
   /** The share of examples held out for validation. */
   holdOut: number;
+  /** Methods that the lab tries, and steps of each as they were typed; none typed: those of a run. */
+  lab: { methods: string[]; steps: string };
 }
 
+/** One of each kind: low-rank matrices, factors, small networks, virtual tokens. */
+export const usualTrials = ['lora', 'ia3', 'houlsby', 'prompt'];
+
+export const firstSettings: Settings = { method: 'lora', changed: {}, holdOut: 0, lab: { methods: usualTrials, steps: '' } };
+
 /** The fields that stand beside the Train button; all others are under Advanced. */
-export const mainFields = ['max_steps', 'learning_rate', 'r', 'num_virtual_tokens'];
+export const mainFields = ['max_steps', 'learning_rate', 'r', 'init_r', 'bottleneck_size', 'num_virtual_tokens'];
 
 export const fieldsOf = (defaults: Defaults, method: string): Field[] =>
   defaults.fields.filter((field) => !field.methods || field.methods.includes(method));
@@ -69,4 +76,21 @@ export function toConfig(defaults: Defaults, settings: Settings): { config: RunC
     else config[field.name] = parsed.value;
   }
   return { config, errors };
+}
+
+/** The runs of a lab: each method as it is set in its own form, for the lab's number of steps. */
+export function toTrials(defaults: Defaults, settings: Settings): { trials: { method: string; config: RunConfig }[]; errors: string[] } {
+  const { methods, steps } = settings.lab;
+  const trials = [];
+  const errors = new Set<string>();
+  // In the order of the list, whatever the order of the clicks.
+  for (const { id: method, name } of defaults.methods.filter(({ id }) => methods.includes(id))) {
+    const changed = { ...settings.changed, [method]: { ...settings.changed[method] } };
+    delete changed[method]!.max_steps;
+    if (steps.trim()) changed[method]!.max_steps = steps;
+    const made = toConfig(defaults, { ...settings, method, changed });
+    for (const [field, error] of Object.entries(made.errors)) errors.add(field === 'max_steps' ? error : `${name}: ${error}`);
+    trials.push({ method, config: made.config });
+  }
+  return { trials, errors: [...errors] };
 }

@@ -80,6 +80,8 @@ const titles: Record<string, string> = {
   'unknown-key': 'A setting is not known',
   template: 'The model’s chat template refused',
   'non-finite': 'The run went out of bounds',
+  clipboard: 'The table was not copied',
+  adapter: 'The adapter cannot be used',
   io: 'A file could not be read',
 };
 

@@ -1,11 +1,12 @@
 // Everything the screen shows, as signals. Actions (src/actions) change them; components read them.
 
 import { computed, signal } from '@preact/signals';
-import type { Defaults, Device, Estimate, ImportError, Preview, Problem } from './engine';
-import { isBlank, type Row } from './examples';
+import type { Defaults, Device, Estimate, ImportError, Preview, Problem, Size } from './engine';
+import { isBlank, split, type Row } from './examples';
+import { noLab, type Lab } from './lab';
 import type { KeptModel, LoadPhase, Loaded, Manifest } from './protocol';
 import { isBusy, noRun, type Run } from './run';
-import { toConfig, type Settings } from './settings';
+import { firstSettings, toConfig, toTrials, type Settings } from './settings';
 
 export type DeviceState =
   | { state: 'starting' }
@@ -46,24 +47,32 @@ export const past = signal<{ rows: Row[]; what: string }[]>([]);
 /** The starter set the table holds, as long as nothing in it was changed. */
 export const starter = signal<string | null>(null);
 export const importErrors = signal<{ name: string; added: number; errors: ImportError[] } | null>(null);
-/** Rows the check before a run refused. */
-export const rowErrors = signal<{ row: Row; problem: Problem }[] | null>(null);
+/** Rows the check before a run or a lab refused, and how to go on without them. */
+export const rowErrors = signal<{ rows: { row: Row; problem: Problem }[]; goOn: () => void } | null>(null);
 
 export const selected = signal<number | null>(null);
 export const preview = signal<{ row: number; preview: Preview } | { row: number; problem: Problem } | null>(null);
 
-export const settings = signal<Settings>({ method: 'lora', changed: {}, holdOut: 0 });
+export const settings = signal<Settings>(firstSettings);
 export const speeds = signal<Record<string, number>>({});
 
 export const run = signal<Run>(noRun);
 /** How far the trying of kernels is, before the first run on a device. */
 export const tuning = signal<{ done: number; all: number } | null>(null);
-/** What the run as it is set needs on the GPU; null while that is not known. */
-export const estimate = signal<Estimate | null>(null);
+/** What the run as it is set needs on the GPU, or why it cannot be; null while that is not known. */
+export const estimate = signal<Estimate | Problem | null>(null);
+/** How large each method is on this model as it is set, as far as that is known. */
+export const sizes = signal<Record<string, Size>>({});
+
+/** What step 3 shows: one run, or several methods side by side. */
+export const tab = signal<'train' | 'lab'>('train');
+export const lab = signal<Lab>(noLab);
+/** Whether the lab's table was copied a moment ago. */
+export const justCopied = signal(false);
 /** What the last check said of the examples in the run. */
 export const dataset = signal<{ examples: number; held: number; tokens: number; targets: number; truncated: number } | null>(null);
-/** The adapter's files, once a run has ended. */
-export const adapter = signal<{ bytes: number; base: string } | null>(null);
+/** The size of the adapter's tensors, once a run has ended. */
+export const adapter = signal<{ bytes: number } | null>(null);
 
 export const question = signal('');
 export const answerSettings = signal({ maxNewTokens: 64, temperature: 0, seed: 0 });
@@ -81,18 +90,44 @@ export const filled = computed(() => rows.value.filter(({ example }) => !isBlank
 
 export const form = computed(() => (defaults.value ? toConfig(defaults.value, settings.value) : null));
 
-export const busy = computed(() => isBusy(run.value.state));
+/** Whether a lab is going. */
+export const labBusy = computed(() => isBusy(lab.value.state));
+
+export const busy = computed(() => isBusy(run.value.state) || labBusy.value);
+
+/** The label of a method. */
+export const labelOf = (method: string): string => defaults.value?.methods.find(({ id }) => id === method)?.name ?? method;
+
+export const labForm = computed(() => (defaults.value ? toTrials(defaults.value, settings.value) : null));
+
+/** The share that a lab holds out: the person's, or as little as can be told from nothing. */
+export const labShare = computed(() => settings.value.holdOut || 1 / (defaults.value?.lab_least ?? 5));
+
+/** The lab's examples, as they would be split now. */
+export const labParts = computed(() => split(filled.value, labShare.value));
 
 /** Whether there is something trained to compare and to export. */
 export const tuned = computed(() => run.value.points.length > 0 && run.value.state !== 'failed' && run.value.state !== 'idle');
 
-/** Why Train cannot be pressed, or null. */
-export const whyNotTrain = computed<string | null>(() => {
+/** Why nothing can be trained yet, or null. */
+const whyNot = computed<string | null>(() => {
   if (device.value.state === 'blocked') return 'The engine is not running: see the note at the top.';
   if (model.value.state === 'loading') return 'The model is still loading.';
   if (model.value.state === 'none') return 'Load a model first (step 1).';
   if (filled.value.length === 0) return 'Add at least one example (step 2).';
   if (importErrors.value?.errors.length) return 'Look at the lines that could not be read (step 2).';
-  const errors = Object.values(form.value?.errors ?? {});
-  return errors[0] ?? null;
+  return null;
+});
+
+/** Why Train cannot be pressed, or null. */
+export const whyNotTrain = computed<string | null>(() => whyNot.value ?? Object.values(form.value?.errors ?? {})[0] ?? null);
+
+/** Why the lab cannot start, or null. */
+export const whyNotLab = computed<string | null>(() => {
+  if (whyNot.value) return whyNot.value;
+  const least = defaults.value?.lab_least ?? 5;
+  const n = filled.value.length;
+  if (n < least) return `The lab holds some examples out to measure on, and needs ${least} for that: there ${n === 1 ? 'is' : 'are'} ${n}. Add ${least - n} more (step 2).`;
+  if (!labForm.value?.trials.length) return 'Choose at least one method.';
+  return labForm.value.errors[0] ?? null;
 });

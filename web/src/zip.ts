@@ -7,14 +7,6 @@ export function adapterZip(files: readonly NamedFile[]): Blob {
   return new Blob([zipSync(tree, { level: 0 })], { type: 'application/zip' });
 }
 
-/** The base model's name as the adapter's own config gives it. */
-export function baseOf(files: readonly NamedFile[], otherwise: string): string {
-  const config = files.find(({ name }) => name === 'adapter_config.json');
-  if (!config) return otherwise;
-  const { base_model_name_or_path: base } = JSON.parse(new TextDecoder().decode(config.bytes)) as Record<string, unknown>;
-  return typeof base === 'string' && base ? base : otherwise;
-}
-
 /** The lines that load the adapter in Python. */
 export const loadsWith = (base: string): string => `from transformers import AutoModelForCausalLM
 from peft import PeftModel
@@ -23,3 +15,9 @@ base = AutoModelForCausalLM.from_pretrained(
     ${JSON.stringify(base)})
 model = PeftModel.from_pretrained(
     base, "tunesmith-adapter")`;
+
+/** The command that asks a model with the adapter. */
+export const asksWith = `tunesmith generate \\
+    --model path/to/the/model.gguf \\
+    --adapter tunesmith-adapter \\
+    --prompt "Hello"`;

@@ -2,11 +2,11 @@ import { describe, expect, it } from 'vitest';
 import type { Example } from '../src/engine';
 import { isBlank, pair, row, split, summary, toJsonl, view, withPair } from '../src/examples';
 import { toProblem } from '../src/protocol';
-import { parse, toConfig } from '../src/settings';
+import { firstSettings, parse, toConfig, toTrials } from '../src/settings';
 import { banner, nameOf, software, stateOf } from '../src/states';
 import { starters } from '../src/starters';
 import { sizeOf } from '../src/traffic';
-import { adapterZip, baseOf } from '../src/zip';
+import { adapterZip } from '../src/zip';
 import { unzipSync } from 'fflate';
 import { Session, defaults } from './fake-engine';
 
@@ -62,7 +62,7 @@ describe('examples', () => {
 });
 
 describe('the run config', () => {
-  const settings = { method: 'prompt', holdOut: 0, changed: { lora: { r: '8' }, prompt: { max_steps: '12', learning_rate: '1e-2' } } };
+  const settings = { ...firstSettings, method: 'prompt', changed: { lora: { r: '8' }, prompt: { max_steps: '12', learning_rate: '1e-2' } } };
 
   it('holds the method’s own fields, defaults and changes, and nothing of another method', () => {
     const { config, errors } = toConfig(defaults(), settings);
@@ -81,6 +81,19 @@ describe('the run config', () => {
       learning_rate: 'Learning rate is a number.',
       num_virtual_tokens: 'Virtual tokens is at least 1.',
     });
+  });
+
+  it('makes a lab’s runs of each method’s own settings, for the lab’s steps, in the order of the list', () => {
+    const lab = { methods: ['prompt', 'lora'], steps: '' };
+    const made = toTrials(defaults(), { ...settings, lab });
+    expect(made.errors).toEqual([]);
+    expect(made.trials.map(({ method }) => method)).toEqual(['lora', 'prompt']);
+    expect(made.trials.map(({ config }) => config)).toMatchObject([{ method: 'lora', r: 8, max_steps: 40 }, { method: 'prompt', learning_rate: 0.01, max_steps: 40 }]);
+    const short = toTrials(defaults(), { ...settings, lab: { ...lab, steps: '3' } });
+    expect(short.trials.map(({ config }) => config.max_steps)).toEqual([3, 3]);
+    expect(toTrials(defaults(), { ...settings, lab: { ...lab, steps: 'many' } }).errors).toEqual(['Steps is a number.']);
+    const typed = { ...settings, changed: { lora: { r: '0' } }, lab };
+    expect(toTrials(defaults(), typed).errors).toEqual(['LoRA: Rank is at least 1.']);
   });
 
   it('reads lists as one keyword or many names', () => {
@@ -140,8 +153,5 @@ describe('what leaves and what is taken along', () => {
     const zip = unzipSync(new Uint8Array(await adapterZip(files).arrayBuffer()));
     expect(Object.keys(zip)).toEqual(['adapter_config.json', 'adapter_model.safetensors', 'README.md']);
     expect(zip['adapter_model.safetensors']).toEqual(files[1]!.bytes);
-    const config = new TextEncoder().encode('{"base_model_name_or_path":"org/model"}');
-    expect(baseOf([{ name: 'adapter_config.json', bytes: config }], 'x')).toBe('org/model');
-    expect(baseOf([], 'x')).toBe('x');
   });
 });

@@ -13,10 +13,13 @@ const modules = 'q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj';
 export function defaults(): Engine.Defaults {
   return {
     methods: [
-      { id: 'lora', name: 'LoRA', help: 'Trains small matrices beside the model’s own. The usual choice.' },
-      { id: 'prompt', name: 'Prompt tuning', help: 'Trains a few made-up tokens put before every prompt. Tiny, and learns less.' },
+      { id: 'lora', name: 'LoRA', help: 'Trains small matrices beside the model’s own. The usual choice.', in_peft: true },
+      { id: 'ia3', name: 'IA3', help: 'Trains one factor for each key, value and feed-forward number.', in_peft: true },
+      { id: 'full', name: 'Full fine-tuning', help: 'Trains every weight of the model.', in_peft: false },
+      { id: 'prompt', name: 'Prompt tuning', help: 'Trains a few made-up tokens put before every prompt. Tiny, and learns less.', in_peft: true },
     ],
     config: { method: 'lora' },
+    lab_least: 5,
     fields: [
       field({ name: 'max_steps', label: 'Steps', type: 'int', default: 40, min: 1, group: 'Training', help: 'How many times the weights are updated.' }),
       field({ name: 'learning_rate', label: 'Learning rate', type: 'float', default: 2e-4, min: 0, group: 'Training', help: 'How far each step goes.', defaults: { lora: 2e-4, prompt: 3e-2 } }),
@@ -51,6 +54,8 @@ export class Sha256 {
   free(): void {}
 }
 
+const stages = (stage: Engine.Stage, all: number) => Array.from({ length: all }, (_, i) => ({ stage, done: i + 1, all }));
+
 const sleep = (ms: number) => new Promise((done) => setTimeout(done, ms));
 const problem = (code: string, message: string, help: string): Problem => ({ code, message, help });
 
@@ -73,6 +78,8 @@ export class Session {
   #config: RunConfig = {};
   #step = 0;
   #trained = false;
+  #held = 0;
+  #trial: { method: string; config: RunConfig; left: { stage: Engine.Stage; done: number; all: number }[] } | null = null;
 
   static async create(): Promise<Session> {
     await sleep(pace.load);
@@ -136,8 +143,42 @@ export class Session {
   }
 
   async estimate(): Promise<Engine.Estimate[]> {
-    const estimate = { recompute: 'none' as const, rows: 128, model: 113.7e6, adapter: 78.2e6, activations: 145.1e6, total: 337.2e6, fits: true };
+    const estimate = { recompute: 'none' as const, rows: 128, model: 113.7e6, adapter: 78.2e6, activations: 145.1e6, total: 337.2e6, fits: true, advice: '' };
     return [estimate];
+  }
+
+  async size({ method }: RunConfig): Promise<Engine.Size> {
+    const trainable = { lora: 4884480, ia3: 57600, full: 134515008 }[String(method)] ?? 9216;
+    return { trainable, file_bytes: 4 * trainable };
+  }
+
+  openLab(_config: RunConfig, examples: Example[], evalExamples: Example[]): void {
+    if (!examples.length || !evalExamples.length) throw problem('data', 'no example can be held out', 'Give five or more.');
+    this.#held = evalExamples.length;
+  }
+
+  async beginTrial(method: string, config: RunConfig): Promise<void> {
+    await sleep(pace.load);
+    if (method === 'full') throw problem('limit', 'this run needs 2400000000 bytes, and the limit is 2000000000', 'Use a method with fewer parameters.');
+    const steps = Number(config.max_steps);
+    this.#trial = { method, config, left: [...stages('train', steps), ...stages('after', this.#held), ...stages('answer', this.#held)] };
+  }
+
+  async advanceTrial(): Promise<Engine.TrialProgress> {
+    await sleep(pace.step);
+    const trial = this.#trial!;
+    const piece = trial.left.shift()!;
+    if (trial.left.length) return { ...piece, row: null };
+    const size = await this.size(trial.config);
+    const row = {
+      ...size, method: trial.method, learning_rate: Number(trial.config.learning_rate), seconds: 0.32 * Number(trial.config.max_steps), peak_bytes: 337.2e6,
+      loss_before: 3.42, loss_after: trial.method === 'lora' ? 1.31 : 2.2, exact: 0, answers: this.#held,
+    };
+    return { ...piece, row };
+  }
+
+  closeLab(): void {
+    this.#trial = null;
   }
 
   forms(): string {

@@ -3,7 +3,9 @@ import type { Event } from '../src/engine';
 import { pair } from '../src/examples';
 import type { Notice } from '../src/protocol';
 import { Mutex } from '../src/worker/mutex';
-import { Training, type TrainingLock } from '../src/worker/training';
+import { Runner, type TrainingLock } from '../src/worker/runner';
+import { Training } from '../src/worker/training';
+import type { Example, RunConfig } from '../src/engine';
 import { Session, pace } from './fake-engine';
 
 Object.assign(pace, { step: 1, token: 0, load: 0 });
@@ -19,8 +21,10 @@ const steps = () => events().filter(({ event }) => event === 'step').length;
 async function make({ lock = async () => () => undefined, now = undefined as (() => number) | undefined }: { lock?: TrainingLock; now?: (() => number) | undefined } = {}) {
   const session = await Session.create();
   const engine = new Mutex();
-  const training = new Training(session as never, engine, lock, (notice) => notices.push(notice), now);
-  return { session, engine, training };
+  const runner = new Runner(engine, lock);
+  const start = (config: RunConfig, rows: Example[] = examples) =>
+    runner.start(new Training(session as never, { config, examples: rows, evalExamples: [] }, (notice) => notices.push(notice), now));
+  return { session, engine, runner, start };
 }
 
 async function until(done: () => boolean): Promise<void> {
@@ -34,63 +38,63 @@ beforeEach(() => {
 
 describe('the training loop', () => {
   it('steps to the end and tells every state', async () => {
-    const { training } = await make();
-    await training.start({ method: 'lora', max_steps: 3, learning_rate: 1e-4 }, examples, []);
-    await training.finished;
+    const { runner, start } = await make();
+    await start({ method: 'lora', max_steps: 3, learning_rate: 1e-4 });
+    await runner.finished;
     expect(states()).toEqual(['starting', 'running', 'done']);
     expect(events().map(({ event }) => event)).toEqual(['start', 'step', 'step', 'step', 'done']);
   });
 
   it('takes no step while paused, answers questions, and goes on', async () => {
-    const { training, engine, session } = await make();
-    await training.start({ max_steps: 40, learning_rate: 1e-4 }, examples, []);
+    const { runner, start, engine, session } = await make();
+    await start({ max_steps: 40, learning_rate: 1e-4 });
     await until(() => steps() >= 2);
-    training.pause();
-    await until(() => training.state === 'paused');
+    runner.pause();
+    await until(() => runner.state === 'paused');
     const before = steps();
     const answer = await engine.run(() => session.generate([{ role: 'user', content: 'a' }], { adapter: true, max_new_tokens: 5, temperature: 0, top_p: 1, seed: 0 }, () => true));
     expect(answer.text.length).toBeGreaterThan(0);
     await tick();
     expect(steps()).toBe(before);
-    training.resume();
-    await training.finished;
+    runner.resume();
+    await runner.finished;
     expect(steps()).toBe(40);
     expect(states()).toEqual(['starting', 'running', 'paused', 'running', 'done']);
   });
 
   it('stops between steps and keeps what was trained', async () => {
-    const { training } = await make();
-    await training.start({ max_steps: 1000, learning_rate: 1e-4 }, examples, []);
+    const { runner, start } = await make();
+    await start({ max_steps: 1000, learning_rate: 1e-4 });
     await until(() => steps() >= 2);
-    training.stop();
-    await training.finished;
+    runner.stop();
+    await runner.finished;
     expect(states()).toEqual(['starting', 'running', 'finishing', 'done']);
     expect(events().at(-1)?.event).toBe('done');
   });
 
   it('stops from a pause without another step', async () => {
-    const { training } = await make();
-    await training.start({ max_steps: 1000, learning_rate: 1e-4 }, examples, []);
+    const { runner, start } = await make();
+    await start({ max_steps: 1000, learning_rate: 1e-4 });
     await until(() => steps() >= 1);
-    training.pause();
-    await until(() => training.state === 'paused');
+    runner.pause();
+    await until(() => runner.state === 'paused');
     const before = steps();
-    training.stop();
-    await training.finished;
+    runner.stop();
+    await runner.finished;
     expect(steps()).toBe(before);
     expect(states().slice(-2)).toEqual(['finishing', 'done']);
   });
 
   it('reports time in steps only', async () => {
     let clock = 0;
-    const { training } = await make({ now: () => (clock += 100) });
-    await training.start({ max_steps: 40, learning_rate: 1e-4 }, examples, []);
+    const { runner, start } = await make({ now: () => (clock += 100) });
+    await start({ max_steps: 40, learning_rate: 1e-4 });
     await until(() => steps() >= 1);
-    training.pause();
-    await until(() => training.state === 'paused');
+    runner.pause();
+    await until(() => runner.state === 'paused');
     clock += 1e6;
-    training.resume();
-    await training.finished;
+    runner.resume();
+    await runner.finished;
     const active = notices.flatMap((notice) => (notice.notice === 'events' ? [notice.active] : []));
     expect(active).toEqual(Array.from({ length: 41 }, (_, i) => 100 * i));
   });
@@ -98,34 +102,34 @@ describe('the training loop', () => {
   it('does not start while another tab trains, and starts once it is free', async () => {
     let free = false;
     let released = 0;
-    const { training } = await make({ lock: async () => (free ? () => void released++ : null) });
+    const { runner, start } = await make({ lock: async () => (free ? () => void released++ : null) });
     const config = { max_steps: 1, learning_rate: 1e-4 };
-    await expect(training.start(config, examples, [])).rejects.toMatchObject({ code: 'other-tab' });
+    await expect(start(config)).rejects.toMatchObject({ code: 'other-tab' });
     expect(states()).toEqual(['starting', 'idle']);
     free = true;
-    await training.start(config, examples, []);
-    await training.finished;
+    await start(config);
+    await runner.finished;
     expect(released).toBe(1);
   });
 
   it('refuses a second run beside the first', async () => {
-    const { training } = await make();
-    await training.start({ max_steps: 1000, learning_rate: 1e-4 }, examples, []);
-    await expect(training.start({ max_steps: 1 }, examples, [])).rejects.toMatchObject({ code: 'busy' });
-    training.stop();
-    await training.finished;
+    const { runner, start } = await make();
+    await start({ max_steps: 1000, learning_rate: 1e-4 });
+    await expect(start({ max_steps: 1 })).rejects.toMatchObject({ code: 'busy' });
+    runner.stop();
+    await runner.finished;
   });
 
   it('fails with the engine’s own words, and gives the lock back', async () => {
     let released = 0;
-    const { training, session } = await make({ lock: async () => () => void released++ });
+    const { runner, start, session } = await make({ lock: async () => () => void released++ });
     session.step = async () => {
       throw { code: 'gpu', message: 'the device was lost', help: 'Start again.' };
     };
-    await training.start({ max_steps: 3, learning_rate: 1e-4 }, examples, []);
-    await training.finished;
+    await start({ max_steps: 3, learning_rate: 1e-4 });
+    await runner.finished;
     expect(notices.at(-1)).toEqual({ notice: 'run', state: 'failed', problem: { code: 'gpu', message: 'the device was lost', help: 'Start again.' } });
-    await expect(training.start({ max_steps: 3 }, [], [])).rejects.toMatchObject({ code: 'data' });
+    await expect(start({ max_steps: 3 }, [])).rejects.toMatchObject({ code: 'data' });
     expect(released).toBe(2);
   });
 });

@@ -18,6 +18,7 @@ pub struct BitFit {
 
 impl Tuning for BitFit {
     const PEFT_TYPE: &'static str = "BITFIT";
+    const IN_PEFT: bool = false;
     const FIELDS: &'static [&'static str] = &[];
 
     /// Zeros, which change nothing.

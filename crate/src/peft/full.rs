@@ -43,6 +43,7 @@ pub(super) fn copy(context: &Context, from: &Weight, first: usize, to: &Weight) 
 
 impl Tuning for Full {
     const PEFT_TYPE: &'static str = "FULL";
+    const IN_PEFT: bool = false;
     const FIELDS: &'static [&'static str] = &[];
 
     /// The model's own weights, dequantized.

@@ -34,6 +34,7 @@ impl Placement {
 
 impl Tuning for Houlsby {
     const PEFT_TYPE: &'static str = "HOULSBY";
+    const IN_PEFT: bool = false;
     const FIELDS: &'static [&'static str] = &["bottleneck_size", "non_linearity", "adapter_placement"];
 
     async fn create(model: &Model, config: &RunConfig) -> Result<Self> {

@@ -76,6 +76,13 @@ async fn encoded(peft: &dyn Peft, context: &Context) -> Result<Option<(Vec<usize
     Ok(Some((vec![rows, cols], order.map_or_else(|| values.clone(), |order| order.turn(&values, false)))))
 }
 
+/// Bytes of the tensors in the adapter's file; their names and shapes take some kilobytes more.
+pub fn tensor_bytes(peft: &dyn Peft, context: &Context) -> usize {
+    let mut t = Tape::new(context);
+    let count = peft.encoded(&mut t).map_or(peft.params().count(), |(var, _)| t.rows(var) * t.cols(var));
+    count * size_of::<f32>()
+}
+
 fn card(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> String {
     let config = peft.config();
     let kind = config["peft_type"].as_str().unwrap_or_default().to_owned();
@@ -93,19 +100,28 @@ fn card(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> String {
             " --load-in-4bit",
         ),
     };
+    let in_peft = Method::ALL.iter().any(|method| method.is_in_peft() && method.peft_type() == kind);
     let mut card = format!(
-        "---\nlibrary_name: peft\nbase_model: {}\ntags:\n- tunesmith\n---\n\n# Adapter for {base}\n\n\
-         | | |\n|---|---|\n| Method | {kind} |\n| Trainable parameters | {} |\n| Base file | {} ({}{own}) |\n\n\
-         Load it with PEFT:\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM{class}\n\n\
-         base = AutoModelForCausalLM.from_pretrained(\"path/to/base\"{load})\n\
-         model = PeftModel.from_pretrained(base, \"path/to/this/folder\")\n```\n\n\
-         or with Tunesmith:\n\n```\ntunesmith generate --model {} --adapter path/to/this/folder --prompt \"Hello\"{flag}\n```\n",
+        "---\n{}base_model: {}\ntags:\n- tunesmith\n---\n\n# Adapter for {base}\n\n\
+         | | |\n|---|---|\n| Method | {kind} |\n| Trainable parameters | {} |\n| Base file | {file} ({}{own}) |\n\n",
+        if in_peft { "library_name: peft\n" } else { "" },
         json!(base),
         peft.params().count(),
-        file,
         model.quantization,
-        file,
     );
+    card.push_str(&if in_peft {
+        format!(
+            "Load it with PEFT:\n\n```python\nfrom peft import PeftModel\n\
+             from transformers import AutoModelForCausalLM{class}\n\n\
+             base = AutoModelForCausalLM.from_pretrained(\"path/to/base\"{load})\n\
+             model = PeftModel.from_pretrained(base, \"path/to/this/folder\")\n```\n\nor with Tunesmith:\n\n"
+        )
+    } else {
+        "PEFT has no such method. Load it with Tunesmith:\n\n".to_owned()
+    });
+    card.push_str(&format!(
+        "```\ntunesmith generate --model {file} --adapter path/to/this/folder --prompt \"Hello\"{flag}\n```\n"
+    ));
     if let Some(run) = run {
         let run = serde_json::to_string_pretty(&run.to_json()).expect("a map of plain values");
         card.push_str(&format!("\n## Training run\n\n```json\n{run}\n```\n"));

@@ -40,6 +40,11 @@ macro_rules! methods {
                 match self { $(Self::$method => <$tuning>::PEFT_TYPE,)* }
             }
 
+            /// Whether Hugging Face's PEFT has it, and so reads its files.
+            pub fn is_in_peft(self) -> bool {
+                match self { $(Self::$method => <$tuning>::IN_PEFT,)* }
+            }
+
             /// See [`Tuning::FIELDS`].
             pub(super) fn file_fields(self) -> &'static [&'static str] {
                 match self { $(Self::$method => <$tuning>::FIELDS,)* }

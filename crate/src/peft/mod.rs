@@ -162,6 +162,9 @@ trait Tuning: Peft + Sized + 'static {
     /// `peft_type` in `adapter_config.json`.
     const PEFT_TYPE: &'static str;
 
+    /// Whether Hugging Face's PEFT has the method, and so reads its files.
+    const IN_PEFT: bool = true;
+
     /// The fields of a run that `adapter_config.json` holds under the same names.
     const FIELDS: &'static [&'static str];
 

@@ -38,6 +38,7 @@ fn block(layer: usize) -> String {
 
 impl Tuning for UniPelt {
     const PEFT_TYPE: &'static str = "UNIPELT";
+    const IN_PEFT: bool = false;
     const FIELDS: &'static [&'static str] =
         &["r", "lora_alpha", "num_virtual_tokens", "bottleneck_size", "non_linearity"];
 

@@ -262,11 +262,36 @@ run_config! { |method|
 
 const METHOD: &str = "method";
 
-/// Names for LoRA with one of its switches set.
-const SWITCHES: [(&str, &str); 3] = [("rslora", "use_rslora"), ("dora", "use_dora"), ("qlora", LOAD_IN_4BIT)];
-
 /// The field that says how the model is loaded.
 pub const LOAD_IN_4BIT: &str = "load_in_4bit";
+
+/// LoRA with one of its switches set, which is known by a name of its own.
+pub struct Switch {
+    /// The name, which may stand for the method's.
+    pub name: &'static str,
+    /// The name that people call it by.
+    pub label: &'static str,
+    /// The field that is true.
+    pub field: &'static str,
+    /// What it is, in one line.
+    pub help: &'static str,
+}
+
+static SWITCHES: [Switch; 3] = [
+    Switch {
+        name: "rslora",
+        label: "rsLoRA",
+        field: "use_rslora",
+        help: "LoRA whose weight falls with the square root of the rank, not with the rank: for high ranks.",
+    },
+    Switch {
+        name: "dora",
+        label: "DoRA",
+        field: "use_dora",
+        help: "LoRA that learns how large each output is apart from its direction.",
+    },
+    Switch { name: "qlora", label: "QLoRA", field: LOAD_IN_4BIT, help: "LoRA over a model that is loaded in 4 bits." },
+];
 
 impl RunConfig {
     /// Reads `run.json`: an object of fields. A field that is null counts as not given.
@@ -323,22 +348,22 @@ impl RunConfig {
 
     fn apply_method(&mut self, input: Input) -> Result<()> {
         let name = String::read(input).ok_or_else(|| wrong_type::<String>(METHOD, input))?;
-        let names: Vec<&str> = Method::ALL.iter().map(|method| method.name()).collect();
         if let Some(method) = Method::ALL.iter().copied().find(|method| method.name() == name) {
             self.set_method(method);
-        } else if let Some((_, switch)) = SWITCHES.iter().find(|(switched, _)| *switched == name) {
+        } else if let Some(switch) = SWITCHES.iter().find(|switch| switch.name == name) {
             self.set_method(Method::Lora);
-            self.read(switch, Input::Text("true"))?;
+            self.read(switch.field, Input::Text("true"))?;
         } else {
-            return Err(Error::unknown_key("method", &name, names.into_iter().chain(SWITCHES.map(|(name, _)| name))));
+            let names = Method::ALL.iter().map(|method| method.name());
+            return Err(Error::unknown_key("method", &name, names.chain(SWITCHES.iter().map(|switch| switch.name))));
         }
         self.set.insert(METHOD);
         Ok(())
     }
 
-    /// Names for LoRA with one of its switches set, and the switch.
-    pub fn switches() -> [(&'static str, &'static str); 3] {
-        SWITCHES
+    /// Those of LoRA's switches that have a name of their own.
+    pub fn switches() -> &'static [Switch] {
+        &SWITCHES
     }
 
     /// Takes over how the model was loaded.

@@ -7,12 +7,12 @@ use serde::Serialize;
 use super::config::{Recompute, RunConfig};
 use super::pass::Pass;
 use super::trainer::Trainer;
-use crate::Result;
 use crate::data::batch::Size;
 use crate::data::render::Rendered;
 use crate::model::Model;
 use crate::ops::Targets;
 use crate::peft::{self, Peft};
+use crate::{Error, Result};
 
 /// Bytes on the device of one run. What a driver adds for itself is not in it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -31,6 +31,33 @@ pub struct Estimate {
     pub total: u64,
     /// Whether that is within the run's `memory_limit`.
     pub fits: bool,
+}
+
+impl Estimate {
+    /// What to do where it is too much: what most of it is decides.
+    pub fn advice(&self) -> &'static str {
+        match self.model.max(self.adapter).max(self.activations) {
+            most if most == self.adapter => {
+                "most of it is what is trained, with its gradients and the optimizer's numbers: use a method or settings \
+                 with fewer parameters, or raise memory_limit"
+            }
+            most if most == self.activations => {
+                "most of it is what the model works in: use a shorter max_length or a smaller batch, or raise memory_limit"
+            }
+            _ => "most of it is the model: use a smaller one, or raise memory_limit",
+        }
+    }
+
+    /// The error of a run that does not fit however much it computes again; `estimates` are all its own.
+    pub fn none_fits(estimates: &[Self], config: &RunConfig) -> Error {
+        let least = estimates.iter().min_by_key(|estimate| estimate.total);
+        let needed = least.map_or(0, |estimate| estimate.total).div_ceil(1_000_000);
+        Error::Config {
+            field: "memory_limit".into(),
+            what: format!("the run needs {needed} MB on the GPU, and may have {}", config.memory_limit),
+            help: least.map_or("raise memory_limit", Self::advice).into(),
+        }
+    }
 }
 
 /// What a run of this config would take with each way to recompute, the fastest first. Nothing is allocated.

@@ -1,36 +1,37 @@
-//! Trials: several methods on the same examples for the same number of steps, and what each costs and gives.
+//! A lab: several methods on the same examples for the same number of steps, and what each costs and gives. It works a
+//! piece at a time: whoever drives it may pause or stop between any two.
 
 use std::rc::Rc;
 
 use serde::Serialize;
 
 use super::config::{LOAD_IN_4BIT, Method, RunConfig};
-use super::estimate::estimate;
-use super::trainer::{Trainer, evaluate};
-use crate::Result;
+use super::estimate::{Estimate, estimate};
+use super::evaluation::{Evaluation, mean};
+use super::trainer::Trainer;
 use crate::clock::now_ms;
 use crate::data::render::Rendered;
 use crate::generate::{Generator, Sampling};
 use crate::model::Model;
 use crate::peft::{self, Peft, io};
-use crate::train::{Event, ExampleLoss};
+use crate::{Error, Result};
 
-/// One of this many examples is held out where none are given apart.
-const SHARE: usize = 5;
+/// One of this many examples is held out where none are given apart; so many must there be at least.
+pub const SHARE: usize = 5;
 
 /// Tokens that an answer may be longer than the one expected.
 const LONGER: usize = 8;
 
 /// What one method came to.
 #[derive(Clone, Debug, Serialize)]
-pub struct Trial {
+pub struct Row {
     /// The method, by the name it was asked for.
     pub method: String,
     /// Its learning rate.
     pub learning_rate: f64,
     /// Trainable parameters.
     pub trainable: usize,
-    /// Bytes of the adapter's tensors as a file.
+    /// Bytes of the tensors in the adapter's file.
     pub file_bytes: usize,
     /// Seconds of training, evaluations not counted.
     pub seconds: f64,
@@ -46,95 +47,252 @@ pub struct Trial {
     pub answers: usize,
 }
 
-/// Examples to learn, and every fifth to hold out.
-pub fn split(examples: Vec<Rendered>) -> (Vec<Rendered>, Vec<Rendered>) {
-    let (mut learnt, mut held_out) = (Vec::new(), Vec::new());
-    for (index, example) in examples.into_iter().enumerate() {
-        if index % SHARE == SHARE - 1 { held_out.push(example) } else { learnt.push(example) }
-    }
-    (learnt, held_out)
+/// What a lab does for a method, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Evaluates the base model: once a lab, with its first method.
+    Before,
+    /// Trains.
+    Train,
+    /// Evaluates what was trained.
+    After,
+    /// Asks for the held-out answers.
+    Answer,
+}
+
+/// How far a method is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Progress {
+    /// What the last piece of work was of.
+    pub stage: Stage,
+    /// Pieces of the stage that are done.
+    pub done: usize,
+    /// All that it has.
+    pub all: usize,
+    /// The result, after the last piece of the last stage.
+    pub row: Option<Row>,
+}
+
+/// What is being done for a method.
+enum Work {
+    Before(Evaluation),
+    Train,
+    After(Evaluation),
+    Answer { next: usize, exact: usize, answers: usize },
+}
+
+/// One method on its way.
+struct Trial {
+    method: String,
+    /// The config as the run resolved it.
+    config: RunConfig,
+    adapter: Rc<dyn Peft>,
+    /// Until it has trained.
+    trainer: Option<Trainer>,
+    peak_bytes: u64,
+    started: f64,
+    seconds: f64,
+    loss_after: f64,
+    work: Work,
+}
+
+/// Several methods on the same examples, one after the other.
+pub struct Lab {
+    model: Rc<Model>,
+    examples: Vec<Rendered>,
+    held_out: Vec<Rendered>,
+    /// The base model's loss on `held_out`, once it is known.
+    loss_before: Option<f64>,
+    trial: Option<Trial>,
 }
 
 /// The names that a lab tries where none are given: every method, and LoRA with each of its switches, on one model; what
 /// says how to load it is not among them.
 pub fn names(load_in_4bit: bool) -> Vec<&'static str> {
     let methods = Method::ALL.iter().filter(|&&method| !(load_in_4bit && method == Method::Full));
-    let switches = RunConfig::switches().into_iter().filter(|&(_, switch)| switch != LOAD_IN_4BIT);
-    methods.map(|method| method.name()).chain(switches.map(|(name, _)| name)).collect()
+    let switches = RunConfig::switches().iter().filter(|switch| switch.field != LOAD_IN_4BIT);
+    methods.map(|method| method.name()).chain(switches.map(|switch| switch.name)).collect()
 }
 
-/// The mean over the tokens.
-fn mean(losses: &[ExampleLoss]) -> f64 {
-    let tokens: usize = losses.iter().map(|example| example.tokens).sum();
-    losses.iter().map(|example| example.loss * example.tokens as f64).sum::<f64>() / tokens as f64
-}
-
-/// Trains one method and measures it. `tell` is given the steps done and those in all.
-///
-/// # Errors
-/// As [`peft::create`] and [`Trainer::step`].
-pub async fn trial(
-    model: &Rc<Model>,
-    method: &str,
-    config: &RunConfig,
-    examples: &[Rendered],
-    held_out: &[Rendered],
-    mut tell: impl FnMut(usize, usize),
-) -> Result<Trial> {
-    let loss_before = mean(&evaluate(model, None, held_out).await?);
-    let adapter: Rc<dyn Peft> = peft::create(model, config).await?.into();
-    let mut trainer = Trainer::new(model.clone(), adapter.clone(), config, examples.to_vec(), Vec::new())?;
-    trainer.tune(|_, _| ()).await?;
-    let steps = usize::try_from(trainer.config().max_steps).unwrap_or_default();
-    let started = now_ms();
-    while !trainer.is_done() {
-        trainer.step().await?;
-        tell(trainer.steps_done(), steps);
-    }
-    let last = trainer.flush().await?;
-    debug_assert!(last.iter().all(|event| !matches!(event, Event::Done { .. })));
-    let seconds = (now_ms() - started) / 1e3;
-    let run = trainer.config().clone();
-    drop(trainer);
-    let loss_after = mean(&evaluate(model, Some(adapter.as_ref()), held_out).await?);
-    let (exact, answers) = exact_answers(model, adapter.as_ref(), held_out).await?;
-    let files = io::save(adapter.as_ref(), model, None).await?;
-    let file_bytes = files.iter().find(|file| file.name == io::TENSORS).map_or(0, |file| file.bytes.len());
-    let estimates = estimate(model, &run, examples, &[]).await?;
-    let peak = estimates.iter().find(|estimate| estimate.recompute == run.recompute);
-    Ok(Trial {
-        method: method.into(),
-        learning_rate: run.learning_rate,
-        trainable: adapter.params().count(),
-        file_bytes,
-        seconds,
-        peak_bytes: peak.map_or(0, |estimate| estimate.total),
-        loss_before,
-        loss_after,
-        exact,
-        answers,
-    })
-}
-
-/// How many of the examples' last answers the model gives word for word, and how many there are.
-async fn exact_answers(model: &Model, adapter: &dyn Peft, examples: &[Rendered]) -> Result<(usize, usize)> {
-    let (mut exact, mut answers) = (0, 0);
-    for example in examples {
-        let end = example.targets.iter().rposition(|&target| target).map_or(0, |last| last + 1);
-        let first = example.targets[..end].iter().rposition(|&target| !target).map_or(0, |last| last + 1);
-        if first == 0 || first == end {
-            // Plain text asks nothing.
-            continue;
+impl Lab {
+    /// A lab on the examples of `file`. Every fifth is held out where none are given apart.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where there is nothing to learn or nothing to hold out.
+    pub fn new(model: Rc<Model>, file: &str, examples: Vec<Rendered>, held_out: Option<Vec<Rendered>>) -> Result<Self> {
+        let (examples, held_out) = held_out.map_or_else(|| split(&examples), |held_out| (examples.clone(), held_out));
+        if examples.is_empty() || held_out.is_empty() {
+            return Err(Error::Data {
+                file: file.into(),
+                line: None,
+                what: format!("of {} no example can be held out", examples.len()),
+                help: format!("give {SHARE} or more, or some to hold out apart"),
+            });
         }
-        let ends = model.tokenizer.end_ids();
-        let answer = &example.ids[first..end];
-        let answer = answer.split(|id| ends.contains(id)).next().unwrap_or_default();
-        let sampling = Sampling { max_new_tokens: answer.len() + LONGER, ..Default::default() };
-        let positions = adapter.virtual_tokens() + first + sampling.max_new_tokens;
-        let generator = Generator::new(model, Some(adapter), positions)?;
-        let given = generator.generate(&example.ids[..first], sampling, |_| true).await?;
-        exact += usize::from(given.text.trim() == model.tokenizer.decode(answer).trim());
-        answers += 1;
+        Ok(Self { model, examples, held_out, loss_before: None, trial: None })
     }
-    Ok((exact, answers))
+
+    /// Examples that are learnt.
+    pub fn examples(&self) -> &[Rendered] {
+        &self.examples
+    }
+
+    /// Examples that are held out.
+    pub fn held_out(&self) -> &[Rendered] {
+        &self.held_out
+    }
+
+    /// Takes up a method; one that was on its way is dropped. `tell` is given the products done and those in all while
+    /// kernels are tried, which happens once on a device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a run that does not fit its `memory_limit`: a device that is lost would end the whole lab.
+    /// And as [`peft::create`] and [`Trainer::new`].
+    pub async fn begin(&mut self, method: &str, config: &RunConfig, tell: impl FnMut(usize, usize)) -> Result<()> {
+        self.trial = None;
+        let mut config = config.clone();
+        config.take_model(&self.model)?;
+        config.validate()?;
+        let config = &config;
+        let estimates = estimate(&self.model, config, &self.examples, &[]).await?;
+        if !estimates.iter().any(|estimate| estimate.fits) {
+            return Err(Estimate::none_fits(&estimates, config));
+        }
+        let adapter: Rc<dyn Peft> = peft::create(&self.model, config).await?.into();
+        let trainer = Trainer::new(self.model.clone(), adapter.clone(), config, self.examples.clone(), Vec::new())?;
+        trainer.tune(tell).await?;
+        let config = trainer.config().clone();
+        let peak = estimates.iter().find(|estimate| estimate.recompute == config.recompute);
+        self.trial = Some(Trial {
+            method: method.into(),
+            peak_bytes: peak.map_or(0, |estimate| estimate.total),
+            config,
+            adapter,
+            trainer: Some(trainer),
+            started: 0.0,
+            seconds: 0.0,
+            loss_after: 0.0,
+            work: match self.loss_before {
+                None => Work::Before(Evaluation::new(&self.model, None, &self.held_out)),
+                Some(_) => Work::Train,
+            },
+        });
+        Ok(())
+    }
+
+    /// Does one piece of work: an evaluation of one example, a step, or one answer. After the last, the progress has the
+    /// method's row, and the next may begin.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where no method has begun; and as [`Trainer::step`]. The method is dropped then.
+    pub async fn advance(&mut self) -> Result<Progress> {
+        let Some(trial) = self.trial.take() else {
+            return Err(Error::Config {
+                field: "lab".into(),
+                what: "no method has begun".into(),
+                help: "begin one first".into(),
+            });
+        };
+        self.work(trial).await
+    }
+
+    async fn work(&mut self, mut trial: Trial) -> Result<Progress> {
+        let model = self.model.clone();
+        let all = self.held_out.len();
+        let (stage, done, all) = match &mut trial.work {
+            Work::Before(evaluation) => {
+                evaluation.next(&model, None).await?;
+                let done = evaluation.losses().len();
+                if done == all {
+                    self.loss_before = Some(mean(evaluation.losses()));
+                    trial.work = Work::Train;
+                }
+                (Stage::Before, done, all)
+            }
+            Work::Train => {
+                let trainer = trial.trainer.as_mut().expect("it goes when it is done");
+                if trainer.steps_done() == 0 {
+                    trial.started = now_ms();
+                }
+                trainer.step().await?;
+                let (done, all) = (trainer.steps_done(), trainer.steps());
+                if trainer.is_done() {
+                    trainer.flush().await?;
+                    trial.seconds = (now_ms() - trial.started) / 1e3;
+                    trial.trainer = None;
+                    trial.work = Work::After(Evaluation::new(&model, Some(trial.adapter.as_ref()), &self.held_out));
+                }
+                (Stage::Train, done, all)
+            }
+            Work::After(evaluation) => {
+                evaluation.next(&model, Some(trial.adapter.as_ref())).await?;
+                let done = evaluation.losses().len();
+                if done == all {
+                    trial.loss_after = mean(evaluation.losses());
+                    trial.work = Work::Answer { next: 0, exact: 0, answers: 0 };
+                }
+                (Stage::After, done, all)
+            }
+            Work::Answer { next, exact, answers } => {
+                if let Some(right) = is_exact(&model, trial.adapter.as_ref(), &self.held_out[*next]).await? {
+                    *exact += usize::from(right);
+                    *answers += 1;
+                }
+                *next += 1;
+                (Stage::Answer, *next, all)
+            }
+        };
+        let row = match trial.work {
+            Work::Answer { next, exact, answers } if next == self.held_out.len() => Some(Row {
+                trainable: trial.adapter.params().count(),
+                file_bytes: io::tensor_bytes(trial.adapter.as_ref(), &model.context),
+                method: trial.method,
+                learning_rate: trial.config.learning_rate,
+                seconds: trial.seconds,
+                peak_bytes: trial.peak_bytes,
+                loss_before: self.loss_before.unwrap_or(f64::NAN),
+                loss_after: trial.loss_after,
+                exact,
+                answers,
+            }),
+            _ => {
+                self.trial = Some(trial);
+                None
+            }
+        };
+        Ok(Progress { stage, done, all, row })
+    }
+}
+
+/// Examples to learn, and every fifth to hold out.
+fn split(examples: &[Rendered]) -> (Vec<Rendered>, Vec<Rendered>) {
+    let (held_out, learnt): (Vec<_>, Vec<_>) =
+        examples.iter().cloned().enumerate().partition(|(index, _)| index % SHARE == SHARE - 1);
+    let plain = |part: Vec<(usize, Rendered)>| part.into_iter().map(|(_, example)| example).collect();
+    (plain(learnt), plain(held_out))
+}
+
+/// Whether the model gives the example's last answer word for word; `None` for plain text, which asks nothing.
+async fn is_exact(model: &Model, adapter: &dyn Peft, example: &Rendered) -> Result<Option<bool>> {
+    let end = example.targets.iter().rposition(|&target| target).map_or(0, |last| last + 1);
+    let first = example.targets[..end].iter().rposition(|&target| !target).map_or(0, |last| last + 1);
+    if first == 0 || first == end {
+        return Ok(None);
+    }
+    let ends = model.tokenizer.end_ids();
+    let answer = example.ids[first..end].split(|id| ends.contains(id)).next().unwrap_or_default();
+    let sampling = Sampling { max_new_tokens: answer.len() + LONGER, ..Default::default() };
+    let positions = adapter.virtual_tokens() + first + sampling.max_new_tokens;
+    let generator = Generator::new(model, Some(adapter), positions)?;
+    let expected = model.tokenizer.decode(answer);
+    let expected = expected.trim();
+    let mut said = String::new();
+    // What has gone another way need not be heard out.
+    let on_the_way = |piece: &str| {
+        said.push_str(piece);
+        expected.starts_with(said.trim())
+    };
+    let given = generator.generate(&example.ids[..first], sampling, on_the_way).await?;
+    Ok(Some(given.text.trim() == expected))
 }

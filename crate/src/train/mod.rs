@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod config;
 mod estimate;
+mod evaluation;
 mod event;
 pub mod field;
 pub mod lab;
@@ -16,10 +17,11 @@ mod trunk;
 mod tune;
 
 pub use estimate::{Estimate, estimate};
+pub use evaluation::{Evaluation, evaluate};
 pub use event::{Event, ExampleLoss};
 pub use optimizer::Optimizer;
 pub use pass::Pass;
 pub use schedule::Schedule;
-pub use trainer::{Trainer, evaluate, penalty, prepare};
+pub use trainer::{Trainer, penalty, prepare};
 pub use trunk::Spill;
 pub use tune::{TUNE_MS, tune_for, untuned};

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::config::{Recompute, RunConfig};
 use super::estimate::choose_recompute;
+use super::evaluation::{evaluate, mean, one_by_one};
 use super::event::{Event, ExampleLoss};
 use super::optimizer::{Optimizer, StepReport};
 use super::pass::Pass;
@@ -205,6 +206,11 @@ impl Trainer {
     /// The resolved run config.
     pub fn config(&self) -> &RunConfig {
         &self.config
+    }
+
+    /// Steps there will be.
+    pub fn steps(&self) -> usize {
+        self.steps
     }
 
     /// Steps started so far.
@@ -436,8 +442,7 @@ impl Trainer {
 /// The losses of examples as one event.
 fn eval_event(step: usize, losses: Vec<ExampleLoss>, each: bool) -> Event {
     let tokens = losses.iter().map(|example| example.tokens).sum();
-    let total: f64 = losses.iter().map(|example| example.loss * example.tokens as f64).sum();
-    Event::Eval { step, loss: total / tokens as f64, tokens, examples: if each { losses } else { Vec::new() } }
+    Event::Eval { step, loss: mean(&losses), tokens, examples: if each { losses } else { Vec::new() } }
 }
 
 impl Event {
@@ -445,43 +450,4 @@ impl Event {
     pub fn eval(losses: Vec<ExampleLoss>) -> Self {
         eval_event(0, losses, true)
     }
-}
-
-/// Examples to evaluate, each a batch of its own.
-fn one_by_one(model: &Model, peft: Option<&dyn Peft>, examples: &[Rendered]) -> Dataset {
-    let layout = Layout {
-        packing: false,
-        per_device_train_batch_size: 1,
-        max_length: examples.iter().map(|example| example.ids.len()).max().unwrap_or(1),
-        virtual_tokens: peft.map_or(0, Peft::virtual_tokens),
-        vocab_size: model.config.vocab,
-    };
-    Dataset::new(examples.to_vec(), layout)
-}
-
-/// The loss of each example, in order; `peft` is `None` for the base model.
-///
-/// # Errors
-/// [`Error::Gpu`] when the device failed.
-pub async fn evaluate(model: &Model, peft: Option<&dyn Peft>, examples: &[Rendered]) -> Result<Vec<ExampleLoss>> {
-    let dataset = one_by_one(model, peft, examples);
-    let mut passes: VecDeque<(Size, Pass)> = VecDeque::new();
-    let mut losses = Vec::with_capacity(examples.len());
-    for index in 0..examples.len() {
-        let batch = dataset.batch(&[index]);
-        let size = batch.size();
-        if !passes.iter().any(|(known, _)| *known == size) {
-            if passes.len() == PLANS {
-                passes.pop_front();
-            }
-            passes.push_back((size, Pass::new(model, peft, size, None)?));
-        }
-        let (_, pass) = passes.iter().find(|(known, _)| *known == size).expect("just made");
-        let targets = sft::targets(&batch, batch.target_tokens);
-        pass.run(&batch, &targets, [0, 0]);
-        let nll: Vec<f32> = model.context.read(&pass.targets.nll, 0, targets.len()).await?;
-        let sum: f64 = nll.iter().map(|&nll| f64::from(nll)).sum();
-        losses.push(ExampleLoss { loss: sum / targets.len() as f64, tokens: targets.len() });
-    }
-    Ok(losses)
 }

@@ -4,6 +4,7 @@
 mod adapters;
 mod bad_input;
 mod bench;
+mod lab;
 mod merge;
 mod qlora;
 mod run;

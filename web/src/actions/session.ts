@@ -4,9 +4,10 @@ import { batch } from '@preact/signals';
 import { Client } from '../client';
 import type { Event, Problem } from '../engine';
 import { toProblem, type Notice, type RequestRecord } from '../protocol';
+import { fold, noLab } from '../lab';
 import { reduce, tokensPerSecond } from '../run';
 import { banner, nameOf, stateOf } from '../states';
-import { announcement, defaults, device, model, offer, problem, run, settings, speeds, traffic, tuning } from '../store';
+import { announcement, defaults, device, lab, model, offer, problem, run, settings, speeds, traffic, tuning } from '../store';
 import { noRun } from '../run';
 
 declare global {
@@ -62,6 +63,8 @@ export async function restart(): Promise<void> {
   batch(() => {
     model.value = { state: 'none' };
     run.value = noRun;
+    // Rows that came are kept: they are numbers, and need no device.
+    lab.value = lab.value.outcomes.length ? { ...lab.value, state: 'done', current: null } : noLab;
     problem.value = null;
   });
   await open();
@@ -101,6 +104,19 @@ function hear(notice: Notice): void {
       flush();
       tuning.value = null;
       return onRunState(notice);
+    case 'lab':
+      tuning.value = null;
+      batch(() => {
+        lab.value = fold(lab.value, notice);
+        announcement.value = labSaid[notice.state] ?? announcement.value;
+        if (notice.problem) fail(notice.problem);
+      });
+      return;
+    case 'trial':
+    case 'trialFailed':
+      tuning.value = null;
+      lab.value = fold(lab.value, notice);
+      return;
     case 'tune':
       tuning.value = { done: notice.done, all: notice.all };
       return;
@@ -133,6 +149,13 @@ const said: Partial<Record<string, string>> = {
   paused: 'Training is paused.',
   done: 'Training is done. You can compare answers and download the adapter.',
   failed: 'Training failed.',
+};
+
+const labSaid: Partial<Record<string, string>> = {
+  running: 'The lab is going.',
+  paused: 'The lab is paused.',
+  done: 'The lab is done. Its table is in step 3.',
+  failed: 'The lab failed. The rows that came are kept.',
 };
 
 function onRunState({ state, problem: failure }: Extract<Notice, { notice: 'run' }>): void {

@@ -1,31 +1,43 @@
 import { batch, effect } from '@preact/signals';
-import type { NamedFile } from '../engine';
+import type { Example, NamedFile, Problem, RunConfig } from '../engine';
 import { split, type Row } from '../examples';
 import { noRun } from '../run';
+import { toProblem, type RowReport } from '../protocol';
 import { adapter, announcement, answers, busy, dataset, defaults, estimate, filled, form, model, noAnswer, rowErrors, rows, run, settings } from '../store';
-import { adapterZip, baseOf } from '../zip';
+import { adapterZip } from '../zip';
 import { download } from './download';
 import { attempt, engine } from './session';
 
-/** Checks every example, and starts when all can be used, or when the person has seen those that cannot. */
+/**
+ * Checks every example, and gives those that can be used. Where some cannot, the person sees them first: then there is
+ * nothing yet, and `goOn` does without them.
+ */
+export async function usable(config: RunConfig, withoutBad: boolean, goOn: () => void): Promise<{ good: Row[]; reports: RowReport[] } | null> {
+  const candidates = filled.value;
+  const reports = await engine().ask('check', { examples: examplesOf(candidates), config });
+  const bad = candidates.flatMap((row, i) => (reports[i]?.problem ? [{ row, problem: reports[i].problem }] : []));
+  if (bad.length && !withoutBad) {
+    rowErrors.value = { rows: bad, goOn };
+    announcement.value = `${bad.length} examples cannot be used. Nothing was started.`;
+    return null;
+  }
+  rowErrors.value = null;
+  return { good: candidates.filter((_, i) => !reports[i]?.problem), reports: reports.filter(({ problem }) => !problem) };
+}
+
+export const examplesOf = (list: Row[]): Example[] => list.map(({ example }) => example);
+
+/** Starts when all examples can be used, or when the person has seen those that cannot. */
 export const train = (withoutBad = false) =>
   attempt(async () => {
     const made = form.value;
     if (!made || Object.keys(made.errors).length) return;
     const { config } = made;
-    const candidates = filled.value;
-    const reports = await engine().ask('check', { examples: candidates.map(({ example }) => example), config });
-    const bad = candidates.flatMap((row, i) => (reports[i]?.problem ? [{ row, problem: reports[i].problem }] : []));
-    if (bad.length && !withoutBad) {
-      rowErrors.value = bad;
-      announcement.value = `${bad.length} examples cannot be used. Nothing was started.`;
-      return;
-    }
-    const good = candidates.filter((_, i) => !reports[i]?.problem);
-    const { train: trained, held } = split(good, settings.value.holdOut);
-    const used = reports.filter(({ problem }) => !problem);
+    const checked = await usable(config, withoutBad, () => void train(true));
+    if (!checked) return;
+    const { train: trained, held } = split(checked.good, settings.value.holdOut);
+    const used = checked.reports;
     batch(() => {
-      rowErrors.value = null;
       run.value = { ...noRun, state: 'starting' };
       adapter.value = null;
       answers.value = { base: noAnswer, tuned: noAnswer };
@@ -37,7 +49,6 @@ export const train = (withoutBad = false) =>
         truncated: used.filter(({ truncated }) => truncated).length,
       };
     });
-    const examplesOf = (list: Row[]) => list.map(({ example }) => example);
     try {
       await engine().ask('start', { config, examples: examplesOf(trained), evalExamples: examplesOf(held) });
     } catch (thrown) {
@@ -60,13 +71,18 @@ export function followEstimate(): void {
       return;
     }
     timer = setTimeout(async () => {
-      const args = { config, examples: trained.map(({ example }) => example), evalExamples: held.map(({ example }) => example) };
-      // What cannot be rendered is told when Train is pressed.
-      const made = await engine().ask('estimate', args).catch(() => []);
-      if (mine === asked) estimate.value = made.find(({ fits }) => fits) ?? made.at(-1) ?? null;
+      const args = { config, examples: examplesOf(trained), evalExamples: examplesOf(held) };
+      const told = await engine()
+        .ask('estimate', args)
+        .then((made) => made.find(({ fits }) => fits) ?? made.at(-1) ?? null)
+        .catch((thrown: unknown) => beforehand(toProblem(thrown)));
+      if (mine === asked) estimate.value = told;
     }, 500);
   });
 }
+
+/** What cannot be rendered is told when Train is pressed, row by row; what the settings forbid is told at once. */
+const beforehand = (problem: Problem): Problem | null => (['limit', 'config'].includes(problem.code) ? problem : null);
 
 export const pause = () => attempt(() => engine().ask('pause', {}));
 export const resume = () => attempt(() => engine().ask('resume', {}));
@@ -87,11 +103,12 @@ export const setMethod = (method: string) => {
   if (defaults.value?.methods.some(({ id }) => id === method)) settings.value = { ...settings.value, method };
 };
 
-/** Learns the adapter's exact size and base once a run has ended; the bytes stay with the engine. */
+/** Learns the adapter's size once a run has ended; the bytes stay with the engine. */
 export async function measureAdapter(): Promise<void> {
+  const { config } = run.value;
+  if (!config) return;
   await attempt(async () => {
-    const files = await engine().ask('exportPeft', {});
-    adapter.value = { bytes: files.reduce((sum, { bytes }) => sum + bytes.length, 0), base: baseOf(files, modelName()) };
+    adapter.value = { bytes: (await engine().ask('size', { config })).file_bytes };
   });
 }
 
@@ -108,5 +125,3 @@ export const exportRun = () => {
 
 /** The rows' numbers in the table, from 1, for messages that name a row. */
 export const numberOf = (row: Row): number => rows.value.findIndex(({ id }) => id === row.id) + 1;
-
-const modelName = () => (model.value.state === 'ready' ? model.value.info.name : '');

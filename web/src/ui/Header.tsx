@@ -1,5 +1,5 @@
 import { count, plural } from '../format';
-import { answers, device, filled, model, run } from '../store';
+import { answers, device, filled, lab, labBusy, model, run } from '../store';
 import { nameOf } from '../states';
 import { setTheme, theme, type Theme } from '../theme';
 import { Icon, Logo } from './bits';
@@ -26,10 +26,12 @@ export function Header() {
 function Steps() {
   const { state, points, total } = run.value;
   const step = points.at(-1)?.step ?? 0;
+  const { methods, outcomes } = lab.value;
+  const going = labBusy.value ? `lab ${outcomes.length}/${methods.length}` : state === 'idle' || state === 'done' ? '' : total ? `${step}/${total}` : count(step);
   const steps = [
     { id: 'model', name: 'Model', note: model.value.state === 'loading' ? 'loading' : '', done: model.value.state === 'ready' },
     { id: 'examples', name: 'Examples', note: filled.value.length ? count(filled.value.length) : '', done: filled.value.length > 0 },
-    { id: 'train', name: 'Train', note: state === 'idle' || state === 'done' ? '' : total ? `${step}/${total}` : count(step), done: state === 'done' },
+    { id: 'train', name: 'Train', note: going, done: state === 'done' },
     { id: 'try', name: 'Try', note: '', done: answers.value.tuned.state === 'done' },
   ];
   return (

@@ -14,7 +14,7 @@ export function Table() {
   const all = rows.value;
   if (!all.length) return <div data-testid="examples-table" />;
   const visible = all.slice(0, limit.value);
-  const refused = new Map(rowErrors.value?.map(({ row, problem }) => [row.id, problem]));
+  const refused = new Map(rowErrors.value?.rows.map(({ row, problem }) => [row.id, problem]));
   return (
     <>
       <table class="examples" data-testid="examples-table">

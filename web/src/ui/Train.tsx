@@ -1,65 +1,118 @@
-import { numberOf, pause, resume, setMethod, stop, train } from '../actions/train';
-import { bytes, count, plural } from '../format';
+import { useRef } from 'preact/hooks';
+import { numberOf, train } from '../actions/train';
+import { bytes, count, duration, plural } from '../format';
 import type { RunState } from '../protocol';
-import { busy, dataset, defaults, estimate, rowErrors, run, settings, tuning, whyNotTrain } from '../store';
+import { busy, dataset, device, estimate, form, labBusy, rowErrors, run, speeds, tab, tuning, whyNotTrain } from '../store';
 import { summary } from '../examples';
+import { isBusy } from '../run';
+import { nameOf } from '../states';
 import { Button, Step } from './bits';
 import { Advanced, MainFields } from './Fields';
+import { Lab } from './Lab';
+import { MethodPicker } from './Methods';
 import { Progress } from './Progress';
+import { RunButtons } from './RunButtons';
 
 export function Train() {
   return (
     <Step number={3} id="train" title="Train" lead="The defaults suit a first run. The loss is how surprised the model is by your answers: it should fall.">
-      <div class="fields main">
-        <MethodSelect />
-        <MainFields />
-      </div>
-      <MethodHelp />
-      <Advanced />
-      <Memory />
+      <Tabs />
       <RowErrors />
-      <Controls />
-      <Progress />
+      <div role="tabpanel" id={`panel-${tab.value}`} aria-labelledby={`tab-${tab.value}`}>
+        {tab.value === 'train' ? <One /> : <Lab />}
+      </div>
     </Step>
   );
 }
 
-function MethodSelect() {
+const tabs = [
+  { id: 'train', name: 'One run' },
+  { id: 'lab', name: 'Method lab' },
+] as const;
+
+function Tabs() {
+  const list = useRef<HTMLDivElement>(null);
+  const turn = (event: KeyboardEvent) => {
+    if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return;
+    tab.value = tab.value === 'train' ? 'lab' : 'train';
+    list.current?.querySelector<HTMLElement>(`#tab-${tab.value}`)?.focus();
+  };
   return (
-    <div class="field choice method">
-      <label for="method">Method</label>
-      <select id="method" data-testid="method-select" value={settings.value.method} disabled={busy.value || !defaults.value} aria-describedby="method-help" onChange={(event) => setMethod(event.currentTarget.value)}>
-        {defaults.value?.methods.map(({ id, name }) => (
-          <option key={id} value={id}>
-            {name}
-          </option>
-        ))}
-      </select>
+    <div class="tabs" role="tablist" aria-label="What to train" ref={list} onKeyDown={turn}>
+      {tabs.map(({ id, name }) => (
+        <button
+          key={id}
+          type="button"
+          role="tab"
+          id={`tab-${id}`}
+          data-testid={`tab-${id}`}
+          aria-selected={tab.value === id}
+          aria-controls={tab.value === id ? `panel-${id}` : undefined}
+          tabIndex={tab.value === id ? 0 : -1}
+          onClick={() => (tab.value = id)}
+        >
+          {name}
+        </button>
+      ))}
     </div>
   );
 }
 
-function MethodHelp() {
-  const method = defaults.value?.methods.find(({ id }) => id === settings.value.method);
+/** One method, one run. */
+function One() {
   return (
-    <p class="hint" id="method-help">
-      {method?.help}
-    </p>
+    <>
+      <MethodPicker />
+      <div class="fields main">
+        <MainFields />
+      </div>
+      <Advanced />
+      <Needs />
+      <Controls />
+      <Progress />
+    </>
   );
 }
 
 const recomputed = { none: '', 'gate-up': ', some of it computed twice to keep that low', block: ', most of it computed twice to keep that low' };
 
-function Memory() {
+/** What the run needs before it starts: memory, and time where a run here has shown the speed. */
+function Needs() {
   const needed = estimate.value;
   if (!needed) return null;
-  const { model, adapter, activations, total, recompute, fits } = needed;
+  if ('code' in needed) {
+    return (
+      <p class="hint warning" data-testid="estimate" role="status">
+        This cannot be trained here: {needed.message}. {needed.help}.
+      </p>
+    );
+  }
+  const { model, adapter, activations, total, recompute, fits, advice } = needed;
   return (
     <p class={fits ? 'hint' : 'hint warning'} data-testid="estimate">
       Needs {bytes(total)} of GPU memory: {bytes(model)} for the model, {bytes(adapter)} for what is trained, {bytes(activations)} to work in
-      {recomputed[recompute]}.
-      {!fits && ' That is more than the memory limit under Advanced: shorten max length, or expect the browser to refuse.'}
+      {recomputed[recompute]}.<Time rows={needed.rows} />
+      {!fits && (
+        <>
+          {' '}
+          That is more than the memory limit of {bytes(1e6 * Number(form.value?.config.memory_limit))} under Advanced, and the browser may take the GPU away: {advice}.
+        </>
+      )}
     </p>
+  );
+}
+
+function Time({ rows }: { rows: number }) {
+  const speed = device.value.state === 'ready' ? speeds.value[nameOf(device.value.device)] : undefined;
+  const config = form.value?.config;
+  const steps = Number(config?.max_steps);
+  if (!speed || !(steps > 0)) return null;
+  const seconds = (steps * rows * Number(config?.gradient_accumulation_steps)) / speed;
+  return (
+    <>
+      {' '}
+      At the speed of the last run here, {plural(steps, 'step')} {steps === 1 ? 'takes' : 'take'} up to {duration(seconds)}.
+    </>
   );
 }
 
@@ -75,35 +128,14 @@ const words: Record<RunState, string> = {
 
 function Controls() {
   const { state, problem } = run.value;
-  const why = whyNotTrain.value;
+  const why = labBusy.value ? 'The lab is going: a run can start when it has ended.' : whyNotTrain.value;
   const data = dataset.value;
   return (
     <div class="controls">
-      <div class="row">
-        {!busy.value && (
-          <Button look="main" icon="play" data-testid="train" disabled={why !== null} aria-describedby="train-why" onClick={() => void train()}>
-            {state === 'done' ? 'Train again' : 'Train'}
-          </Button>
-        )}
-        {(state === 'starting' || state === 'running') && (
-          <Button look="main" icon="pause" data-testid="pause" disabled={state === 'starting'} onClick={() => void pause()}>
-            Pause
-          </Button>
-        )}
-        {state === 'paused' && (
-          <Button look="main" icon="play" data-testid="resume" onClick={() => void resume()}>
-            Resume
-          </Button>
-        )}
-        {busy.value && (
-          <Button icon="stop" data-testid="stop" disabled={state === 'starting' || state === 'finishing'} onClick={() => void stop()}>
-            Stop and keep
-          </Button>
-        )}
-      </div>
+      <RunButtons state={state} testid="train" blocked={why !== null} describedby="train-why" start={state === 'done' ? 'Train again' : 'Train'} onStart={() => void train()} />
       <p class="run-status" id="train-why" data-testid="run-status" data-state={state}>
-        {problem ? `${words.failed}: ${problem.message}` : why && !busy.value && state === 'idle' ? why : words[state]}
-        {tuning.value && ` · trying kernels on this GPU, which is done once: ${tuning.value.done} of ${tuning.value.all}`}
+        {problem ? `${words.failed}: ${problem.message}` : why && !isBusy(state) && state !== 'done' ? why : words[state]}
+        {isBusy(state) && tuning.value && ` · trying kernels on this GPU, which is done once: ${tuning.value.done} of ${tuning.value.all}`}
         {data && state !== 'idle' && !problem && (
           <small>
             {' '}
@@ -118,8 +150,9 @@ function Controls() {
 }
 
 function RowErrors() {
-  const bad = rowErrors.value;
-  if (!bad) return null;
+  const refused = rowErrors.value;
+  if (!refused) return null;
+  const { rows: bad, goOn } = refused;
   return (
     <div class="notice" data-testid="row-errors" role="alert">
       <h3>{plural(bad.length, 'example')} cannot be used</h3>
@@ -133,8 +166,8 @@ function RowErrors() {
         {bad.length > 20 && <li>and {plural(bad.length - 20, 'more')}</li>}
       </ul>
       <div class="row">
-        <Button data-testid="train-without-bad" onClick={() => void train(true)}>
-          Train without them
+        <Button data-testid="train-without-bad" disabled={busy.value} onClick={goOn}>
+          Go on without them
         </Button>
         <Button look="quiet" onClick={() => (rowErrors.value = null)}>
           Back to the table

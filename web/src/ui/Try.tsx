@@ -3,8 +3,8 @@ import { ask, stopAsking } from '../actions/ask';
 import { exportPeft, exportRun } from '../actions/train';
 import { summary, view } from '../examples';
 import { bytes } from '../format';
-import { adapter, answers, answerSettings, asking, filled, model, question, run, tuned, type Answer } from '../store';
-import { loadsWith } from '../zip';
+import { adapter, answers, answerSettings, asking, defaults, filled, lab, model, question, run, settings, tuned, type Answer } from '../store';
+import { asksWith, loadsWith } from '../zip';
 import { Button, Step } from './bits';
 
 export function Try() {
@@ -23,7 +23,7 @@ export function Try() {
 function Ask() {
   const ready = model.value.state === 'ready';
   const { maxNewTokens, temperature, seed } = answerSettings.value;
-  const training = run.value.state === 'running';
+  const training = run.value.state === 'running' || lab.value.state === 'running';
   const change = (part: Partial<typeof answerSettings.value>) => (answerSettings.value = { ...answerSettings.value, ...part });
   return (
     <form
@@ -158,14 +158,19 @@ function AnswerCard({ side, title, about, answer }: { side: 'base' | 'tuned'; ti
 function Export() {
   const ready = tuned.value && ['paused', 'done'].includes(run.value.state);
   const size = adapter.value;
-  const base = size?.base ?? (model.value.state === 'ready' ? model.value.info.name : 'the base model');
+  const base = model.value.state === 'ready' ? model.value.info.name : 'the base model';
+  // What was trained; before the first run, what would be.
+  const id = String(run.value.config?.method ?? settings.value.method);
+  const method = defaults.value?.methods.find((candidate) => candidate.id === id);
+  const inPeft = method?.in_peft ?? true;
   return (
     <div class="export">
       <div>
-        <h3>Adapter for Hugging Face PEFT</h3>
+        <h3>{inPeft ? 'Adapter for Hugging Face PEFT' : 'Adapter for Tunesmith'}</h3>
         <p>
           A zip of <code>adapter_config.json</code>, <code>adapter_model.safetensors</code> and <code>README.md</code>
           {size ? `, ${bytes(size.bytes)}.` : '.'}
+          {!inPeft && ' PEFT has no such method: Tunesmith reads it.'}
         </p>
         <div class="row">
           <Button look="main" icon="download" data-testid="export-peft" disabled={!ready} onClick={() => void exportPeft()}>
@@ -177,12 +182,12 @@ function Export() {
         </div>
         <p class="hint">{ready ? 'run.json holds the exact settings of this run; the command line takes it as it is.' : 'Comes with the first run.'}</p>
       </div>
-      <div class="code">
+      <div class="code" data-testid="export-reads">
         <p>
-          Unpack it as <code>tunesmith-adapter</code> beside the model’s Hugging Face checkpoint, then:
+          Unpack it as <code>tunesmith-adapter</code> {inPeft ? 'beside the model’s Hugging Face checkpoint' : 'beside the model’s file'}, then:
         </p>
-        <pre tabIndex={0} aria-label="Python that loads the adapter">
-          {loadsWith(base)}
+        <pre tabIndex={0} aria-label={inPeft ? 'Python that loads the adapter' : 'The command that asks the adapter'}>
+          {inPeft ? loadsWith(base) : asksWith}
         </pre>
       </div>
     </div>

@@ -7,7 +7,9 @@ import { watchTraffic } from '../traffic';
 import { cancelled, fetchModel, forgetModel, keptModel } from './models';
 import { Mutex } from './mutex';
 import { clearOpfs, openSpill, opfs, type SpillFile } from './opfs';
-import { Training, type TrainingLock } from './training';
+import { Runner, type TrainingLock } from './runner';
+import { Training } from './training';
+import { Trials } from './trials';
 
 const post = (message: FromWorker, transfer: Transferable[] = []) => self.postMessage(message, { transfer });
 watchTraffic((requests, sent) => post({ notice: 'traffic', requests, sent }));
@@ -15,7 +17,6 @@ watchTraffic((requests, sent) => post({ notice: 'traffic', requests, sent }));
 const engine = new Mutex();
 const store = opfs();
 let session: Session | null = null;
-let training: Training | null = null;
 let spill: SpillFile | null = null;
 let loading = new AbortController();
 let answering = { stop: false };
@@ -32,6 +33,8 @@ const lock: TrainingLock = () =>
       })
       .catch(failed);
   });
+
+const runner = new Runner(engine, lock);
 
 let opening: Promise<unknown> = Promise.resolve();
 
@@ -128,17 +131,27 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
 
   estimate: ({ config, examples, evalExamples }) => withSession((session) => session.estimate(config, examples, evalExamples)),
 
+  size: ({ config }) => withSession((session) => session.size(config)),
+
   async start({ config, examples, evalExamples }) {
-    await need();
+    const session = await need();
     const known = await withSession((session) => session.forms());
     spill ??= await openSpill();
-    await training?.start(config, examples, evalExamples, spill ?? undefined);
-    void training?.finished.then(() => spill?.clear());
+    await runner.start(new Training(session, { config, examples, evalExamples, spill: spill ?? undefined }, post));
+    void runner.finished.then(() => spill?.clear());
     void keepForms(known);
   },
-  pause: () => training?.pause(),
-  resume: () => training?.resume(),
-  stop: () => training?.stop(),
+
+  async startLab(order) {
+    const session = await need();
+    const known = await withSession((session) => session.forms());
+    await runner.start(new Trials(session, order, post));
+    void runner.finished.then(() => keepForms(known));
+  },
+
+  pause: () => runner.pause(),
+  resume: () => runner.resume(),
+  stop: () => runner.stop(),
 
   generate({ messages, options }, id) {
     const mine = (answering = { stop: false });
@@ -156,8 +169,8 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
   exportPeft: () => withSession((session) => session.exportPeft()),
 
   async forget() {
-    training?.stop();
-    await training?.finished;
+    runner.stop();
+    await runner.finished;
     spill?.close();
     spill = null;
     await clearOpfs();
@@ -174,7 +187,6 @@ async function start(): Promise<Requests['open']['result']> {
   session = await Session.create();
   const kept = await store.then((files) => files?.blob(FORMS)).catch(() => null);
   if (kept) session.chooseForms(await kept.text());
-  training = new Training(session, engine, lock, post);
   return { defaults: defaults(), device: session.device() };
 }
 

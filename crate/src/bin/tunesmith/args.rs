@@ -62,15 +62,15 @@ fn run_flags(command: Command) -> Command {
         .arg(file("eval-data", "FILE", "Examples that are evaluated and never learnt"))
         .arg(file("config", "FILE", "Settings from a run.json; flags win over it"))
         .arg(
-            value("method", "METHOD", parse("method"))
-                .help(format!("How to tune: {}, or rslora, dora or qlora [default: lora]", method_names())),
+            value("method", "METHOD", parse("method")).help(format!("How to tune: {} [default: lora]", method_names())),
         )
         .arg(json())
         .args(fields.iter().flat_map(field_flags))
 }
 
 fn method_names() -> String {
-    Method::ALL.iter().map(|method| method.name()).collect::<Vec<_>>().join(", ")
+    let methods = Method::ALL.iter().map(|method| method.name());
+    methods.chain(RunConfig::switches().iter().map(|switch| switch.name)).collect::<Vec<_>>().join(", ")
 }
 
 fn eval() -> Command {

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::json;
+use tunesmith::Result;
 use tunesmith::gpu::Context;
 use tunesmith::model::Model;
-use tunesmith::train::estimate;
-use tunesmith::{Error, Result};
+use tunesmith::train::{Estimate, estimate};
 
 use super::report::Report;
 use super::{args, base, data, train};
@@ -52,14 +52,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         report.line(&format!("{name:<9}  {model:>7}  {adapter:>7}  {activations:>11}  {total:>6}{fits}"))?;
     }
     if !estimates.iter().any(|estimate| estimate.fits) {
-        let least = estimates.iter().map(|estimate| estimate.total).min().unwrap_or_default();
-        return Err(Error::Limit {
-            what: "this run".into(),
-            needed: least,
-            limit_name: "memory_limit".into(),
-            limit: config.memory_bytes(),
-            help: "use a shorter max_length, a smaller batch or a smaller adapter, or raise memory_limit".into(),
-        });
+        return Err(Estimate::none_fits(&estimates, &config));
     }
     Ok(ExitCode::SUCCESS)
 }

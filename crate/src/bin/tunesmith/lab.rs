@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use clap::ArgMatches;
 use pollster::block_on;
-use serde_json::json;
+use serde_json::{Value, json};
 use tunesmith::train::config::RunConfig;
-use tunesmith::train::{lab, lab::Trial};
+use tunesmith::train::lab::{self, Lab, Progress, Row, Stage};
 use tunesmith::{Error, Result};
 
 use super::report::Report;
@@ -44,36 +44,55 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let model = Rc::new(base::load(matches, asked.load_in_4bit, report)?);
     let examples = data::render(examples, &model, &asked, report)?;
     let held_out = held_out.map(|held_out| data::render(held_out, &model, &asked, report)).transpose()?;
-    let (examples, held_out) =
-        held_out.map_or_else(|| lab::split(examples.clone()), |held_out| (examples.clone(), held_out));
-    if held_out.is_empty() || examples.is_empty() {
-        return Err(Error::Data {
-            file,
-            line: None,
-            what: "there are too few examples to hold any out".into(),
-            help: "give five or more, or examples of their own with --eval-data".into(),
-        });
-    }
-    let mut trials = Vec::new();
+    let mut lab = Lab::new(model.clone(), &file, examples, held_out)?;
+    let mut rows = Vec::new();
     for (name, config) in names.iter().zip(&configs) {
-        report.start_bar(1, &format!("{name} {{bar:24}} {{pos}}/{{len}}  {{eta}} left"));
-        let tell = |done: usize, all: usize| report.move_bar(done as u64, all as u64);
-        let trial = block_on(lab::trial(&model, name, config, &examples, &held_out, tell))?;
+        let outcome = row(&mut lab, name, config, report);
         report.end_bar();
-        if report.json() {
-            let mut object = json!({ "event": "trial" });
-            let fields = json!(trial);
-            object.as_object_mut().expect("an object").extend(fields.as_object().expect("a struct").clone());
-            report.object(&object)?;
-        } else {
-            report.say(&format!("{name}: held-out loss {:.3} to {:.3}", trial.loss_before, trial.loss_after));
+        // A device that failed would fail the others, too.
+        model.context.check()?;
+        match outcome {
+            Ok(row) => {
+                if report.json() {
+                    report.object(&event(json!(row)))?;
+                } else {
+                    report.say(&format!("{name}: held-out loss {:.3} to {:.3}", row.loss_before, row.loss_after));
+                }
+                rows.push(row);
+            }
+            Err(error) if report.json() => {
+                let words = json!({ "code": error.code(), "message": error.to_string(), "hint": error.help() });
+                report.object(&event(json!({ "method": name, "error": words })))?;
+            }
+            Err(error) => report.say(&format!("{name} failed: {error}\n  {}", error.help())),
         }
-        trials.push(trial);
     }
-    if !report.json() {
-        report.line(&table(&trials, &model.config.name, examples.len(), held_out.len(), &asked))?;
+    if !report.json() && !rows.is_empty() {
+        report.line(&table(&rows, &model.config.name, &lab, &asked))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if rows.len() == names.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Drives one method to its end.
+fn row(lab: &mut Lab, name: &str, config: &RunConfig, report: &mut Report) -> Result<Row> {
+    report.start_bar(1, &format!("{name} {{bar:24}} {{pos}}/{{len}}  {{eta}} left"));
+    block_on(lab.begin(name, config, |_, _| ()))?;
+    loop {
+        let Progress { stage, done, all, row } = block_on(lab.advance())?;
+        if let Some(row) = row {
+            return Ok(row);
+        }
+        if stage == Stage::Train {
+            report.move_bar(done as u64, all as u64);
+        }
+    }
+}
+
+/// The event of a method that ended, well or not.
+fn event(fields: Value) -> Value {
+    let mut object = json!({ "event": "trial" });
+    object.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+    object
 }
 
 /// The settings that were asked for, with the method's own defaults for the rest.
@@ -96,20 +115,22 @@ fn config(asked: &RunConfig, name: &str) -> Result<RunConfig> {
 const BAR: f64 = 20.0;
 
 /// One row a method, and the held-out loss as a bar.
-fn table(trials: &[Trial], model: &str, learnt: usize, held_out: usize, config: &RunConfig) -> String {
-    let before = trials.first().map_or(0.0, |trial| trial.loss_before);
-    let most = trials.iter().map(|trial| trial.loss_after).fold(before, f64::max);
+fn table(rows: &[Row], model: &str, lab: &Lab, config: &RunConfig) -> String {
+    let before = rows.first().map_or(0.0, |row| row.loss_before);
+    let most = rows.iter().map(|row| row.loss_after).fold(before, f64::max);
     let bar = |loss: f64| "█".repeat((loss / most * BAR).round().max(1.0) as usize);
     let mut lines = vec![
         format!(
-            "{model}: {} steps on {learnt} examples; {held_out} held out, whose loss was {before:.3} before.",
-            config.max_steps
+            "{model}: {} steps on {} examples; {} held out, whose loss was {before:.3} before.",
+            config.max_steps,
+            lab.examples().len(),
+            lab.held_out().len(),
         ),
         String::new(),
         "| method | rate | trainable | file, MB | seconds | GPU, MB | held-out loss | exact | |".into(),
         "|---|---|---|---|---|---|---|---|---|".into(),
     ];
-    for t in trials {
+    for t in rows {
         let mb = |bytes: f64| bytes / 1e6;
         lines.push(format!(
             "| {} | {:.0e} | {} | {:.2} | {:.0} | {:.0} | {:.3} | {} of {} | {} |",

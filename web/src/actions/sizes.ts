@@ -1,0 +1,43 @@
+import { effect } from '@preact/signals';
+import type { Size } from '../engine';
+import { toConfig } from '../settings';
+import { busy, defaults, model, settings, sizes } from '../store';
+import { engine } from './session';
+
+/** Keeps the sizes of all methods in step with their settings and the model, while nothing is trained. */
+export function followSizes(): void {
+  /** Of the model at hand, by config. */
+  let known = new Map<string, Size>();
+  let of: unknown = null;
+  let asked = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  effect(() => {
+    const table = defaults.value;
+    const current = settings.value;
+    const loaded = model.value.state === 'ready' ? model.value.info : null;
+    clearTimeout(timer);
+    const mine = ++asked;
+    if (loaded !== of) {
+      of = loaded;
+      known = new Map();
+      sizes.value = {};
+    }
+    if (!table || !loaded || busy.value) return;
+    timer = setTimeout(async () => {
+      const found: Record<string, Size> = {};
+      for (const { id: method } of table.methods) {
+        const { config, errors } = toConfig(table, { ...current, method });
+        if (Object.keys(errors).length) continue;
+        const key = JSON.stringify(config);
+        // What cannot be made of a method is told where it is chosen.
+        const size = known.get(key) ?? (await engine().ask('size', { config }).catch(() => null));
+        if (mine !== asked) return;
+        if (!size) continue;
+        known.set(key, size);
+        found[method] = size;
+      }
+      sizes.value = found;
+    }, 600);
+  });
+}

@@ -1,0 +1,45 @@
+import { pause, resume, stop } from '../actions/train';
+import type { RunState } from '../protocol';
+import { isBusy } from '../run';
+import { Button } from './bits';
+
+interface Props {
+  state: RunState;
+  /** What the buttons are called in tests: `lab-start`, `pause`, … */
+  testid: 'train' | 'lab';
+  /** Whether it cannot start. */
+  blocked: boolean;
+  /** The element that says why. */
+  describedby: string;
+  start: string;
+  onStart: () => void;
+}
+
+/** Start, pause, resume and stop, of a run or of the lab. */
+export function RunButtons({ state, testid, blocked, describedby, start, onStart }: Props) {
+  const id = (name: string) => (testid === 'train' ? name : `lab-${name}`);
+  return (
+    <div class="row">
+      {!isBusy(state) && (
+        <Button look="main" icon="play" data-testid={testid === 'train' ? 'train' : 'lab-start'} disabled={blocked} aria-describedby={describedby} onClick={onStart}>
+          {start}
+        </Button>
+      )}
+      {(state === 'starting' || state === 'running') && (
+        <Button look="main" icon="pause" data-testid={id('pause')} disabled={state === 'starting'} onClick={() => void pause()}>
+          Pause
+        </Button>
+      )}
+      {state === 'paused' && (
+        <Button look="main" icon="play" data-testid={id('resume')} onClick={() => void resume()}>
+          Resume
+        </Button>
+      )}
+      {isBusy(state) && (
+        <Button icon="stop" data-testid={id('stop')} disabled={state === 'starting' || state === 'finishing'} onClick={() => void stop()}>
+          Stop and keep
+        </Button>
+      )}
+    </div>
+  );
+}
