@@ -21,7 +21,8 @@ async function until(page, what, limit, look) {
   }
 }
 
-const text = async (locator) => ((await locator.count()) ? (await locator.first().innerText()).trim() : '');
+/** What an element says; nothing where there is none. */
+export const text = async (locator) => ((await locator.count()) ? (await locator.first().innerText()).trim() : '');
 
 /** Every event of the given kind that the worker has sent so far. */
 export const events = (page, kind) =>
@@ -41,9 +42,10 @@ export async function takeStarter(page) {
 
 /** Chooses a method and sets fields, unfolding what they are folded into. */
 export async function choose(page, method, fields) {
-  const select = by(page, 'method-select');
-  await unfold(select);
-  await select.selectOption(method);
+  await by(page, 'tab-train').click();
+  const radio = by(page, `method-${method}`);
+  await unfold(radio);
+  await radio.check();
   for (const [name, value] of Object.entries(fields)) {
     const field = by(page, `field-${name}`);
     await unfold(field);
@@ -94,6 +96,26 @@ export async function trainUntilStopped(page) {
   await by(page, 'stop').click();
   await until(page, 'the end', STEP_LIMIT, async () => (await count('done')) > runs);
   return (await events(page, 'done')).at(-1);
+}
+
+/** Tries methods in the lab, so many steps each, to the end; resolves to the rows as they are shown, by method. */
+export async function tryMethods(page, methods, steps, onChange = () => {}) {
+  await by(page, 'tab-lab').click();
+  await unfold(by(page, 'lab-all'));
+  await by(page, 'lab-none').click();
+  for (const method of methods) await by(page, `trial-${method}`).check();
+  await by(page, 'lab-steps').fill(String(steps));
+  await by(page, 'lab-start').click();
+  const rows = {};
+  for (const method of methods) {
+    const row = by(page, `lab-row-${method}`);
+    const ended = page.locator(`[data-testid="lab-row-${method}"]:is([data-state="done"], [data-state="failed"])`);
+    await until(page, `the row of ${method}`, methods.length * steps * STEP_LIMIT, () => ended.count());
+    rows[method] = { state: await row.getAttribute('data-state'), text: await text(row) };
+    onChange(method, rows[method]);
+  }
+  await until(page, 'the end of the lab', STEP_LIMIT, () => page.locator('[data-testid="lab-status"][data-state="done"]').count());
+  return rows;
 }
 
 /** Asks the base and the tuned model; resolves to both answers once they are whole. */

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { checkLora, readAdapter } from './adapter.mjs';
 import { launch, open } from './browser.mjs';
-import { ask, choose, downloadAdapter, events, loadDefaultModel, takeStarter, train, trainUntilStopped } from './flow.mjs';
+import { ask, choose, downloadAdapter, events, loadDefaultModel, takeStarter, text, train, trainUntilStopped, tryMethods } from './flow.mjs';
 
 const url = process.env.TUNESMITH_URL;
 const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
@@ -19,6 +19,15 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'tunesmith-e2e-'));
 });
 after(() => rm(folder, { recursive: true, force: true }));
+
+/** What axe-core has against the page. */
+async function violations(page) {
+  // The page's policy forbids added scripts, so the checker comes in as a debugger's words do.
+  const session = await page.context().newCDPSession(page);
+  await session.send('Runtime.evaluate', { expression: await readFile(axe, 'utf8') });
+  const { violations } = await page.evaluate(() => window.axe.run());
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
+}
 
 /** A page for one test, closed after it; the test fails when the page had problems. */
 async function onPage(browser, options, work) {
@@ -53,15 +62,33 @@ describe('the page as it opens', () => {
         await page.emulateMedia({ colorScheme });
         await page.getByTestId('load-default').waitFor();
         await page.getByTestId('starter-sets').locator('[data-testid^="starter-"]').first().click();
-        // The page's policy forbids added scripts, so the checker comes in as a debugger's words do.
-        const session = await page.context().newCDPSession(page);
-        await session.send('Runtime.evaluate', { expression: await readFile(axe, 'utf8') });
-        const { violations } = await page.evaluate(() => window.axe.run());
-        const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
-        assert.deepEqual(found, [], colorScheme);
+        await page.getByTestId('method').click();
+        assert.deepEqual(await violations(page), [], colorScheme);
+        await page.getByTestId('tab-lab').click();
+        await page.getByTestId('lab-methods').locator('summary').click();
+        assert.deepEqual(await violations(page), [], `the lab, ${colorScheme}`);
       });
     }
   });
+
+  it('lists every method with what it does, LoRA first, and the fields of the one that is chosen', () =>
+    onPage(browser, {}, async (page) => {
+      await page.getByTestId('method').click();
+      const cards = await page.locator('.method-card').allInnerTexts();
+      assert.ok(cards.length >= 14, `${cards.length} methods`);
+      assert.match(cards[0], /^LoRA\n.+/);
+      for (const card of cards) assert.match(card, /^[^\n]+\n+[^\n]{20,}/, 'a name and a line of help');
+      await page.getByTestId('method-prefix').check();
+      await page.getByTestId('field-num_virtual_tokens').waitFor();
+      assert.equal(await page.getByTestId('field-r').count(), 0);
+    }));
+
+  it('does not start the lab without a model, and says so', () =>
+    onPage(browser, {}, async (page) => {
+      await page.getByTestId('tab-lab').click();
+      assert.ok(await page.getByTestId('lab-start').isDisabled());
+      assert.match(await page.getByTestId('lab-status').innerText(), /load a model/i);
+    }));
 
   it('says that it computes in software', () =>
     onPage(browser, {}, async (page) => {
@@ -193,6 +220,49 @@ describe('a run from end to end', () => {
     const { config, tensors } = readAdapter(await downloadAdapter(page, join(folder, 'prompt.zip')));
     assert.equal(config.peft_type, 'PROMPT_TUNING');
     assert.deepEqual(Object.values(tensors).map(({ shape }) => shape), [[4, 576]]);
+  });
+
+  it('tries methods side by side, tells of one that cannot be, and keeps the table over a reload', async () => {
+    const { page } = opened;
+    await takeStarter(page);
+    await page.getByTestId('clear-examples').click();
+    await page.getByTestId('tab-lab').click();
+    const pairs = ['red', 'blue', 'green', 'black', 'white'].map((colour) => ({ prompt: `${colour}:`, completion: ` ${colour}!` }));
+    const paste = async (rows) => {
+      await page.getByTestId('paste-jsonl').fill(rows.map((row) => JSON.stringify(row)).join('\n'));
+      await page.getByTestId('paste-jsonl-add').click();
+    };
+    await paste(pairs.slice(0, 4));
+    const status = page.getByTestId('lab-status');
+    await status.filter({ hasText: 'Add 1 more' }).waitFor();
+    assert.ok(await page.getByTestId('lab-start').isDisabled());
+    await paste(pairs.slice(4));
+    await page.locator('[data-testid="lab-start"]:enabled').waitFor();
+
+    // Full fine-tuning needs more than the memory limit.
+    const rows = await tryMethods(page, ['ia3', 'full', 'prompt'], 2);
+    assert.deepEqual(Object.values(rows).map(({ state }) => state), ['done', 'failed', 'done']);
+    assert.match(rows.full.text, /MB on the GPU/);
+    const losses = ['ia3', 'prompt'].map((method) => Number(/\d\.\d+(?=\s+\d of 1)/.exec(rows[method].text)?.[0]));
+    assert.ok(losses.every((loss) => loss > 0) && losses[0] !== losses[1], JSON.stringify(rows));
+    await page.getByTestId('lab-sort-loss_after').click();
+    const order = await page.getByTestId('lab-table').locator('tbody tr').evaluateAll((rows) => rows.map((row) => row.dataset.testid));
+    const best = losses[0] < losses[1] ? ['ia3', 'prompt'] : ['prompt', 'ia3'];
+    assert.deepEqual(order, [...best, 'full'].map((method) => `lab-row-${method}`));
+    assert.deepEqual(await violations(page), []);
+
+    const [download] = await Promise.all([page.waitForEvent('download'), page.getByTestId('lab-json').click()]);
+    const told = JSON.parse(await readFile(await download.path(), 'utf8'));
+    assert.deepEqual([told.steps, told.examples, told.held], [2, 4, 1]);
+    assert.ok(told.rows[0].loss_after !== told.rows[0].loss_before, 'nothing was learnt');
+
+    await page.getByTestId('lab-use-prompt').click();
+    assert.ok(await page.getByTestId('method-prompt').isChecked());
+    // What was kept is written a moment after it came.
+    await page.waitForTimeout(1000);
+    await page.reload();
+    await page.getByTestId('tab-lab').click();
+    assert.equal(await text(page.getByTestId('lab-row-ia3')), rows.ia3.text);
   });
 
   it('had no problem on the way', () => assert.deepEqual(opened.problems, []));

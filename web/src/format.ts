@@ -36,4 +36,7 @@ export const rate = (n: number): string => (n === 0 ? '0' : n >= 0.01 ? String(N
 
 export const speed = (n: number): string => (n < 10 ? n.toFixed(1) : String(Math.round(n)));
 
+/** Words that begin a sentence. */
+export const sentence = (words: string): string => words.charAt(0).toUpperCase() + words.slice(1);
+
 export const plural = (n: number, one: string, many = `${one}s`): string => `${count(n)} ${n === 1 ? one : many}`;

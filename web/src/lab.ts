@@ -33,11 +33,13 @@ export interface Lab {
   ground: Ground | null;
   /** Every method asked for, in order. */
   methods: string[];
+  /** What they are called: a table of an earlier visit is there before the engine is. */
+  names: Record<string, string>;
   outcomes: Outcome[];
   current: Current | null;
 }
 
-export const noLab: Lab = { state: 'idle', ground: null, methods: [], outcomes: [], current: null };
+export const noLab: Lab = { state: 'idle', ground: null, methods: [], names: {}, outcomes: [], current: null };
 
 type LabNotice = Extract<Notice, { notice: 'lab' | 'trial' | 'trialFailed' }>;
 

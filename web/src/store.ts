@@ -96,7 +96,7 @@ export const labBusy = computed(() => isBusy(lab.value.state));
 export const busy = computed(() => isBusy(run.value.state) || labBusy.value);
 
 /** The label of a method. */
-export const labelOf = (method: string): string => defaults.value?.methods.find(({ id }) => id === method)?.name ?? method;
+export const labelOf = (method: string): string => defaults.value?.methods.find(({ id }) => id === method)?.name ?? lab.value.names[method] ?? method;
 
 export const labForm = computed(() => (defaults.value ? toTrials(defaults.value, settings.value) : null));
 

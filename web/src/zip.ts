@@ -1,10 +1,20 @@
-import { zipSync } from 'fflate';
+import { Zip, ZipPassThrough } from 'fflate';
 import type { NamedFile } from './engine';
 
-/** The adapter folder as a zip. Weights do not compress: stored as they are. */
+/** The adapter folder as a zip. Weights do not compress: stored as they are, and not copied, for they may be a whole model. */
 export function adapterZip(files: readonly NamedFile[]): Blob {
-  const tree = Object.fromEntries(files.map(({ name, bytes }) => [name, bytes]));
-  return new Blob([zipSync(tree, { level: 0 })], { type: 'application/zip' });
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  const zip = new Zip((error, piece) => {
+    if (error) throw error;
+    pieces.push(piece as Uint8Array<ArrayBuffer>);
+  });
+  for (const { name, bytes } of files) {
+    const entry = new ZipPassThrough(name);
+    zip.add(entry);
+    entry.push(bytes, true);
+  }
+  zip.end();
+  return new Blob(pieces, { type: 'application/zip' });
 }
 
 /** The lines that load the adapter in Python. */

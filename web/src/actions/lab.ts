@@ -22,6 +22,7 @@ export const startLab = (withoutBad = false) =>
       ...noLab,
       state: 'starting',
       methods: made.trials.map(({ method }) => method),
+      names: Object.fromEntries(made.trials.map(({ method }) => [method, labelOf(method)])),
       ground: {
         model: model.value.info.name,
         device: nameOf(device.value.device),

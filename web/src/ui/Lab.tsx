@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
 import { chooseAllTrials, chooseTrials, clearLab, copyLab, downloadLab, setLabSteps, startLab, toggleTrial, useMethod } from '../actions/lab';
-import { bytes, count, duration, loss, plural, rate, short } from '../format';
+import { bytes, count, duration, loss, plural, rate, sentence, short } from '../format';
 import { groundWords, secondsLeft, sorted, type Column, type Current, type Lab as LabState, type Outcome } from '../lab';
 import { usualTrials } from '../settings';
 import { busy, defaults, justCopied, lab, labBusy, labelOf, labParts, run, settings, tuning, whyNotLab } from '../store';
@@ -47,7 +47,7 @@ function Choice() {
           <Button disabled={busy.value} onClick={() => chooseTrials(usual)}>
             One of each kind
           </Button>
-          <Button look="quiet" disabled={busy.value} onClick={() => chooseTrials([])}>
+          <Button look="quiet" data-testid="lab-none" disabled={busy.value} onClick={() => chooseTrials([])}>
             None
           </Button>
         </div>
@@ -139,7 +139,7 @@ function Table() {
           {before !== undefined && `, whose loss was ${loss(before)} before`}.
         </caption>
         <thead>
-          <tr>
+          <tr data-label="Sort by">
             {columns.map(({ column, head, title }) => (
               <th key={column} scope="col" class={column} aria-sort={by === column ? (falling ? 'descending' : 'ascending') : 'none'}>
                 <button type="button" title={title} data-testid={`lab-sort-${column}`} onClick={() => sortBy(column)}>
@@ -189,7 +189,7 @@ function OutcomeRow({ outcome, most, best }: { outcome: Outcome; most: number; b
       <tr data-testid={`lab-row-${method}`} data-state="failed">
         <th scope="row">{name}</th>
         <td colSpan={columns.length} class="lab-failed">
-          {outcome.problem.message}. <span class="fix">{outcome.problem.help}</span>
+          {sentence(outcome.problem.message)}. <span class="fix">{sentence(outcome.problem.help)}.</span>
         </td>
       </tr>
     );
@@ -211,7 +211,7 @@ function OutcomeRow({ outcome, most, best }: { outcome: Outcome; most: number; b
       <td data-label="Time">{duration(row.seconds)}</td>
       <td data-label="GPU">{bytes(row.peak_bytes)}</td>
       <td class="use">
-        <Button data-testid={`lab-use-${method}`} disabled={busy.value} aria-label={`Use ${name} for training`} onClick={() => useMethod(method)}>
+        <Button data-testid={`lab-use-${method}`} disabled={busy.value} aria-label={`Use this method: ${name}`} onClick={() => useMethod(method)}>
           Use this method
         </Button>
       </td>

@@ -2,7 +2,7 @@
 
 import init, { Session, Sha256, defaults } from 'tunesmith-engine';
 import { toProblem, type FromWorker, type Loaded, type Manifest, type RequestName, type Requests, type RowReport, type ToWorker } from '../protocol';
-import type { Example, Problem, RunConfig } from '../engine';
+import type { Example, NamedFile, Problem, RunConfig } from '../engine';
 import { watchTraffic } from '../traffic';
 import { cancelled, fetchModel, forgetModel, keptModel } from './models';
 import { Mutex } from './mutex';
@@ -222,7 +222,8 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
   try {
     const handler = handlers[name] as (args: unknown, id: number) => unknown;
     const result = await handler(args, id);
-    post({ id, result });
+    // A file may be as large as a model: it is handed over, not copied.
+    post({ id, result }, name === 'exportPeft' ? (result as NamedFile[]).map(({ bytes }) => bytes.buffer) : []);
   } catch (thrown) {
     post({ id, problem: toProblem(thrown) });
   }

@@ -70,7 +70,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     if !report.json() && !rows.is_empty() {
         report.line(&table(&rows, &model.config.name, &lab, &asked))?;
     }
-    Ok(if rows.len() == names.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if rows.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Drives one method to its end.
