@@ -98,6 +98,10 @@ export const busy = computed(() => isBusy(run.value.state) || labBusy.value);
 /** The label of a method. */
 export const labelOf = (method: string): string => defaults.value?.methods.find(({ id }) => id === method)?.name ?? lab.value.names[method] ?? method;
 
+/** The engine’s words, with fields called as the form calls them; a name without an underscore may be a plain word. */
+export const inWords = (text: string): string =>
+  (defaults.value?.fields ?? []).reduce((words, { name, label }) => (name.includes('_') ? words.replaceAll(new RegExp(`\\b${name}\\b`, 'g'), `“${label}”`) : words), text);
+
 export const labForm = computed(() => (defaults.value ? toTrials(defaults.value, settings.value) : null));
 
 /** The share that a lab holds out: the person's, or as little as can be told from nothing. */

@@ -1,6 +1,6 @@
 import { restart } from '../actions/session';
 import { banner, nameOf, software, stateOf, titleOf, type Words } from '../states';
-import { device, problem, speeds } from '../store';
+import { device, inWords, problem, speeds } from '../store';
 import { Button, Icon } from './bits';
 
 /** What keeps the engine from running here, or makes it slow. */
@@ -38,8 +38,8 @@ export function ErrorBanner() {
       <Icon name="warning" />
       <div>
         <h2>{titleOf(failure)}</h2>
-        <p>{failure.message}</p>
-        {failure.help && <p class="fix">{failure.help}</p>}
+        <p>{inWords(failure.message)}</p>
+        {failure.help && <p class="fix">{inWords(failure.help)}</p>}
       </div>
       <button type="button" class="icon-button" aria-label="Dismiss" onClick={() => (problem.value = null)}>
         <Icon name="close" />

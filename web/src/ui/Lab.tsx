@@ -3,7 +3,7 @@ import { chooseAllTrials, chooseTrials, clearLab, copyLab, downloadLab, setLabSt
 import { bytes, count, duration, loss, plural, rate, sentence, short } from '../format';
 import { groundWords, secondsLeft, sorted, type Column, type Current, type Lab as LabState, type Outcome } from '../lab';
 import { usualTrials } from '../settings';
-import { busy, defaults, justCopied, lab, labBusy, labelOf, labParts, run, settings, tuning, whyNotLab } from '../store';
+import { busy, defaults, inWords, justCopied, lab, labBusy, labelOf, labParts, run, settings, tuning, whyNotLab } from '../store';
 import { isBusy } from '../run';
 import { Button } from './bits';
 import { MethodCards } from './Methods';
@@ -189,7 +189,7 @@ function OutcomeRow({ outcome, most, best }: { outcome: Outcome; most: number; b
       <tr data-testid={`lab-row-${method}`} data-state="failed">
         <th scope="row">{name}</th>
         <td colSpan={columns.length} class="lab-failed">
-          {sentence(outcome.problem.message)}. <span class="fix">{sentence(outcome.problem.help)}.</span>
+          {sentence(inWords(outcome.problem.message))}. <span class="fix">{sentence(inWords(outcome.problem.help))}.</span>
         </td>
       </tr>
     );

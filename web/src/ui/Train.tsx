@@ -2,7 +2,7 @@ import { useRef } from 'preact/hooks';
 import { numberOf, train } from '../actions/train';
 import { bytes, count, duration, plural, sentence } from '../format';
 import type { RunState } from '../protocol';
-import { busy, dataset, device, estimate, form, labBusy, rowErrors, run, speeds, tab, tuning, whyNotTrain } from '../store';
+import { busy, dataset, device, estimate, form, inWords, labBusy, rowErrors, run, speeds, tab, tuning, whyNotTrain } from '../store';
 import { summary } from '../examples';
 import { isBusy } from '../run';
 import { nameOf } from '../states';
@@ -83,7 +83,7 @@ function Needs() {
   if ('code' in needed) {
     return (
       <p class="hint warning" data-testid="estimate" role="status">
-        This cannot be trained here: {needed.message}. {sentence(needed.help)}.
+        This cannot be trained here: {inWords(needed.message)}. {sentence(inWords(needed.help))}.
       </p>
     );
   }
@@ -95,7 +95,7 @@ function Needs() {
       {!fits && (
         <>
           {' '}
-          That is more than the memory limit of {bytes(1e6 * Number(form.value?.config.memory_limit))} under Advanced, and the browser may take the GPU away. {sentence(advice)}.
+          That is more than the memory limit of {bytes(1e6 * Number(form.value?.config.memory_limit))} under Advanced, and the browser may take the GPU away. {sentence(inWords(advice))}.
         </>
       )}
     </p>

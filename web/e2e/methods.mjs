@@ -1,0 +1,33 @@
+// Every method on the first starter set, in the page's lab, from one press: node web/e2e/methods.mjs URL STEPS
+// Ends with a status other than 0 when a method failed or did not lower its held-out loss.
+
+import { readFile } from 'node:fs/promises';
+import { launch, open } from './browser.mjs';
+import { choose, loadDefaultModel, takeStarter, tryMethods } from './flow.mjs';
+
+const [url, steps] = process.argv.slice(2);
+if (!url || !(Number(steps) > 0)) {
+  console.error('usage: node web/e2e/methods.mjs URL STEPS');
+  process.exit(2);
+}
+
+const browser = await launch();
+const { page, problems } = await open(browser, url);
+try {
+  await loadDefaultModel(page);
+  await takeStarter(page);
+  // Full fine-tuning needs more than the limit that runs begin with.
+  await choose(page, 'full', { memory_limit: 3000 });
+  const methods = await page.locator('.method-card input').evaluateAll((inputs) => inputs.map(({ value }) => value));
+  await tryMethods(page, methods, steps, (method, { text }) => console.log(`${method}: ${text.replaceAll(/\s+/g, ' ')}`));
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByTestId('lab-json').click()]);
+  const { rows } = JSON.parse(await readFile(await download.path(), 'utf8'));
+  for (const { method, error, loss_before, loss_after } of rows) {
+    if (error) problems.push(`${method}: ${error.message}`);
+    else if (!(loss_after < loss_before)) problems.push(`${method}: the held-out loss went from ${loss_before} to ${loss_after}`);
+  }
+} finally {
+  await browser.close();
+}
+for (const problem of problems) console.error(`FAILED: ${problem}`);
+if (problems.length) process.exit(1);
