@@ -206,7 +206,7 @@ run_config! { |method|
             "What is computed a second time instead of kept: less memory for more time, the same result.";
         trunk_cache: u32 = 1000, in 0..=1000000,
             "Megabytes of memory for what frozen lower layers make of each example, for later epochs; 0 for none.";
-        memory_limit: u32 = 2000, in 1..=1000000, "Megabytes on the GPU that recompute auto keeps a run within, if it can.";
+        memory_limit: u32 = if method == Method::Full { 4000 } else { 2000 }, in 1..=1000000, "Megabytes on the GPU that recompute auto keeps a run within, if it can.";
     }
     "Data" {
         max_length("max_seq_length", "cutoff_len"): u32 = 1024, in 2..=131072, "Tokens after which an example is cut.";
