@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pollster::block_on;
+use tunesmith::bench::{Shape, synthetic};
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::gguf::{Gguf, TensorInfo, Value};
 use tunesmith::format::quant;
@@ -238,4 +239,16 @@ fn what_cannot_be_merged_says_why() {
         let error = Merge::new(&model, &base, adapter.as_ref(), OutType::F32).err().expect(method);
         assert!(error.code() == "adapter" && error.to_string().contains(why), "{method}: {error}");
     }
+}
+
+#[test]
+fn what_was_loaded_in_4_bits_is_merged_as_it_was_loaded() {
+    let base = synthetic::gguf(&Shape::named("nano").unwrap(), GgmlType::F16).unwrap();
+    let model = block_on(Model::load_as(&models::context(), &base, true, |_, _| {})).unwrap();
+    let adapter = adapter(&model, &[("method", "lora"), ("target_modules", "q_proj")]);
+    let want = logits(&model, Some(adapter.as_ref()));
+    let file = merged(&model, &base, adapter.as_ref(), OutType::F32);
+    let distance = rel_l2(&logits(&load(&model, &file), None), &want);
+    println!("rel-L2 {distance:.1e}");
+    assert!(distance <= 1e-5, "{distance:e}");
 }

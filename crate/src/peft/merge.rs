@@ -65,6 +65,12 @@ impl Tensor<'_> {
 /// The name of the head where it is not the embedding.
 const OUTPUT: &str = "output.weight";
 
+/// Whether a linear layer is another than in the file: by the adapter, or since the model was loaded in 4 bits, beside
+/// which the adapter learnt.
+fn changes(model: &Model, peft: &dyn Peft, layer: usize, module: Module) -> Result<bool, &'static str> {
+    Ok(peft.merges(layer, module)? || model.load_in_4bit)
+}
+
 /// A merged model that is yet to be written.
 pub struct Merge<'a> {
     model: &'a Model,
@@ -77,7 +83,8 @@ pub struct Merge<'a> {
 
 impl<'a> Merge<'a> {
     /// Plans the file: the metadata and the tensors of `gguf`, which is the file of `model`, but for what `peft` changes,
-    /// which is encoded as `outtype`.
+    /// which is encoded as `outtype`. The adapter is merged into the weights as they were loaded: where that was in 4 bits,
+    /// all linear layers are what those stand for.
     ///
     /// # Errors
     /// [`Error::Adapter`] when the method has no merged model, with the reason.
@@ -85,7 +92,7 @@ impl<'a> Merge<'a> {
         let mut linears = BTreeMap::new();
         for layer in 0..model.config.layers {
             for module in Module::ALL {
-                let changed = peft.merges(layer, module).map_err(|reason| Error::Adapter {
+                let changed = changes(model, peft, layer, module).map_err(|reason| Error::Adapter {
                     file: peft.config()["peft_type"].as_str().unwrap_or_default().into(),
                     what: format!("this adapter cannot be merged into the model: {reason}"),
                     help: "keep the adapter beside the model, or train one of another method, such as lora".into(),
@@ -190,7 +197,7 @@ impl<'a> Merge<'a> {
         let mut matrices = Vec::new();
         for &module in group.modules() {
             let (rows, _) = module.shape(&self.model.config);
-            if self.peft.merges(layer, module).is_ok_and(|changed| changed) {
+            if changes(self.model, self.peft, layer, module).is_ok_and(|changed| changed) {
                 matrices.push((module, first, rows, vec![0.0; rows * cols]));
             }
             first += rows;
