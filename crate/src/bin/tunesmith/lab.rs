@@ -6,6 +6,7 @@ use std::rc::Rc;
 use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::{Value, json};
+use tunesmith::model::Model;
 use tunesmith::train::config::RunConfig;
 use tunesmith::train::lab::{self, Lab, Progress, Row, Stage};
 use tunesmith::{Error, Result};
@@ -68,7 +69,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         }
     }
     if !report.json() && !rows.is_empty() {
-        report.line(&table(&rows, &model.config.name, &lab, &asked))?;
+        report.line(&table(&rows, &model, &lab, &asked))?;
     }
     Ok(if rows.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -115,13 +116,15 @@ fn config(asked: &RunConfig, name: &str) -> Result<RunConfig> {
 const BAR: f64 = 20.0;
 
 /// One row a method, and the held-out loss as a bar.
-fn table(rows: &[Row], model: &str, lab: &Lab, config: &RunConfig) -> String {
+fn table(rows: &[Row], model: &Model, lab: &Lab, config: &RunConfig) -> String {
     let before = rows.first().map_or(0.0, |row| row.loss_before);
     let most = rows.iter().map(|row| row.loss_after).fold(before, f64::max);
     let bar = |loss: f64| "█".repeat((loss / most * BAR).round().max(1.0) as usize);
     let mut lines = vec![
         format!(
-            "{model}: {} steps on {} examples; {} held out, whose loss was {before:.3} before.",
+            "{} on {}: {} steps on {} examples; {} held out, whose loss was {before:.3} before.",
+            model.config.name,
+            model.context.info().name,
             config.max_steps,
             lab.examples().len(),
             lab.held_out().len(),
