@@ -3,7 +3,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { launch, open } from './browser.mjs';
-import { choose, loadDefaultModel, takeStarter, tryMethods } from './flow.mjs';
+import { loadDefaultModel, takeStarter, tryMethods } from './flow.mjs';
 
 const [url, steps] = process.argv.slice(2);
 if (!url || !(Number(steps) > 0)) {
@@ -16,8 +16,6 @@ const { page, problems } = await open(browser, url);
 try {
   await loadDefaultModel(page);
   await takeStarter(page);
-  // Full fine-tuning needs more than the limit that runs begin with.
-  await choose(page, 'full', { memory_limit: 3000 });
   const methods = await page.locator('.method-card input').evaluateAll((inputs) => inputs.map(({ value }) => value));
   await tryMethods(page, methods, steps, (method, { text }) => console.log(`${method}: ${text.replaceAll(/\s+/g, ' ')}`));
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByTestId('lab-json').click()]);
