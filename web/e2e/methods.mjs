@@ -1,13 +1,14 @@
-// Every method on the first starter set, in the page's lab, from one press: node web/e2e/methods.mjs URL STEPS
+// Every method, or some, on the first starter set, in the page's lab, from one press:
+// node web/e2e/methods.mjs URL STEPS [METHOD,…]
 // Ends with a status other than 0 when a method failed or did not lower its held-out loss.
 
 import { readFile } from 'node:fs/promises';
 import { launch, open } from './browser.mjs';
 import { loadDefaultModel, takeStarter, tryMethods } from './flow.mjs';
 
-const [url, steps] = process.argv.slice(2);
+const [url, steps, some] = process.argv.slice(2);
 if (!url || !(Number(steps) > 0)) {
-  console.error('usage: node web/e2e/methods.mjs URL STEPS');
+  console.error('usage: node web/e2e/methods.mjs URL STEPS [METHOD,…]');
   process.exit(2);
 }
 
@@ -16,7 +17,8 @@ const { page, problems } = await open(browser, url);
 try {
   await loadDefaultModel(page);
   await takeStarter(page);
-  const methods = await page.locator('.method-card input').evaluateAll((inputs) => inputs.map(({ value }) => value));
+  const all = await page.locator('.method-card input').evaluateAll((inputs) => inputs.map(({ value }) => value));
+  const methods = some ? some.split(',') : all;
   await tryMethods(page, methods, steps, (method, { text }) => console.log(`${method}: ${text.replaceAll(/\s+/g, ' ')}`));
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByTestId('lab-json').click()]);
   const { rows } = JSON.parse(await readFile(await download.path(), 'utf8'));
