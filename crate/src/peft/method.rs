@@ -79,9 +79,9 @@ methods! {
         "Learns every weight of the model: the most memory, and a whole new model as the result.";
     AdaLora = "adalora", "AdaLoRA", super::adalora::AdaLora, learning_rate 1e-3,
         "LoRA that spends its ranks where they matter most.";
-    Houlsby = "houlsby", "Houlsby adapters", super::houlsby::Houlsby, learning_rate 1e-3,
+    Houlsby = "houlsby", "Houlsby adapters", super::houlsby::Houlsby, learning_rate 3e-4,
         "Learns small networks after attention and after the feed-forward of every block.";
-    UniPelt = "unipelt", "UniPELT", super::unipelt::UniPelt, learning_rate 1e-3,
+    UniPelt = "unipelt", "UniPELT", super::unipelt::UniPelt, learning_rate 3e-4,
         "Learns LoRA, a prefix and adapters together, each behind a gate that opens as it helps.";
     LnTuning = "ln-tuning", "Layer-norm tuning", super::ln_tuning::LnTuning, learning_rate 1e-3,
         "Learns the gains of the norms alone.";
