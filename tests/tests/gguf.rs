@@ -213,3 +213,15 @@ fn blocks_equal_ggmls_bit_for_bit() {
         }
     }
 }
+
+#[test]
+fn a_hidden_size_that_is_no_multiple_of_four_is_refused() {
+    let mut bytes = tunesmith_tests::models::nano_gguf();
+    let key = b"llama.embedding_length";
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
+    // The type of the value, u32, and then the value.
+    assert_eq!(bytes[at..at + 8], [4, 0, 0, 0, 48, 0, 0, 0]);
+    bytes[at + 4] = 50;
+    let error = tunesmith::model::ModelConfig::from_gguf(&open(bytes).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("a hidden size of 50: multiples of 4"), "{error}");
+}

@@ -84,6 +84,10 @@ impl ModelConfig {
         if config.hidden == 0 || config.ffn == 0 || config.layers == 0 || config.vocab == 0 {
             return wrong("a dimension of the model is 0".into());
         }
+        // The head takes its rows in pieces of a buffer, which start at multiples of 256 bytes.
+        if !config.hidden.is_multiple_of(4) {
+            return wrong(format!("a hidden size of {}: multiples of 4 are supported", config.hidden));
+        }
         if config.kv_heads == 0 || !config.heads.is_multiple_of(config.kv_heads) {
             return wrong(format!("{} key-value heads do not divide {} heads", config.kv_heads, config.heads));
         }
