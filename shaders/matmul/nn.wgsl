@@ -2,15 +2,15 @@
 // any encoding.
 // variant q4: Q4 PLAIN R=8 L=24
 // variant q4_tile: Q4 TILE R=8 L=8
-// variant q4_sg8: Q4 SG=8 SG8 R=16 L=8
+// variant q4_sg8: Q4 SCALED SG=8 SG8 R=16 L=8
 // variant q4_sg4: Q4 SCALED SG=4 SG4 R=16 L=4
 // variant nf4: NF4 PLAIN R=8 L=24
 // variant nf4_tile: NF4 TILE R=8 L=8
-// variant nf4_sg8: NF4 SG=8 SG8 R=16 L=8
+// variant nf4_sg8: NF4 SCALED SG=8 SG8 R=16 L=8
 // variant nf4_sg4: NF4 SCALED SG=4 SG4 R=16 L=4
 // variant q8: Q8 PLAIN R=8 L=24
 // variant q8_tile: Q8 TILE R=8 L=8
-// variant q8_sg8: Q8 SG=8 SG8 R=16 L=8
+// variant q8_sg8: Q8 SCALED SG=8 SG8 R=16 L=8
 // variant q8_sg4: Q8 SCALED SG=4 SG4 R=16 L=4
 // variant f16: F16 PLAIN R=8 L=24
 // variant f16_tile: F16 TILE R=8 L=8
@@ -47,17 +47,29 @@ struct Params {
 @group(0) @binding(4) var<storage, read> codes: array<u32>;
 @group(0) @binding(5) var<storage, read> scales: array<vec2<f32>>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
+const BLOCK = 32u;
+fn scale_of(at: u32) -> vec2<f32> {
+    return scales[at / BLOCK];
+}
 #endif
 #ifdef NF4
 @group(0) @binding(4) var<storage, read> codes: array<u32>;
 @group(0) @binding(5) var<storage, read> scales: array<u32>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 #import shared/nf4.wgsl
+const BLOCK = 64u;
+fn scale_of(at: u32) -> f32 {
+    return nf4_scale(at);
+}
 #endif
 #ifdef Q8
 @group(0) @binding(4) var<storage, read> codes: array<vec2<u32>>;
 @group(0) @binding(5) var<storage, read> scales: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
+const BLOCK = 32u;
+fn scale_of(at: u32) -> f32 {
+    return scales[at / BLOCK];
+}
 #endif
 #ifdef F16
 @group(0) @binding(4) var<storage, read> codes: array<u32>;
@@ -118,6 +130,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #ifdef Q8
     let k = min(col, params.cols - 8u);
 #endif
+#ifdef SG8
+#ifdef SCALED
+    let first_k = min(group.x * LANES * 8u, params.cols - 1u);
+    let last_k = min(group.x * LANES * 8u + LANES * 8u - 1u, params.cols - 1u);
+#endif
+#endif
 #ifdef SG
 #for i R
     let a$i = params.a_at + min(row0 + $iu, params.rows - 1u) * params.a_row;
@@ -155,9 +173,20 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                     low_a[min(at + 2u, last)], low_a[min(at + 3u, last)]);
                 let v1 = vec4<f32>(low_a[min(at + 4u, last)], low_a[min(at + 5u, last)],
                     low_a[min(at + 6u, last)], low_a[min(at + 7u, last)]);
+#ifdef SG8
+                // A lane has a number of each eighth row.
+                var own: array<f32, $R / 8>;
+                for (var i = 0u; i < $Ru / 8u; i++) {
+                    own[i] = low[min(row0 + i * 8u + lane, params.rows - 1u) * params.rank + r];
+                }
+#endif
 #for i R
                 {
+#ifdef SG8
+                    let x = subgroupBroadcast(own[$i / 8], $iu % 8u);
+#else
                     let x = low[min(row0 + $iu, params.rows - 1u) * params.rank + r];
+#endif
                     c$i_0 = fma(vec4<f32>(x), v0, c$i_0);
                     c$i_1 = fma(vec4<f32>(x), v1, c$i_1);
                 }

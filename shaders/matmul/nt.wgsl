@@ -3,27 +3,27 @@
 // variant q4: Q4 PLAIN R=8 N=6
 // variant q4_tile: Q4 TILE R=8 N=8
 // variant q4_row: Q4 PLAIN R=1 N=2
-// variant q4_sg8: Q4 SG=8 SG8 R=16 N=4
+// variant q4_sg8: Q4 SG=8 SG8 R=16 N=12
 // variant q4_sg4: Q4 WHOLE SG=4 SG4 R=16 N=12
 // variant nf4: NF4 PLAIN R=8 N=6
 // variant nf4_tile: NF4 TILE R=8 N=8
 // variant nf4_row: NF4 PLAIN R=1 N=2
-// variant nf4_sg8: NF4 SG=8 SG8 R=16 N=4
+// variant nf4_sg8: NF4 SG=8 SG8 R=16 N=12
 // variant nf4_sg4: NF4 WHOLE SG=4 SG4 R=16 N=12
 // variant q8: Q8 PLAIN R=8 N=6
 // variant q8_tile: Q8 TILE R=8 N=8
 // variant q8_row: Q8 PLAIN R=1 N=2
-// variant q8_sg8: Q8 SG=8 SG8 R=16 N=4
+// variant q8_sg8: Q8 SG=8 SG8 R=16 N=12
 // variant q8_sg4: Q8 WHOLE SG=4 SG4 R=16 N=12
 // variant f16: F16 PLAIN R=8 N=6
 // variant f16_tile: F16 TILE R=8 N=8
 // variant f16_row: F16 PLAIN R=1 N=2
-// variant f16_sg8: F16 SG=8 SG8 R=16 N=4
+// variant f16_sg8: F16 SG=8 SG8 R=16 N=12
 // variant f16_sg4: F16 SG=4 SG4 R=16 N=12
 // variant f32: F32 PLAIN R=8 N=6
 // variant f32_tile: F32 TILE R=8 N=8
 // variant f32_row: F32 PLAIN R=1 N=2
-// variant f32_sg8: F32 SG=8 SG8 R=16 N=4
+// variant f32_sg8: F32 SG=8 SG8 R=16 N=12
 // variant f32_sg4: F32 SG=4 SG4 R=16 N=12
 //
 // `a` and `out` are addressed by strides, so either may be a transposed view or a range of columns. Depth goes in blocks
@@ -64,12 +64,20 @@ struct Params {
 @group(0) @binding(3) var<storage, read> low: array<f32>;
 @group(0) @binding(4) var<storage, read> low_b: array<f32>;
 #ifdef Q4
+#ifdef SG8
+@group(0) @binding(5) var<storage, read> codes: array<vec2<u32>>;
+#else
 @group(0) @binding(5) var<storage, read> codes: array<vec4<u32>>;
+#endif
 @group(0) @binding(6) var<storage, read> scales: array<vec2<f32>>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
 #endif
 #ifdef NF4
+#ifdef SG8
+@group(0) @binding(5) var<storage, read> codes: array<vec2<u32>>;
+#else
 @group(0) @binding(5) var<storage, read> codes: array<vec4<u32>>;
+#endif
 @group(0) @binding(6) var<storage, read> scales: array<u32>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
 #import shared/nf4.wgsl

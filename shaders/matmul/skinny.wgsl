@@ -1,7 +1,8 @@
 // out[i, c] (+)= scale * sum_p l[p, i] * z[p, c], for few i: every product with a low-rank matrix but the two that ride
 // along in nt.wgsl and nn.wgsl. All three are addressed by strides.
 // variant plain: PLAIN LANES=32 N=4
-// variant sg8: SG=8 LANES=8 N=4
+// variant sg8_deep: SG=8 SG8 DEEP LANES=8 N=8
+// variant sg8_wide: SG=8 SG8 WIDE LANES=8 N=8 N4=2
 // variant sg4: SG=4 LANES=4 N=4
 //
 // One dispatch takes up to four entries, each from one of two pairs (l0, z0) and (l1, z1), so that both gradients of a
@@ -28,11 +29,19 @@ struct Params {
     pad: u32,
 }
 
+// With SG8 `z` is read in vec4, along the depth (DEEP) or along the columns (WIDE): its numbers are one beside another there,
+// and every start, stride and count is a multiple of 4.
+#ifdef SG8
+alias Z = vec4<f32>;
+#else
+alias Z = f32;
+#endif
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> l0: array<f32>;
-@group(0) @binding(2) var<storage, read> z0: array<f32>;
+@group(0) @binding(2) var<storage, read> z0: array<Z>;
 @group(0) @binding(3) var<storage, read> l1: array<f32>;
-@group(0) @binding(4) var<storage, read> z1: array<f32>;
+@group(0) @binding(4) var<storage, read> z1: array<Z>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 
 const LANES = $LANESu;
@@ -46,7 +55,8 @@ var<workgroup> tile: array<vec4<f32>, 64>;
 const DEPTH = $SGu;
 #endif
 
-// One workgroup computes 16 rows i x (4 LANES) columns of `out`; a lane owns 4 columns, LANES apart.
+// One workgroup computes 16 rows i x (N LANES) columns of `out`; a lane owns N columns, LANES apart, or (WIDE) fours of
+// neighbours.
 @compute @workgroup_size($LANES)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let place = params.entries[2u * group.z];
@@ -55,93 +65,39 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let cols = place.y;
     let count = shape.y;
     let i0 = group.y * WIDTH;
+#ifdef WIDE
+    let col0 = group.x * LANES * $Nu + lane * 4u;
+#else
     let col0 = group.x * LANES * $Nu + lane;
+#endif
     // The grid fits the largest entry; the others have workgroups to spare.
     if i0 >= count || group.x * LANES * $Nu >= cols {
         return;
     }
 #for s 2
     if shape.z == $su {
-#for j N
-        let at$j = place.w + min(col0 + $j * LANES, cols - 1u) * params.z$s_c;
-#for k 4
-        var c$k_$j = vec4<f32>();
-#endfor
-#endfor
 #for k 4
         let o$k = place.z + min(vec4<u32>(i0 + $k * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u)) * params.l$s_i;
 #endfor
-        for (var p0 = 0u; p0 < depth; p0 += DEPTH) {
-            // Each block is summed by itself: over many tokens one long f32 sum loses digits.
-#for j N
-#for k 4
-            var b$k_$j = vec4<f32>();
-#endfor
-#endfor
-#ifdef PLAIN
-            workgroupBarrier();
-            for (var i = lane; i < 64u; i += LANES) {
-                let p = p0 + i / 4u;
-                let start = place.z + min(p, depth - 1u) * params.l$s_p;
-                let o = min(vec4<u32>(i0 + i % 4u * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u)) * params.l$s_i + start;
-                tile[i] = select(vec4<f32>(), vec4<f32>(l$s[o.x], l$s[o.y], l$s[o.z], l$s[o.w]), p < depth);
-            }
-            workgroupBarrier();
-            for (var q = 0u; q < DEPTH; q++) {
-                let p = min(p0 + q, depth - 1u) * params.z$s_p;
-#for k 4
-                let x$k = tile[q * 4u + $k];
-#endfor
-#for j N
-                {
-                    let v = vec4<f32>(z$s[at$j + p]);
-#for k 4
-                    b$k_$j = fma(x$k, v, b$k_$j);
-#endfor
-                }
-#endfor
-            }
+#ifdef SG8
+#import shared/skinny_subgroup8.wgsl
 #else
-            let start = min(p0 + lane, depth - 1u) * params.l$s_p;
-#for k 4
-            let y$k = select(vec4<f32>(), vec4<f32>(l$s[o$k.x + start], l$s[o$k.y + start], l$s[o$k.z + start], l$s[o$k.w + start]), p0 + lane < depth);
-#endfor
-#for q SG
-            {
-                let p = min(p0 + $qu, depth - 1u) * params.z$s_p;
-#for k 4
-                let x$k = subgroupBroadcast(y$k, $qu);
-#endfor
-#for j N
-                {
-                    let v = vec4<f32>(z$s[at$j + p]);
-#for k 4
-                    b$k_$j = fma(x$k, v, b$k_$j);
-#endfor
-                }
-#endfor
-            }
-#endfor
+#import shared/skinny_scalar.wgsl
 #endif
-#for j N
-#for k 4
-            c$k_$j += b$k_$j;
-#endfor
-#endfor
-        }
-        // Written from an array in a loop: a store for each register makes for long code.
-        var sums: array<vec4<f32>, 4 * $N>;
-#for j N
-#for k 4
-        sums[4 * $j + $k] = c$k_$j;
-#endfor
-#endfor
         for (var j = 0u; j < $Nu; j++) {
+#ifdef WIDE
+            let col = col0 + j / 4u * LANES * 4u + j % 4u;
+#else
             let col = col0 + j * LANES;
+#endif
             if col < cols {
                 for (var i = 0u; i < min(WIDTH, count - i0); i++) {
                     let at = shape.x + (i0 + i) * params.out$s_i + col * params.out$s_c;
+#ifdef WIDE
+                    var value = params.scale$s * sums[j / 4u * WIDTH + i][j % 4u];
+#else
                     var value = params.scale$s * sums[4u * j + i / 4u][i % 4u];
+#endif
                     if params.accumulate != 0u {
                         value += out[at];
                     }

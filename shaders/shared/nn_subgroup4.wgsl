@@ -4,11 +4,7 @@
             let own_p = min(p0 + lane, params.depth - 1u);
 #ifdef SCALED
             // The lanes' columns are one block of each row, so that each lane loads one row's scale for all four.
-#ifdef NF4
-            let own = nf4_scale(own_p * params.cols + k);
-#else
-            let own = scales[(own_p * params.cols + k) / 32u];
-#endif
+            let own = scale_of(own_p * params.cols + k);
 #endif
 #for q 4
             var v$q_0: vec4<f32>;

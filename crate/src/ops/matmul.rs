@@ -151,7 +151,7 @@ impl Nt {
             let cols = self.segments.iter().map(|&(cols, _)| cols).collect();
             let (encoding, rows, depth) = (self.b.encoding, self.rows, self.depth);
             let form = list.form(Product { straight: false, encoding, rows, cols, depth });
-            forms.get(form, list.subgroup(), (8, 32 * 6), (16, 8 * 4), (16, 4 * 12))
+            forms.get(form, list.subgroup(), (8, 32 * 6), (16, 8 * 12), (16, 4 * 12))
         };
         let segment = |i: usize| self.segments.get(i).copied().unwrap_or((0, None));
         let low_at = |i: usize| segment(i).1.map_or(u32::MAX, |at| at as u32);
@@ -277,9 +277,23 @@ pub(super) struct Skinny {
 }
 
 impl Skinny {
+    /// Whether every z can be read in vec4 along the direction with the first of `strides`, which has `count` numbers.
+    fn in_fours(&self, strides: fn(&View) -> (usize, usize), count: fn(&Entry) -> usize) -> bool {
+        self.entries.iter().all(|entry| {
+            let z = self.pairs[entry.pair].z;
+            let (along, across) = strides(&z);
+            along == 1 && [across, z.at + entry.z_at, count(entry)].iter().all(|n| n % 4 == 0)
+        })
+    }
+
     pub fn record(&self, list: &mut Recorder) {
         let (kernel, (tile_rows, tile_cols)) = match list.subgroup() {
-            8 => (&kernels::MATMUL_SKINNY_SG8, (16, 8 * 4)),
+            8 if self.in_fours(|z| (z.row, z.col), |entry| entry.depth) => {
+                (&kernels::MATMUL_SKINNY_SG8_DEEP, (16, 8 * 8))
+            }
+            8 if self.in_fours(|z| (z.col, z.row), |entry| entry.cols) => {
+                (&kernels::MATMUL_SKINNY_SG8_WIDE, (16, 8 * 8))
+            }
             4 => (&kernels::MATMUL_SKINNY_SG4, (16, 4 * 4)),
             _ => (&kernels::MATMUL_SKINNY_PLAIN, (16, 32 * 4)),
         };

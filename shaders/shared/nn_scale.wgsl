@@ -1,0 +1,11 @@
+// The scale of the lane's columns in row p of nn.wgsl's `b`, element `at`: with subgroups the lane of that row has it.
+#ifdef SG4
+        let s = subgroupBroadcast(own, $qu);
+#else
+#ifdef SG8
+        let in_first = at / BLOCK == (p * params.cols + first_k) / BLOCK;
+        let s = select(subgroupBroadcast(own_last, $qu), subgroupBroadcast(own_first, $qu), in_first);
+#else
+        let s = scale_of(at);
+#endif
+#endif
