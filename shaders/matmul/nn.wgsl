@@ -3,22 +3,27 @@
 // variant q4: Q4 PLAIN R=8 L=24
 // variant q4_tile: Q4 TILE R=8 L=8
 // variant q4_sg8: Q4 SCALED SG=8 SG8 R=16 L=8
+// variant q4_sg8_tall: Q4 SCALED SG=8 SG8 R=32 L=8
 // variant q4_sg4: Q4 SCALED SG=4 SG4 R=16 L=4
 // variant nf4: NF4 PLAIN R=8 L=24
 // variant nf4_tile: NF4 TILE R=8 L=8
 // variant nf4_sg8: NF4 SCALED SG=8 SG8 R=16 L=8
+// variant nf4_sg8_tall: NF4 SCALED SG=8 SG8 R=32 L=8
 // variant nf4_sg4: NF4 SCALED SG=4 SG4 R=16 L=4
 // variant q8: Q8 PLAIN R=8 L=24
 // variant q8_tile: Q8 TILE R=8 L=8
 // variant q8_sg8: Q8 SCALED SG=8 SG8 R=16 L=8
+// variant q8_sg8_tall: Q8 SCALED SG=8 SG8 R=32 L=8
 // variant q8_sg4: Q8 SCALED SG=4 SG4 R=16 L=4
 // variant f16: F16 PLAIN R=8 L=24
 // variant f16_tile: F16 TILE R=8 L=8
 // variant f16_sg8: F16 SG=8 SG8 R=16 L=8
+// variant f16_sg8_tall: F16 SG=8 SG8 R=32 L=8
 // variant f16_sg4: F16 SG=4 SG4 R=16 L=4
 // variant f32: F32 PLAIN R=8 L=24
 // variant f32_tile: F32 TILE R=8 L=8
 // variant f32_sg8: F32 SG=8 SG8 R=16 L=8
+// variant f32_sg8_tall: F32 SG=8 SG8 R=32 L=8
 // variant f32_sg4: F32 SG=4 SG4 R=16 L=4
 //
 // The same packed weights as nt.wgsl read in the other direction: the input gradient of a linear layer, and with f32

@@ -4,26 +4,31 @@
 // variant q4_tile: Q4 TILE R=8 N=8
 // variant q4_row: Q4 PLAIN R=1 N=2
 // variant q4_sg8: Q4 SG=8 SG8 R=16 N=12
+// variant q4_sg8_tall: Q4 SG=8 SG8 R=32 N=12
 // variant q4_sg4: Q4 WHOLE SG=4 SG4 R=16 N=12
 // variant nf4: NF4 PLAIN R=8 N=6
 // variant nf4_tile: NF4 TILE R=8 N=8
 // variant nf4_row: NF4 PLAIN R=1 N=2
 // variant nf4_sg8: NF4 SG=8 SG8 R=16 N=12
+// variant nf4_sg8_tall: NF4 SG=8 SG8 R=32 N=12
 // variant nf4_sg4: NF4 WHOLE SG=4 SG4 R=16 N=12
 // variant q8: Q8 PLAIN R=8 N=6
 // variant q8_tile: Q8 TILE R=8 N=8
 // variant q8_row: Q8 PLAIN R=1 N=2
 // variant q8_sg8: Q8 SG=8 SG8 R=16 N=12
+// variant q8_sg8_tall: Q8 SG=8 SG8 R=32 N=12
 // variant q8_sg4: Q8 WHOLE SG=4 SG4 R=16 N=12
 // variant f16: F16 PLAIN R=8 N=6
 // variant f16_tile: F16 TILE R=8 N=8
 // variant f16_row: F16 PLAIN R=1 N=2
 // variant f16_sg8: F16 SG=8 SG8 R=16 N=12
+// variant f16_sg8_tall: F16 SG=8 SG8 R=32 N=12
 // variant f16_sg4: F16 SG=4 SG4 R=16 N=12
 // variant f32: F32 PLAIN R=8 N=6
 // variant f32_tile: F32 TILE R=8 N=8
 // variant f32_row: F32 PLAIN R=1 N=2
 // variant f32_sg8: F32 SG=8 SG8 R=16 N=12
+// variant f32_sg8_tall: F32 SG=8 SG8 R=32 N=12
 // variant f32_sg4: F32 SG=4 SG4 R=16 N=12
 //
 // `a` and `out` are addressed by strides, so either may be a transposed view or a range of columns. Depth goes in blocks

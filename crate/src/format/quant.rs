@@ -42,6 +42,17 @@ impl Encoding {
         })
     }
 
+    /// As kernels and files of choices name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Encoding::F32 => "f32",
+            Encoding::F16 => "f16",
+            Encoding::Q4 => "q4",
+            Encoding::Nf4 => "nf4",
+            Encoding::Q8 => "q8",
+        }
+    }
+
     /// Elements that share one u32 of codes.
     pub fn codes_per_word(self) -> usize {
         match self {

@@ -54,7 +54,7 @@ impl Product {
     /// Its class: products of about as many rows share one.
     pub fn class(&self) -> String {
         let cols: Vec<String> = self.cols.iter().map(usize::to_string).collect();
-        let (kind, encoding) = (if self.straight { "nn" } else { "nt" }, format!("{:?}", self.encoding).to_lowercase());
+        let (kind, encoding) = (if self.straight { "nn" } else { "nt" }, self.encoding.name());
         format!("{kind} {encoding} {}x{}x{}", self.rows.next_power_of_two(), cols.join("+"), self.depth)
     }
 }

@@ -26,6 +26,16 @@ pub struct Kernel {
     pub source: &'static str,
 }
 
+impl Kernel {
+    /// The kernel of a name that is put together of parts.
+    ///
+    /// # Panics
+    /// When there is none: the parts are ours.
+    pub fn named(name: &str) -> &'static Self {
+        kernels::ALL.iter().find(|kernel| kernel.name == name).unwrap_or_else(|| panic!("there is no kernel {name}"))
+    }
+}
+
 /// Generated from `shaders/`: a [`Kernel`] constant a variant, a module with `Params` a file.
 pub mod kernels {
     use super::{Access, Kernel};

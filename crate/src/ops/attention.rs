@@ -67,9 +67,8 @@ impl Attention {
                 (format!("_sg{lanes}"), [(rows * heads / kv_heads).div_ceil(tile), kv_heads, 1])
             }
         };
-        let name = format!("attention_{name}_d{head_dim}{form}");
-        let kernel = kernels::ALL.iter().find(|kernel| kernel.name == name).expect("the model's config was checked");
-        (kernel, groups.map(|n| n as u32))
+        // The model's config was checked: its head dimension has kernels.
+        (Kernel::named(&format!("attention_{name}_d{head_dim}{form}")), groups.map(|n| n as u32))
     }
 }
 

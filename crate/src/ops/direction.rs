@@ -2,7 +2,7 @@
 
 use super::column_sum::{ColumnSum, Times};
 use crate::format::quant::Encoding;
-use crate::gpu::{Binding, BufferId, kernels, spread};
+use crate::gpu::{Binding, BufferId, Kernel, kernels, spread};
 use crate::model::Weight;
 use crate::tape::{Op, Tape, Var};
 
@@ -92,13 +92,7 @@ impl Tape<'_> {
 
 impl Op for DirectionNorms {
     fn forward(&self, t: &mut Tape) {
-        let kernel = match self.encoding {
-            Encoding::Q4 => &kernels::DIRECTION_NORMS_Q4,
-            Encoding::Nf4 => &kernels::DIRECTION_NORMS_NF4,
-            Encoding::Q8 => &kernels::DIRECTION_NORMS_Q8,
-            Encoding::F16 => &kernels::DIRECTION_NORMS_F16,
-            Encoding::F32 => &kernels::DIRECTION_NORMS_F32,
-        };
+        let kernel = Kernel::named(&format!("direction_norms_{}", self.encoding.name()));
         let params = &self.params;
         let mut bindings = vec![self.a, self.b, self.codes];
         bindings.extend(self.scales);

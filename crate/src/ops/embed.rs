@@ -1,7 +1,7 @@
 //! Token embeddings, with the virtual tokens of prompt methods among them.
 
 use crate::format::quant::Encoding;
-use crate::gpu::{Binding, Buffer, BufferId, kernels, spread};
+use crate::gpu::{Binding, Buffer, BufferId, Kernel, kernels, spread};
 use crate::model::Weight;
 use crate::tape::{Op, Tape, Var};
 
@@ -33,13 +33,7 @@ impl Tape<'_> {
 
 impl Op for Embed {
     fn forward(&self, t: &mut Tape) {
-        let kernel = match self.encoding {
-            Encoding::Q4 => &kernels::EMBED_FORWARD_Q4,
-            Encoding::Nf4 => &kernels::EMBED_FORWARD_NF4,
-            Encoding::Q8 => &kernels::EMBED_FORWARD_Q8,
-            Encoding::F16 => &kernels::EMBED_FORWARD_F16,
-            Encoding::F32 => &kernels::EMBED_FORWARD_F32,
-        };
+        let kernel = Kernel::named(&format!("embed_forward_{}", self.encoding.name()));
         let count = t.count(self.y);
         let params = kernels::embed_forward::Params {
             channels: t.cols(self.y) as u32,
