@@ -49,8 +49,7 @@ pub fn defaults() -> JsValue {
             }
             // A switch that has a name of its own is a choice of the method, and no field.
             let own = |choice: &Choice| {
-                field.methods.contains(&choice.method.name())
-                    && !RunConfig::switches().iter().any(|switch| switch.field == field.name)
+                field.methods.contains(&choice.method.name()) && !switches().any(|switch| switch.field == field.name)
             };
             if !field.methods.is_empty() {
                 let names = tables.iter().map(|(choice, _)| choice).filter(|choice| own(choice));
@@ -71,7 +70,12 @@ pub fn defaults() -> JsValue {
         .iter()
         .map(|choice| {
             let Choice { name, label, help, method } = choice;
-            json!({ "id": name, "name": label, "help": help, "in_peft": method.is_in_peft() })
+            let in_4bit = RunConfig::switches().iter().find(|switch| {
+                // Over such a model plain LoRA has a name of its own.
+                switch.field == LOAD_IN_4BIT && *name == Method::Lora.name()
+            });
+            let in_4bit = in_4bit.map(|switch| json!({ "name": switch.label, "help": switch.help }));
+            json!({ "id": name, "name": label, "help": help, "in_peft": method.is_in_peft(), "in_4bit": in_4bit })
         })
         .collect();
     let config = json!({ "method": Method::Lora.name() });
@@ -95,10 +99,20 @@ fn choices() -> Vec<Choice> {
     };
     let mut choices: Vec<Choice> = Method::ALL.iter().map(plain).collect();
     let behind = choices.iter().position(|choice| choice.method == Method::Lora).map_or(0, |lora| lora + 1);
-    // How the model is loaded is settled before there is a method.
-    let switches = RunConfig::switches().iter().filter(|switch| switch.field != LOAD_IN_4BIT);
-    choices.splice(behind..behind, switches.map(switched));
+    choices.splice(behind..behind, switches().map(switched));
     choices
+}
+
+/// LoRA's switches that are choices; how the model is loaded is settled before there is a method.
+fn switches() -> impl Iterator<Item = &'static Switch> {
+    RunConfig::switches().iter().filter(|switch| switch.field != LOAD_IN_4BIT)
+}
+
+/// The name of the choice that a config came from.
+pub(super) fn chosen(config: &RunConfig) -> &'static str {
+    let fields = config.to_json();
+    let switch = switches().find(|switch| fields[switch.field] == true);
+    switch.map_or(config.method.name(), |switch| switch.name)
 }
 
 /// "learning_rate" to "Learning rate".
