@@ -1,6 +1,7 @@
 // Every method, or some, on the first starter set, in the page's lab, from one press:
 // node web/e2e/methods.mjs URL STEPS [METHOD,…] [FILE.gguf [4bit]]
-// on the default model, or on a file, which may be held in 4 bits: then "lora" is QLoRA.
+// on the default model, or on a file, which may be held in 4 bits: then "lora" is QLoRA. `cargo xtask lab` leaves the
+// default model's F16 file in target/lab.
 // Ends with a status other than 0 when a method failed or did not lower its held-out loss.
 
 import { readFile } from 'node:fs/promises';
@@ -25,6 +26,7 @@ try {
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByTestId('lab-json').click()]);
   const { rows } = JSON.parse(await readFile(await download.path(), 'utf8'));
   for (const { method, error, loss_before, loss_after } of rows) {
+    if (!error) console.log(`${method}: held-out loss from ${loss_before.toFixed(3)} to ${loss_after.toFixed(3)}`);
     if (error) problems.push(`${method}: ${error.message}`);
     else if (!(loss_after < loss_before)) problems.push(`${method}: the held-out loss went from ${loss_before} to ${loss_after}`);
   }

@@ -48,7 +48,7 @@ function Folder({ chosen, ready }: Props) {
         </div>
         <p class="hint">
           {!chosen
-            ? 'Comes with the first run.'
+            ? 'Comes with the first run, or with an adapter that you load.'
             : chosen.config
               ? 'run.json holds the exact settings of this run; the command line takes it as it is.'
               : 'It was trained elsewhere: there is no run.json of it here.'}
@@ -91,7 +91,7 @@ function Merged({ chosen, ready }: Props) {
         </div>
         {going ? (
           <div class="merging">
-            <label for="merge-progress">{going.total > 0 ? `Merging: ${bytes(going.done)} of ${bytes(going.total)}` : 'Merging'}</label>
+            <label id="merge-note" for="merge-progress">{going.total > 0 ? `Merging: ${bytes(going.done)} of ${bytes(going.total)}` : 'Merging'}</label>
             <progress id="merge-progress" {...(going.total > 0 && { value: going.done, max: going.total })} />
             <Button look="quiet" icon="stop" data-testid="merge-stop" onClick={() => void stopMerging()}>
               Stop
@@ -99,7 +99,7 @@ function Merged({ chosen, ready }: Props) {
           </div>
         ) : (
           <p id="merge-note" class="hint">
-            {why ? `This adapter cannot be merged into the model: ${why}.` : chosen ? 'f16 is half the size of f32, which is exact. What the adapter does not change is as in the model’s file.' : 'Comes with the first run.'}
+            {why ? `This adapter cannot be merged into the model: ${why}.` : chosen ? 'f16 is half the size of f32, which is exact. What the adapter does not change is as in the model’s file.' : 'Comes with the first run, or with an adapter that you load.'}
           </p>
         )}
       </div>
