@@ -88,7 +88,7 @@ function Needs() {
     );
   }
   const { model, adapter, activations, total, recompute, fits, advice } = needed;
-  const kept = adapters.value.reduce((sum, { gpu_bytes }) => sum + gpu_bytes, 0);
+  const kept = adapters.value.reduce((sum, { training, gpu_bytes }) => sum + (training ? 0 : gpu_bytes), 0);
   return (
     <p class={fits ? 'hint' : 'hint warning'} data-testid="estimate">
       Needs {bytes(total)} of GPU memory: {bytes(model)} for the model, {bytes(adapter)} for what is trained, {bytes(activations)} to work in
