@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use js_sys::{Array, Function, JSON, Object, Reflect, Uint8Array};
+use js_sys::{Array, Function, JSON, Object};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::Digest;
@@ -16,17 +16,18 @@ use crate::format::gguf::Gguf;
 use crate::generate::{Generator, Sampling};
 use crate::gpu::{Choices, Context};
 use crate::model::Model;
-use crate::peft::merge::{Merge, OutType};
 use crate::peft::{self, Peft};
-use crate::train::config::{LOAD_IN_4BIT, Method, Recompute, RunConfig, Switch};
-use crate::train::field::{FieldValue, Input};
-use crate::train::lab::{self, Lab};
+use crate::train::config::{Recompute, RunConfig};
+use crate::train::lab::Lab;
 use crate::train::{Event, Trainer, estimate, prepare};
 use crate::{Error, Result};
 
+mod adapters;
 mod files;
+mod form;
 
-use files::{BlobSource, JsSpill, describe};
+use adapters::Adapter;
+use files::{BlobSource, JsSpill};
 
 pub(crate) type JsResult<T> = std::result::Result<T, JsValue>;
 
@@ -72,133 +73,6 @@ fn start() {
     std::panic::set_hook(Box::new(|info| web_sys::console::error_1(&info.to_string().into())));
 }
 
-/// The methods, the fields of a run with their help and defaults, and the page's first config.
-#[wasm_bindgen]
-pub fn defaults() -> JsValue {
-    let tables: Vec<_> = choices().into_iter().map(|choice| (choice, RunConfig::fields(choice.method))).collect();
-    let fields: Vec<Value> = tables[0]
-        .1
-        .iter()
-        .enumerate()
-        // How the model is loaded is settled before there is a run.
-        .filter(|(_, field)| field.name != LOAD_IN_4BIT)
-        .map(|(index, field)| {
-            // The page's form has texts for lists and patterns, and the engine reads those.
-            let plain = |default: &Value| match default {
-                Value::Array(_) | Value::Object(_) => json!(""),
-                other => other.clone(),
-            };
-            let by_method =
-                tables.iter().map(|(choice, fields)| (choice.name.to_owned(), plain(&fields[index].default)));
-            let mut value = json!({
-                "name": field.name,
-                "label": label(field.name),
-                "type": match field.kind {
-                    "integer" => "int",
-                    "number" => "float",
-                    "boolean" => "bool",
-                    "choice" => "choice",
-                    "modules" => "list",
-                    _ => "text",
-                },
-                "default": plain(&field.default),
-                "defaults": by_method.collect::<serde_json::Map<_, _>>(),
-                "choices": field.choices,
-                "help": field.help,
-                "group": field.group,
-            });
-            for (key, bound) in [("min", field.min), ("max", field.max)] {
-                if let Some(bound) = bound {
-                    value[key] = json!(bound);
-                }
-            }
-            // A switch that has a name of its own is a choice of the method, and no field.
-            let own = |choice: &Choice| {
-                field.methods.contains(&choice.method.name())
-                    && !RunConfig::switches().iter().any(|switch| switch.field == field.name)
-            };
-            if !field.methods.is_empty() {
-                let names = tables.iter().map(|(choice, _)| choice).filter(|choice| own(choice));
-                value["methods"] = names.map(|choice| choice.name).collect();
-            }
-            // A person at the page thinks in steps, and sees each one: no accumulation, no count of epochs.
-            for (name, first) in [("max_steps", 40), ("gradient_accumulation_steps", 1)] {
-                if field.name == name {
-                    value["default"] = json!(first);
-                    value["min"] = json!(1);
-                    value.as_object_mut().expect("an object literal").remove("defaults");
-                }
-            }
-            value
-        })
-        .collect();
-    let methods: Vec<Value> = choices()
-        .iter()
-        .map(|choice| {
-            let Choice { name, label, help, method } = choice;
-            json!({ "id": name, "name": label, "help": help, "in_peft": method.is_in_peft() })
-        })
-        .collect();
-    let config = json!({ "method": Method::Lora.name() });
-    to_js(&json!({ "fields": fields, "methods": methods, "config": config, "lab_least": lab::SHARE }))
-}
-
-/// What a person chooses between: every method, and behind LoRA its switches that have a name of their own.
-#[derive(Clone, Copy)]
-struct Choice {
-    name: &'static str,
-    label: &'static str,
-    help: &'static str,
-    method: Method,
-}
-
-fn choices() -> Vec<Choice> {
-    let plain = |&method: &Method| Choice { name: method.name(), label: method.label(), help: method.help(), method };
-    let switched = |switch: &Switch| {
-        let Switch { name, label, help, .. } = *switch;
-        Choice { name, label, help, method: Method::Lora }
-    };
-    let mut choices: Vec<Choice> = Method::ALL.iter().map(plain).collect();
-    let behind = choices.iter().position(|choice| choice.method == Method::Lora).map_or(0, |lora| lora + 1);
-    // How the model is loaded is settled before there is a method.
-    let switches = RunConfig::switches().iter().filter(|switch| switch.field != LOAD_IN_4BIT);
-    choices.splice(behind..behind, switches.map(switched));
-    choices
-}
-
-/// "learning_rate" to "Learning rate".
-fn label(name: &str) -> String {
-    match name {
-        "r" => "Rank".into(),
-        "init_r" => "Rank at first".into(),
-        "target_r" => "Rank at last".into(),
-        "tinit" => "Steps before ranks go".into(),
-        "tfinal" => "Steps after ranks went".into(),
-        "total_step" => "Steps planned for".into(),
-        "delta_t" => "Steps between choices".into(),
-        "beta1" => "Memory of importance".into(),
-        "beta2" => "Memory of uncertainty".into(),
-        "orth_reg_weight" => "Orthogonality".into(),
-        "bottleneck_size" => "Adapter width".into(),
-        "non_linearity" => "Non-linearity".into(),
-        "encoder_reparameterization_type" => "Encoder".into(),
-        "encoder_hidden_size" => "Encoder width".into(),
-        "encoder_num_layers" => "Encoder layers".into(),
-        "prefix_projection" => "Prefix through a network".into(),
-        "max_steps" => "Steps".into(),
-        "num_train_epochs" => "Epochs".into(),
-        "lora_alpha" => "LoRA alpha".into(),
-        "lora_dropout" => "LoRA dropout".into(),
-        "num_virtual_tokens" => "Virtual tokens".into(),
-        "per_device_train_batch_size" => "Batch size".into(),
-        "lr_scheduler_type" => "Schedule".into(),
-        _ => {
-            let words = name.replace('_', " ");
-            words[..1].to_uppercase() + &words[1..]
-        }
-    }
-}
-
 /// SHA-256 of a stream of bytes.
 #[wasm_bindgen]
 #[derive(Default)]
@@ -223,16 +97,23 @@ impl Sha256 {
     }
 }
 
-/// One device, one model, one adapter.
+/// A run that is going, and the number of its adapter.
+struct Run {
+    adapter: u32,
+    trainer: Trainer,
+}
+
+/// One device, one model, its adapters, at most one run.
 #[wasm_bindgen]
 pub struct Session {
     context: Context,
     model: Option<Rc<Model>>,
     /// The model's file, by its name: merging reads it once more.
     file: Option<(String, web_sys::Blob)>,
-    adapter: Option<Rc<dyn Peft>>,
-    run: Option<RunConfig>,
-    trainer: Option<Trainer>,
+    adapters: Vec<Adapter>,
+    /// Adapters so far: the number of the last.
+    numbered: u32,
+    run: Option<Run>,
     lab: Option<Lab>,
 }
 
@@ -241,7 +122,7 @@ impl Session {
     /// Asks for an adapter and a device.
     pub async fn create() -> JsResult<Session> {
         let context = Context::new().await.map_err(thrown)?;
-        Ok(Self { context, model: None, file: None, adapter: None, run: None, trainer: None, lab: None })
+        Ok(Self { context, model: None, file: None, adapters: Vec::new(), numbered: 0, run: None, lab: None })
     }
 
     /// The device in use.
@@ -249,7 +130,8 @@ impl Session {
         to_js(self.context.info())
     }
 
-    /// Loads a model; the one before stays until this one is ready. `options` is `{load_in_4bit}`.
+    /// Loads a model; the one before stays until this one is ready, and its adapters go with it. `options` is
+    /// `{load_in_4bit}`.
     pub async fn load(
         &mut self,
         name: String,
@@ -277,7 +159,7 @@ impl Session {
             "chat_template": model.template_source,
         });
         (self.model, self.file) = (Some(Rc::new(model)), Some((name, file)));
-        (self.adapter, self.run, self.trainer, self.lab) = (None, None, None, None);
+        (self.adapters, self.run, self.lab) = (Vec::new(), None, None);
         Ok(to_js(&info))
     }
 
@@ -311,6 +193,14 @@ impl Session {
             what: "no model is loaded".into(),
             help: "load a model first".into(),
         })
+    }
+
+    /// The settings of a run on the model, as far as they go together.
+    fn run_config(&self, config: &JsValue) -> Result<RunConfig> {
+        let mut config = RunConfig::from_json(&json_text(config))?;
+        config.take_model(self.model()?)?;
+        config.validate()?;
+        Ok(config)
     }
 
     /// JSONL to examples, with every bad line named.
@@ -366,9 +256,7 @@ impl Session {
     }
 
     async fn estimate_run(&self, config: &JsValue, rows: &Array, held_out: &Array) -> Result<JsValue> {
-        let model = self.model()?;
-        let config = RunConfig::from_json(&json_text(config))?;
-        config.validate()?;
+        let (model, config) = (self.model()?, self.run_config(config)?);
         let (examples, held_out) = self.rendered(&config, rows, held_out)?;
         let mut estimates = estimate(model, &config, &examples, &held_out).await?;
         if config.recompute != Recompute::Auto {
@@ -388,10 +276,7 @@ impl Session {
     }
 
     async fn measure(&self, config: &JsValue) -> Result<JsValue> {
-        let mut config = RunConfig::from_json(&json_text(config))?;
-        let model = self.model()?.rehearsal();
-        config.take_model(&model)?;
-        config.validate()?;
+        let (model, config) = (self.model()?.rehearsal(), self.run_config(config)?);
         let adapter = peft::create(&model, &config).await?;
         let file_bytes = peft::io::tensor_bytes(adapter.as_ref(), &model.context);
         Ok(to_js(&json!({ "trainable": adapter.params().count(), "file_bytes": file_bytes })))
@@ -426,7 +311,7 @@ impl Session {
         }
     }
 
-    /// Prepares a run; returns its `start` event. `on_tune` is told the products done and those in all while kernels are
+    /// Prepares a run, whose adapter is the last of [`Session::adapters`]; returns its `start` event. `on_tune` is told the products done and those in all while kernels are
     /// tried, which happens once on a device. What the run's memory does not hold goes to `spill`, if there is one.
     #[wasm_bindgen(js_name = startTraining)]
     pub async fn start_training(
@@ -448,12 +333,10 @@ impl Session {
         on_tune: &Function,
         spill: Option<JsSpill>,
     ) -> Result<JsValue> {
-        let model = self.model()?.clone();
-        let config = RunConfig::from_json(&json_text(config))?;
-        config.validate()?;
+        let (model, config) = (self.model()?.clone(), self.run_config(config)?);
         let (train, held_out) = self.rendered(&config, rows, held_out)?;
-        // The run before gives its memory back first.
-        (self.trainer, self.adapter, self.run) = (None, None, None);
+        // The run before gives its memory back first; what it trained stays.
+        self.run = None;
         let adapter: Rc<dyn Peft> = peft::create(&model, &config).await?.into();
         let mut trainer = Trainer::new(model, adapter.clone(), &config, train, held_out)?;
         if let Some(spill) = spill {
@@ -465,7 +348,8 @@ impl Session {
         };
         trainer.tune(tell).await?;
         let event = trainer.start_event();
-        (self.adapter, self.run, self.trainer) = (Some(adapter), Some(trainer.config().clone()), Some(trainer));
+        let adapter = self.keep(None, trainer.config().clone(), adapter);
+        self.run = Some(Run { adapter, trainer });
         Ok(to_js(&event))
     }
 
@@ -480,21 +364,25 @@ impl Session {
     }
 
     async fn next_events(&mut self, finish: bool) -> Result<JsValue> {
-        let Some(trainer) = &mut self.trainer else {
+        let Some(run) = &mut self.run else {
             return Err(Error::Config {
                 field: "run".into(),
                 what: "no run is going".into(),
                 help: "press Train first".into(),
             });
         };
-        let mut events: Vec<Event> = if finish { Vec::new() } else { trainer.step().await? };
-        if finish || trainer.is_done() {
-            events.extend(trainer.flush().await?);
-            events.push(trainer.done_event(""));
-            // Plans and optimizer state go; the adapter stays.
-            self.trainer = None;
+        let outcome = advance(&mut run.trainer, finish).await;
+        let (ended, failed) = (finish || run.trainer.is_done(), outcome.is_err());
+        // What failed is not worth keeping, and neither is what was stopped before its first step.
+        if failed || ended && run.trainer.steps_done() == 0 {
+            let adapter = run.adapter;
+            self.adapters.retain(|other| other.id != adapter);
         }
-        Ok(to_js(&events))
+        if failed || ended {
+            // Plans and optimizer state go; the adapter stays.
+            self.run = None;
+        }
+        Ok(to_js(&outcome?))
     }
 
     /// Prepares for several methods on the same examples, rendered as the config says.
@@ -550,7 +438,7 @@ impl Session {
     async fn answer(&self, messages: &JsValue, options: &JsValue, on_text: &Function) -> Result<JsValue> {
         #[derive(serde::Deserialize)]
         struct Options {
-            adapter: bool,
+            adapter: Option<u32>,
             #[serde(default = "all")]
             adapter_scale: f32,
             max_new_tokens: usize,
@@ -564,9 +452,9 @@ impl Session {
         let model = self.model()?;
         let options: Options = serde_json::from_str(&json_text(options)).map_err(wrong_options)?;
         let messages: Vec<Message> = serde_json::from_str(&json_text(messages)).map_err(wrong_options)?;
-        let adapter = match &self.adapter {
-            Some(adapter) if options.adapter => Some(self.scaled(adapter, options.adapter_scale).await?),
-            _ => None,
+        let adapter = match options.adapter {
+            Some(id) => Some(self.adapter(id)?.scaled(model, options.adapter_scale).await?),
+            None => None,
         };
         let adapter = adapter.as_deref();
         let prompt = Generator::chat_ids(model, &messages)?;
@@ -592,65 +480,14 @@ impl Session {
             "tokens_per_second": generated.tokens_per_second,
         })))
     }
+}
 
-    /// The adapter at this strength; the one that was trained stays as it is.
-    async fn scaled(&self, adapter: &Rc<dyn Peft>, strength: f32) -> Result<Rc<dyn Peft>> {
-        if strength == 1.0 {
-            return Ok(adapter.clone());
-        }
-        let model = self.model()?;
-        let files = peft::io::save(adapter.as_ref(), model, None).await?;
-        Ok(peft::strength::load(model, "adapter", &files[0].bytes, &files[1].bytes, strength).await?.into())
+/// One step, or none where the run is to finish here; the last events end with `done`.
+async fn advance(trainer: &mut Trainer, finish: bool) -> Result<Vec<Event>> {
+    let mut events = if finish { Vec::new() } else { trainer.step().await? };
+    if finish || trainer.is_done() {
+        events.extend(trainer.flush().await?);
+        events.push(trainer.done_event(""));
     }
-
-    fn adapter(&self) -> Result<&Rc<dyn Peft>> {
-        self.adapter.as_ref().ok_or_else(|| Error::Config {
-            field: "adapter".into(),
-            what: "there is no adapter yet".into(),
-            help: "train one first".into(),
-        })
-    }
-
-    /// The model with the adapter merged in, as a GGUF file: `on_piece` is given its bytes, piece after piece, the bytes
-    /// done with them and those in all. `outtype` is "f32" or "f16".
-    #[wasm_bindgen(js_name = mergeGguf)]
-    pub async fn merge_gguf(&self, outtype: &str, on_piece: Function) -> JsResult<()> {
-        self.merge(outtype, &on_piece).await.map_err(thrown)
-    }
-
-    async fn merge(&self, outtype: &str, on_piece: &Function) -> Result<()> {
-        let outtype = OutType::read(Input::Text(outtype)).ok_or_else(|| Error::Config {
-            field: "outtype".into(),
-            what: format!("there is no type {outtype}"),
-            help: format!("give {}", OutType::EXPECTED),
-        })?;
-        let (model, adapter) = (self.model()?, self.adapter()?);
-        let (name, blob) = self.file.clone().expect("a model has its file");
-        let gguf = Gguf::open(Box::new(BlobSource::new(name.clone(), blob)?))?;
-        let merge = Merge::new(model, &gguf, adapter.as_ref(), outtype)?;
-        let (mut done, all) = (0, merge.bytes());
-        merge
-            .write(|piece| {
-                done += piece.len() as u64;
-                let bytes = Uint8Array::from(piece);
-                let taken = on_piece.call3(&JsValue::NULL, &bytes, &(done as f64).into(), &(all as f64).into());
-                taken.map(|_| ()).map_err(|error| Error::io(format!("the merged {name}"), describe(&error)))
-            })
-            .await
-    }
-
-    /// The adapter as the files of PEFT's folder: `[{name, bytes}]`.
-    #[wasm_bindgen(js_name = exportPeft)]
-    pub async fn export_peft(&self) -> JsResult<Array> {
-        let (model, adapter) = (self.model().map_err(thrown)?, self.adapter().map_err(thrown)?);
-        let files = peft::io::save(adapter.as_ref(), model, self.run.as_ref()).await.map_err(thrown)?;
-        let files = files.into_iter().map(|file| {
-            let object = Object::new();
-            for (key, value) in [("name", file.name.into()), ("bytes", Uint8Array::from(&file.bytes[..]).into())] {
-                Reflect::set(&object, &key.into(), &value)?;
-            }
-            Ok(JsValue::from(object))
-        });
-        files.collect::<JsResult<Array>>()
-    }
+    Ok(events)
 }

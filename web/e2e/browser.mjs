@@ -1,6 +1,10 @@
 // A headless browser on the served page, and a watch over everything a person would notice going wrong.
 
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { chromium } from 'playwright-core';
+
+const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
 /** Chromium computes WebGPU in software here, the same on every machine. */
 const FLAGS = [
@@ -51,4 +55,13 @@ function watch(context, origin) {
     if (response.status() >= 400) problems.push(`status ${response.status()}: ${response.url()}`);
   });
   return problems;
+}
+
+/** What axe-core has against the page. */
+export async function violations(page) {
+  // The page's policy forbids added scripts, so the checker comes in as a debugger's words do.
+  const session = await page.context().newCDPSession(page);
+  await session.send('Runtime.evaluate', { expression: await readFile(axe, 'utf8') });
+  const { violations } = await page.evaluate(() => window.axe.run());
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
 }

@@ -1,6 +1,7 @@
 // What a person does on the page, step by step. Every wait has a limit and says what it waited for.
 
 import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 
 const MINUTE = 60_000;
 /** A step in software may take a minute on a busy machine. */
@@ -32,6 +33,17 @@ export const events = (page, kind) =>
 export async function loadDefaultModel(page) {
   await by(page, 'load-default').click();
   return until(page, 'loading the model', 5 * MINUTE, () => text(by(page, 'model-card')));
+}
+
+/** Loads a file of one's own, a path or `{name, mimeType, buffer}`, in 4 bits or as it is; resolves to what its card says. */
+export async function loadModelFile(page, file, { in4bit = false } = {}) {
+  const name = basename(file.name ?? file, '.gguf');
+  await by(page, 'in-4bit').setChecked(in4bit);
+  await by(page, 'model-file').setInputFiles(file);
+  return until(page, 'loading the model', 5 * MINUTE, async () => {
+    const card = await text(by(page, 'model-card'));
+    return card.includes(name) && card;
+  });
 }
 
 /** Takes the first starter set, once a model is loaded; resolves to how many tokens the preview marks as targets. */
@@ -67,8 +79,9 @@ export async function train(page, onStep = () => {}) {
   const steps = [];
   for (;;) {
     const news = await until(page, `step ${steps.length + 1}`, STEP_LIMIT, async () => {
-      const all = (await events(page, 'step')).slice(before);
+      // In this order: when it is done, all the steps are there.
       const done = (await events(page, 'done')).length > runs;
+      const all = (await events(page, 'step')).slice(before);
       return all.length > steps.length || done ? { all, done } : null;
     });
     for (const step of news.all.slice(steps.length)) {

@@ -2,16 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { checkLora, readAdapter } from './adapter.mjs';
-import { launch, open } from './browser.mjs';
+import { launch, open, violations } from './browser.mjs';
 import { ask, choose, downloadAdapter, events, loadDefaultModel, takeStarter, text, train, trainUntilStopped, tryMethods } from './flow.mjs';
 
 const url = process.env.TUNESMITH_URL;
-const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
 let folder;
 before(async () => {
@@ -19,15 +17,6 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'tunesmith-e2e-'));
 });
 after(() => rm(folder, { recursive: true, force: true }));
-
-/** What axe-core has against the page. */
-async function violations(page) {
-  // The page's policy forbids added scripts, so the checker comes in as a debugger's words do.
-  const session = await page.context().newCDPSession(page);
-  await session.send('Runtime.evaluate', { expression: await readFile(axe, 'utf8') });
-  const { violations } = await page.evaluate(() => window.axe.run());
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
-}
 
 /** A page for one test, closed after it; the test fails when the page had problems. */
 async function onPage(browser, options, work) {

@@ -36,6 +36,8 @@ export interface Method {
   help: string;
   /** Whether Hugging Face's PEFT has it, and so reads its files. */
   in_peft: boolean;
+  /** What it is called over a model that was loaded in 4 bits, where it has a name of its own there. */
+  in_4bit: { name: string; help: string } | null;
 }
 
 /** A run, exactly as run.json holds it. */
@@ -162,12 +164,37 @@ export interface Estimate {
   advice: string;
 }
 
-/** How large a method is, as it is set. */
+/** How large a method or an adapter is. */
 export interface Size {
   trainable: number;
   /** Bytes of the tensors in its file. */
   file_bytes: number;
 }
+
+/** An adapter of the model that is loaded: of a run, or read from files. */
+export interface Adapter extends Size {
+  /** No other of the session has it. */
+  id: number;
+  /** The file that it was read from; null for one that was trained here. */
+  file: string | null;
+  /** When it came, in milliseconds since 1970. */
+  made: number;
+  /** The id of its method. */
+  method: string;
+  /** Whether it is the run's that is going. */
+  training: boolean;
+  /** The settings of the run, as run.json holds them; null for one from a file. */
+  config: RunConfig | null;
+  /** What it takes on the GPU while it is kept. */
+  gpu_bytes: number;
+  /** Why it has no strength but its own; null where it has any. */
+  why_no_strength: string | null;
+  /** Why it cannot be merged into the model; null where it can. */
+  why_no_merge: string | null;
+}
+
+/** The encoding of what a merge changes. */
+export type OutType = 'f16' | 'f32';
 
 /** What one method came to in the lab, as the command line's `trial` event. */
 export interface TrialRow extends Size {
@@ -204,7 +231,8 @@ export interface Spill {
 }
 
 export interface GenerateOptions {
-  adapter: boolean;
+  /** An adapter's id; null for the model alone. */
+  adapter: number | null;
   /** How much of the adapter counts, from 0 to 1; 1 where it is not given. */
   adapter_scale?: number;
   max_new_tokens: number;
@@ -260,7 +288,7 @@ export class Session {
   forms(): string;
   /** Takes up what was kept; of another device or version it counts for nothing. */
   chooseForms(kept: string): void;
-  /** `onTune` hears of kernels that are tried, which happens once on a device. */
+  /** The run's adapter is the last of `adapters()`. `onTune` hears of kernels that are tried, which happens once on a device. */
   startTraining(
     config: RunConfig,
     examples: Example[],
@@ -283,7 +311,13 @@ export class Session {
   closeLab(): void;
   /** `onText` returns false to stop. */
   generate(messages: Message[], options: GenerateOptions, onText: (piece: string) => boolean): Promise<Generated>;
-  exportPeft(): Promise<NamedFile[]>;
-  /** The model with the adapter merged in, as the pieces of a GGUF file, one after another. */
-  mergeGguf(outtype: 'f32' | 'f16', onPiece: (bytes: Uint8Array, done: number, total: number) => void): Promise<void>;
+  /** Every adapter of the model that is loaded, in the order they came. Another model has none. */
+  adapters(): Adapter[];
+  /** Reads an adapter from the bytes of PEFT's two files, and gives its id. */
+  addAdapter(name: string, config: Uint8Array, tensors: Uint8Array): Promise<number>;
+  /** Gives up an adapter, and its memory. */
+  removeAdapter(id: number): void;
+  exportPeft(id: number): Promise<NamedFile[]>;
+  /** The model with an adapter merged in, as the pieces of a GGUF file, one after another; `onPiece` throws to stop. */
+  mergeGguf(id: number, outtype: OutType, onPiece: (bytes: Uint8Array<ArrayBuffer>, done: number, total: number) => void): Promise<void>;
 }

@@ -30,6 +30,11 @@ export function duration(seconds: number): string {
   return `${Math.floor(s / 3600)} h ${String(Math.floor((s % 3600) / 60)).padStart(2, '0')} min`;
 }
 
+const clock = new Intl.DateTimeFormat('en', { timeStyle: 'medium', hourCycle: 'h23' });
+
+/** The time of day, of milliseconds since 1970. */
+export const time = (at: number): string => clock.format(at);
+
 export const loss = (n: number): string => (n >= 100 ? n.toFixed(1) : n >= 0.1 || n === 0 ? n.toFixed(3) : n.toPrecision(3));
 
 export const rate = (n: number): string => (n === 0 ? '0' : n >= 0.01 ? String(Number(n.toPrecision(3))) : n.toExponential(1).replace('e-', 'e−'));

@@ -3,18 +3,20 @@ import './styles/parts.css';
 import './styles/steps.css';
 import './styles/train.css';
 import './styles/lab.css';
+import './styles/try.css';
 import 'uplot/dist/uPlot.min.css';
 import { effect } from '@preact/signals';
 import { render } from 'preact';
+import { followAdapters } from './actions/adapters';
 import { followSelection } from './actions/data';
 import { addTraffic, open } from './actions/session';
 import { followSizes } from './actions/sizes';
-import { followEstimate, measureAdapter } from './actions/train';
+import { followEstimate } from './actions/train';
 import { row } from './examples';
 import { kept } from './lab';
 import { load, save } from './persist';
 import { toProblem } from './protocol';
-import { busy, lab, problem, rows, run, selected, settings, speeds, traffic } from './store';
+import { busy, lab, problem, rows, selected, settings, speeds, traffic } from './store';
 import { restoreTheme } from './theme';
 import { watchTraffic } from './traffic';
 import { App } from './ui/App';
@@ -57,10 +59,6 @@ function notKept(thrown: unknown): void {
   };
 }
 
-effect(() => {
-  if (run.value.state === 'done' && run.value.points.length) void measureAdapter();
-});
-
 // A run in progress is worth a question before the tab closes.
 window.addEventListener('beforeunload', (event) => {
   if (busy.value) event.preventDefault();
@@ -71,6 +69,7 @@ render(<App />, document.getElementById('app')!);
 followSelection();
 followEstimate();
 followSizes();
+followAdapters();
 void open();
 
 if (import.meta.env.PROD && isSecureContext) void navigator.serviceWorker?.register('./sw.js').catch(() => undefined);

@@ -2,6 +2,7 @@
 // page only ever sends requests, and gets one answer to each plus a stream of notices.
 
 import type {
+  Adapter,
   Defaults,
   Device,
   Estimate,
@@ -10,9 +11,11 @@ import type {
   Generated,
   GenerateOptions,
   Imported,
+  LoadOptions,
   Message,
   ModelInfo,
   NamedFile,
+  OutType,
   Preview,
   Problem,
   RunConfig,
@@ -61,7 +64,9 @@ export interface Requests {
   open: { args: Record<never, never>; result: { defaults: Defaults; device: Device } };
   manifest: { args: Record<never, never>; result: { manifest: Manifest; kept: KeptModel | null } };
   loadDefault: { args: { manifest: Manifest }; result: Loaded };
-  loadFile: { args: { file: File }; result: Loaded };
+  loadFile: { args: { file: File; options: LoadOptions }; result: Loaded };
+  /** The model that is loaded, from its file once more. */
+  reload: { args: { options: LoadOptions }; result: Loaded };
   cancelLoad: { args: Record<never, never>; result: void };
   deleteModel: { args: { file: string }; result: void };
   import: { args: { name: string; text: string }; result: Imported };
@@ -78,7 +83,13 @@ export interface Requests {
   stop: { args: Record<never, never>; result: void };
   generate: { args: { messages: Message[]; options: GenerateOptions }; result: Generated };
   cancelGenerate: { args: Record<never, never>; result: void };
-  exportPeft: { args: Record<never, never>; result: NamedFile[] };
+  adapters: { args: Record<never, never>; result: Adapter[] };
+  /** A zip of an adapter's folder, or its two files; the result is the new list, as it is of the next. */
+  addAdapter: { args: { files: File[] }; result: Adapter[] };
+  removeAdapter: { args: { id: number }; result: Adapter[] };
+  exportPeft: { args: { id: number }; result: NamedFile[] };
+  mergeGguf: { args: { id: number; outtype: OutType }; result: Blob };
+  cancelMerge: { args: Record<never, never>; result: void };
   forget: { args: Record<never, never>; result: void };
 }
 
@@ -102,6 +113,8 @@ export type Notice =
   | { notice: 'trial'; method: string; progress: TrialProgress | null; active: number }
   /** A method of the lab could not be tried, or not to its end. The lab goes on. */
   | { notice: 'trialFailed'; method: string; problem: Problem }
+  /** Bytes of the merged model that are made. */
+  | { notice: 'merge'; done: number; total: number }
   | { notice: 'text'; request: number; piece: string }
   | { notice: 'traffic'; requests: RequestRecord[]; sent: number };
 

@@ -1,8 +1,9 @@
 // Everything the screen shows, as signals. Actions (src/actions) change them; components read them.
 
 import { computed, signal } from '@preact/signals';
-import type { Defaults, Device, Estimate, ImportError, Preview, Problem, Size } from './engine';
+import type { Adapter, Defaults, Device, Estimate, ImportError, OutType, Preview, Problem, Size } from './engine';
 import { isBlank, split, type Row } from './examples';
+import { time } from './format';
 import { noLab, type Lab } from './lab';
 import type { KeptModel, LoadPhase, Loaded, Manifest } from './protocol';
 import { isBusy, noRun, type Run } from './run';
@@ -29,7 +30,8 @@ export interface Answer {
 export const noAnswer: Answer = { state: 'idle', text: '', note: '' };
 
 export const device = signal<DeviceState>({ state: 'starting' });
-export const defaults = signal<Defaults | null>(null);
+/** The methods and fields as the engine told them. */
+export const told = signal<Defaults | null>(null);
 
 /** The latest failure of something the person asked for. */
 export const problem = signal<Problem | null>(null);
@@ -40,6 +42,16 @@ export const announcement = signal('');
 /** The default model of this server, once asked for. */
 export const offer = signal<{ manifest: Manifest; kept: KeptModel | null } | { problem: Problem } | null>(null);
 export const model = signal<ModelState>({ state: 'none' });
+/** Whether the person's next file is to be held in 4 bits. */
+export const in4bit = signal(false);
+/** A file that could not be loaded in 4 bits, and why. */
+export const refused = signal<{ file: File; problem: Problem } | null>(null);
+
+/** The methods and fields, under the names that they have on the model at hand. */
+export const defaults = computed<Defaults | null>(() => {
+  if (!told.value || model.value.state !== 'ready' || !model.value.info.load_in_4bit) return told.value;
+  return { ...told.value, methods: told.value.methods.map((method) => ({ ...method, ...method.in_4bit })) };
+});
 
 export const rows = signal<Row[]>([]);
 /** Earlier versions of the table, each with the words for going back to it. */
@@ -61,8 +73,8 @@ export const run = signal<Run>(noRun);
 export const tuning = signal<{ done: number; all: number } | null>(null);
 /** What the run as it is set needs on the GPU, or why it cannot be; null while that is not known. */
 export const estimate = signal<Estimate | Problem | null>(null);
-/** How large each method is on this model as it is set, as far as that is known. */
-export const sizes = signal<Record<string, Size>>({});
+/** How large each method is on this model as it is set, or why it cannot be, as far as that is known. */
+export const sizes = signal<Record<string, Size | Problem>>({});
 
 /** What step 3 shows: one run, or several methods side by side. */
 export const tab = signal<'train' | 'lab'>('train');
@@ -71,11 +83,17 @@ export const lab = signal<Lab>(noLab);
 export const justCopied = signal(false);
 /** What the last check said of the examples in the run. */
 export const dataset = signal<{ examples: number; held: number; tokens: number; targets: number; truncated: number } | null>(null);
-/** The size of the adapter's tensors, once a run has ended. */
-export const adapter = signal<{ bytes: number } | null>(null);
+/** The adapters that are kept: of runs, and from files. */
+export const adapters = signal<Adapter[]>([]);
+/** The id of the one that answers, and is exported. */
+export const adapterId = signal<number | null>(null);
+export const adapter = computed(() => adapters.value.find(({ id }) => id === adapterId.value) ?? null);
+/** Bytes of a merged model that are made, while one is. */
+export const merging = signal<{ done: number; total: number } | null>(null);
+export const outtype = signal<OutType>('f16');
 
 export const question = signal('');
-export const answerSettings = signal({ maxNewTokens: 64, temperature: 0, seed: 0 });
+export const answerSettings = signal({ maxNewTokens: 64, temperature: 0, seed: 0, strength: 1 });
 export const answers = signal<{ base: Answer; tuned: Answer }>({ base: noAnswer, tuned: noAnswer });
 export const asking = signal(false);
 
@@ -95,12 +113,27 @@ export const labBusy = computed(() => isBusy(lab.value.state));
 
 export const busy = computed(() => isBusy(run.value.state) || labBusy.value);
 
+/** The methods that can be had on this model, as far as that is known. */
+export const possible = computed(() => (defaults.value?.methods ?? []).filter(({ id }) => !(sizes.value[id] && 'code' in sizes.value[id])));
+
 /** The label of a method. */
-export const labelOf = (method: string): string => defaults.value?.methods.find(({ id }) => id === method)?.name ?? lab.value.names[method] ?? method;
+export const labelOf = (method: string): string => defaults.value?.methods.find(({ id }) => id === method)?.name ?? method;
+
+/** The label of a method in the lab's table, whose model may be another one. */
+export const trialLabel = (method: string): string => lab.value.names[method] ?? labelOf(method);
+
+/** What the page calls the field of a run that says how the model is loaded; it stands in step 1. */
+export const IN_4BIT = 'Hold in 4 bits (QLoRA)';
+
+/** What an adapter is called: by its file, or by its method and when it was trained. */
+export const adapterLabel = ({ file, method, made }: Adapter): string => file ?? `${labelOf(method)}, ${time(made)}`;
 
 /** The engine’s words, with fields called as the form calls them; a name without an underscore may be a plain word. */
 export const inWords = (text: string): string =>
-  (defaults.value?.fields ?? []).reduce((words, { name, label }) => (name.includes('_') ? words.replaceAll(new RegExp(`\\b${name}\\b`, 'g'), `“${label}”`) : words), text);
+  [...(defaults.value?.fields ?? []), { name: 'load_in_4bit', label: IN_4BIT }].reduce(
+    (words, { name, label }) => (name.includes('_') ? words.replaceAll(new RegExp(`\\b${name}\\b`, 'g'), `“${label}”`) : words),
+    text,
+  );
 
 export const labForm = computed(() => (defaults.value ? toTrials(defaults.value, settings.value) : null));
 
@@ -109,9 +142,6 @@ export const labShare = computed(() => settings.value.holdOut || 1 / (defaults.v
 
 /** The lab's examples, as they would be split now. */
 export const labParts = computed(() => split(filled.value, labShare.value));
-
-/** Whether there is something trained to compare and to export. */
-export const tuned = computed(() => run.value.points.length > 0 && run.value.state !== 'failed' && run.value.state !== 'idle');
 
 /** Why nothing can be trained yet, or null. */
 const whyNot = computed<string | null>(() => {

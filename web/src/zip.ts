@@ -17,17 +17,25 @@ export function adapterZip(files: readonly NamedFile[]): Blob {
   return new Blob(pieces, { type: 'application/zip' });
 }
 
-/** The lines that load the adapter in Python. */
-export const loadsWith = (base: string): string => `from transformers import AutoModelForCausalLM
+/** The lines that load the adapter in Python. An adapter fits the base that it was trained over. */
+export const loadsWith = (base: string, in4bit: boolean): string => `from transformers import ${in4bit ? '(\n    AutoModelForCausalLM, BitsAndBytesConfig)' : 'AutoModelForCausalLM'}
 from peft import PeftModel
 
 base = AutoModelForCausalLM.from_pretrained(
-    ${JSON.stringify(base)})
+    ${JSON.stringify(base)}${in4bit ? `,
+    quantization_config=BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True)` : ''})
 model = PeftModel.from_pretrained(
     base, "tunesmith-adapter")`;
 
 /** The command that asks a model with the adapter. */
-export const asksWith = `tunesmith generate \\
-    --model path/to/the/model.gguf \\
+export const asksWith = (in4bit: boolean): string => `tunesmith generate \\
+    --model path/to/the/model.gguf \\${in4bit ? '\n    --load-in-4bit \\' : ''}
     --adapter tunesmith-adapter \\
     --prompt "Hello"`;
+
+/** The command that runs a merged model. */
+export const runsWith = (outtype: string): string => `llama-cli -m tunesmith-merged.${outtype}.gguf \\
+    -p "Hello"`;

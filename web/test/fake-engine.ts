@@ -13,10 +13,10 @@ const modules = 'q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj';
 export function defaults(): Engine.Defaults {
   return {
     methods: [
-      { id: 'lora', name: 'LoRA', help: 'Trains small matrices beside the model’s own. The usual choice.', in_peft: true },
-      { id: 'ia3', name: 'IA3', help: 'Trains one factor for each key, value and feed-forward number.', in_peft: true },
-      { id: 'full', name: 'Full fine-tuning', help: 'Trains every weight of the model.', in_peft: false },
-      { id: 'prompt', name: 'Prompt tuning', help: 'Trains a few made-up tokens put before every prompt. Tiny, and learns less.', in_peft: true },
+      { id: 'lora', name: 'LoRA', help: 'Trains small matrices beside the model’s own. The usual choice.', in_peft: true, in_4bit: { name: 'QLoRA', help: 'LoRA over a model that is loaded in 4 bits.' } },
+      { id: 'ia3', name: 'IA3', help: 'Trains one factor for each key, value and feed-forward number.', in_peft: true, in_4bit: null },
+      { id: 'full', name: 'Full fine-tuning', help: 'Trains every weight of the model.', in_peft: false, in_4bit: null },
+      { id: 'prompt', name: 'Prompt tuning', help: 'Trains a few made-up tokens put before every prompt. Tiny, and learns less.', in_peft: true, in_4bit: null },
     ],
     config: { method: 'lora' },
     lab_least: 5,
@@ -77,7 +77,9 @@ export class Session {
   #examples: Example[] = [];
   #config: RunConfig = {};
   #step = 0;
-  #trained = false;
+  #in4bit = false;
+  #adapters: Engine.Adapter[] = [];
+  #made = 0;
   #held = 0;
   #trial: { method: string; config: RunConfig; left: { stage: Engine.Stage; done: number; all: number }[] } | null = null;
 
@@ -96,18 +98,24 @@ export class Session {
     };
   }
 
-  async load(name: string, file: Blob, onProgress: (done: number, total: number) => void): Promise<Engine.ModelInfo> {
+  async load(name: string, file: Blob, onProgress: (done: number, total: number) => void, options: Engine.LoadOptions = {}): Promise<Engine.ModelInfo> {
+    const quantization = name.includes('F16') ? 'F16' : 'Q4_1';
     const head = await file.slice(0, 4).text();
     if (name.endsWith('.gguf') && head !== 'GGUF') {
       throw problem('format', `${name}: starts with "${head}", and a GGUF file starts with "GGUF"`, 'Choose a file that ends in .gguf, from a model page that offers GGUF.');
+    }
+    if (options.load_in_4bit && quantization !== 'F16') {
+      throw problem('config', 'load_in_4bit: blk.0.attn_q.weight is Q4_1 in the file, so the model is quantized already', 'leave load_in_4bit out; or load the model’s F16 or F32 file');
     }
     for (let i = 1; i <= 8; i++) {
       await sleep(pace.load);
       onProgress((file.size * i) / 8, file.size);
     }
+    this.#in4bit = options.load_in_4bit ?? false;
+    this.#adapters = [];
     return {
       name, architecture: 'llama', layers: 30, hidden: 576, heads: 9, kv_heads: 3, ffn: 1536, vocab: 49152, context_length: 8192,
-      parameters: 134515008, quantization: 'Q4_1', load_in_4bit: false, file_bytes: 98362432, gpu_bytes: 112984064,
+      parameters: 134515008, quantization, load_in_4bit: this.#in4bit, file_bytes: 98362432, gpu_bytes: 112984064,
       chat_template: "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}",
     };
   }
@@ -148,6 +156,7 @@ export class Session {
   }
 
   async size({ method }: RunConfig): Promise<Engine.Size> {
+    if (method === 'full' && this.#in4bit) throw problem('config', 'load_in_4bit: full fine-tuning trains every weight in 32 bits', 'leave it out, or use another method');
     const trainable = { lora: 4884480, ia3: 57600, full: 134515008 }[String(method)] ?? 9216;
     return { trainable, file_bytes: 4 * trainable };
   }
@@ -194,6 +203,7 @@ export class Session {
     this.#examples = examples;
     this.#step = 0;
     await sleep(pace.load);
+    await this.#keep(null, config);
     return { event: 'start', model: { name: 'SmolLM2-135M-Instruct' }, method: { name: config.method }, device: {}, trainable: 4884480, config };
   }
 
@@ -218,7 +228,7 @@ export class Session {
   }
 
   async finish(): Promise<Event[]> {
-    this.#trained = true;
+    for (const adapter of this.#adapters) adapter.training = false;
     return [{ event: 'done', steps: this.#step, loss: 0.3 }];
   }
 
@@ -227,7 +237,7 @@ export class Session {
     const taught = this.#examples.map(conversation).find((turns) => turns.at(-2)?.content === asked)?.at(-1)?.content;
     const tuned = taught ?? 'Arr, that be a fine question, matey! Set yer course by the stars and ye’ll not go wrong.';
     const base = 'That is a great question! There are several factors to consider. First, it depends on what exactly you mean, and on the context in which you are asking.';
-    const pieces = wordsOf(options.adapter && this.#trained ? tuned : base);
+    const pieces = wordsOf(options.adapter !== null && options.adapter_scale !== 0 ? tuned : base);
     let text = '';
     for (const piece of pieces.slice(0, options.max_new_tokens)) {
       await sleep(pace.token);
@@ -237,7 +247,39 @@ export class Session {
     return { text, tokens: pieces.length, stop: pieces.length > options.max_new_tokens ? 'length' : 'end', tokens_per_second: 21.4 };
   }
 
-  exportPeft(): Engine.NamedFile[] {
+  async #keep(file: string | null, config: RunConfig): Promise<number> {
+    const method = String(config.method ?? 'lora');
+    const tokens = method === 'prompt';
+    this.#adapters.push({
+      ...(await this.size(config)), id: ++this.#made, file, made: Date.now(), method, training: file === null, config: file === null ? config : null, gpu_bytes: 8 * 4884480,
+      why_no_strength: tokens ? 'no value of what it learns changes nothing' : null, why_no_merge: tokens ? 'what it learns is no weight of the model' : null,
+    });
+    return this.#made;
+  }
+
+  adapters(): Engine.Adapter[] {
+    return structuredClone(this.#adapters);
+  }
+
+  addAdapter(name: string, config: Uint8Array): Promise<number> {
+    const { peft_type } = JSON.parse(new TextDecoder().decode(config)) as { peft_type?: string };
+    if (!peft_type) throw problem('adapter', `${name}/adapter_config.json: peft_type is missing`, 'save the adapter again with PEFT or Tunesmith');
+    return this.#keep(name, { method: peft_type === 'LORA' ? 'lora' : 'prompt' });
+  }
+
+  removeAdapter(id: number): void {
+    this.#adapters = this.#adapters.filter((adapter) => adapter.id !== id);
+  }
+
+  async mergeGguf(_id: number, outtype: Engine.OutType, onPiece: (bytes: Uint8Array<ArrayBuffer>, done: number, total: number) => void): Promise<void> {
+    const [piece, pieces] = [1_000_000, outtype === 'f16' ? 8 : 16];
+    for (let i = 1; i <= pieces; i++) {
+      await sleep(pace.load);
+      onPiece(new Uint8Array(piece), i * piece, pieces * piece);
+    }
+  }
+
+  exportPeft(_id: number): Engine.NamedFile[] {
     const bytes = (text: string) => new TextEncoder().encode(text);
     return [
       { name: 'adapter_config.json', bytes: bytes(JSON.stringify({ peft_type: 'LORA', r: this.#config.r })) },

@@ -52,7 +52,7 @@ describe('the training loop', () => {
     runner.pause();
     await until(() => runner.state === 'paused');
     const before = steps();
-    const answer = await engine.run(() => session.generate([{ role: 'user', content: 'a' }], { adapter: true, max_new_tokens: 5, temperature: 0, top_p: 1, seed: 0 }, () => true));
+    const answer = await engine.run(() => session.generate([{ role: 'user', content: 'a' }], { adapter: 1, max_new_tokens: 5, temperature: 0, top_p: 1, seed: 0 }, () => true));
     expect(answer.text.length).toBeGreaterThan(0);
     await tick();
     expect(steps()).toBe(before);

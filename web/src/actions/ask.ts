@@ -1,5 +1,5 @@
 import { toProblem } from '../protocol';
-import { announcement, answerSettings, answers, asking, noAnswer, problem, question, tuned, type Answer } from '../store';
+import { adapter, announcement, answerSettings, answers, asking, noAnswer, problem, question, type Answer } from '../store';
 import { engine, fail, listeners } from './session';
 
 type Side = 'base' | 'tuned';
@@ -20,8 +20,8 @@ export async function ask(): Promise<void> {
   asking.value = true;
   stopped = false;
   problem.value = null;
-  const sides: Side[] = tuned.value ? ['base', 'tuned'] : ['base'];
-  answers.value = { base: { ...noAnswer, state: 'waiting' }, tuned: { ...noAnswer, state: tuned.value ? 'waiting' : 'idle' } };
+  const sides: Side[] = adapter.value ? ['base', 'tuned'] : ['base'];
+  answers.value = { base: { ...noAnswer, state: 'waiting' }, tuned: { ...noAnswer, state: adapter.value ? 'waiting' : 'idle' } };
   for (const side of sides) {
     if (stopped) set(side, { state: 'done', note: 'Stopped.' });
     else await answer(side, prompt);
@@ -32,9 +32,12 @@ export async function ask(): Promise<void> {
 
 async function answer(side: Side, prompt: string): Promise<void> {
   const { maxNewTokens, temperature, seed } = answerSettings.value;
+  const tuned = side === 'tuned' ? adapter.value : null;
+  // What has no strength but its own is asked at that.
+  const strength = tuned?.why_no_strength ? 1 : answerSettings.value.strength;
   const request = engine().ask('generate', {
     messages: [{ role: 'user', content: prompt }],
-    options: { adapter: side === 'tuned', max_new_tokens: maxNewTokens, temperature, top_p: 1, seed },
+    options: { adapter: tuned?.id ?? null, adapter_scale: strength, max_new_tokens: maxNewTokens, temperature, top_p: 1, seed },
   });
   let text = '';
   let timer: ReturnType<typeof setTimeout> | null = null;
@@ -49,7 +52,7 @@ async function answer(side: Side, prompt: string): Promise<void> {
     const made = await request;
     if (timer) clearTimeout(timer);
     const why = { end: '', length: ' · cut at the token limit', cancelled: ' · stopped' }[made.stop];
-    set(side, { state: 'done', text: made.text, note: `${made.tokens} tokens · ${made.tokens_per_second.toFixed(1)} a second${why}` });
+    set(side, { state: 'done', text: made.text, note: `${made.tokens} tokens · ${made.tokens_per_second.toFixed(1)} a second${tuned && strength < 1 ? ` · strength ${strength}` : ''}${why}` });
   } catch (thrown) {
     if (timer) clearTimeout(timer);
     const failure = toProblem(thrown);

@@ -3,7 +3,7 @@ import type { Problem } from '../engine';
 import { split } from '../examples';
 import { noLab, toJson, toMarkdown } from '../lab';
 import { nameOf } from '../states';
-import { announcement, defaults, device, form, lab, labelOf, labForm, labShare, justCopied, model, problem, settings, tab } from '../store';
+import { announcement, device, form, lab, labelOf, labForm, labShare, justCopied, model, possible, problem, settings, tab, trialLabel } from '../store';
 import { download } from './download';
 import { attempt, engine } from './session';
 import { examplesOf, setMethod, usable } from './train';
@@ -24,7 +24,7 @@ export const startLab = (withoutBad = false) =>
       methods: made.trials.map(({ method }) => method),
       names: Object.fromEntries(made.trials.map(({ method }) => [method, labelOf(method)])),
       ground: {
-        model: model.value.info.name,
+        model: `${model.value.info.name}${model.value.info.load_in_4bit ? ' in 4 bits' : ''}`,
         device: nameOf(device.value.device),
         steps: Number(made.trials[0]?.config.max_steps),
         examples: train.length,
@@ -48,7 +48,8 @@ export const toggleTrial = (method: string, on: boolean) => chosen([...settings.
 
 export const chooseTrials = (methods: string[]) => chosen(methods);
 
-export const chooseAllTrials = () => chosen(defaults.value?.methods.map(({ id }) => id) ?? []);
+/** Every method that can be tried on this model. */
+export const chooseAllTrials = () => chosen(possible.value.map(({ id }) => id));
 
 export const setLabSteps = (steps: string) => {
   settings.value = { ...settings.value, lab: { ...settings.value.lab, steps } };
@@ -72,7 +73,7 @@ export async function copyLab(): Promise<void> {
   const { ground, outcomes } = lab.value;
   if (!ground) return;
   try {
-    await navigator.clipboard.writeText(toMarkdown(ground, outcomes, labelOf));
+    await navigator.clipboard.writeText(toMarkdown(ground, outcomes, trialLabel));
     announcement.value = 'The table was copied.';
     copied();
   } catch {

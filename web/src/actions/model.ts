@@ -1,11 +1,12 @@
 import { batch } from '@preact/signals';
-import { announcement, adapter, answers, dataset, model, noAnswer, offer, problem, run } from '../store';
-import type { Loaded } from '../protocol';
+import { announcement, answers, dataset, in4bit, model, noAnswer, offer, problem, refused, run } from '../store';
+import { toProblem, type Loaded } from '../protocol';
 import { noRun } from '../run';
 import { askForOffer, attempt, engine } from './session';
 
 async function load(name: string, ask: () => Promise<Loaded>): Promise<void> {
   const before = model.value;
+  refused.value = null;
   model.value = { state: 'loading', name, phase: 'load', done: 0, total: 0 };
   try {
     const loaded = await ask();
@@ -15,7 +16,6 @@ async function load(name: string, ask: () => Promise<Loaded>): Promise<void> {
       // What was trained belongs to the model that was loaded before.
       run.value = noRun;
       dataset.value = null;
-      adapter.value = null;
       answers.value = { base: noAnswer, tuned: noAnswer };
       announcement.value = `${loaded.info.name} is loaded.`;
       if (loaded.note) problem.value = loaded.note;
@@ -39,7 +39,32 @@ export const loadDefault = () =>
     }
   });
 
-export const loadFile = (file: File) => attempt(() => load(file.name, () => engine().ask('loadFile', { file })));
+/** Loads a person's file. One that cannot be held in 4 bits may be loaded as it is, which the person decides. */
+export const loadFile = (file: File) =>
+  attempt(async () => {
+    const options = { load_in_4bit: in4bit.value };
+    try {
+      await load(file.name, () => engine().ask('loadFile', { file, options }));
+    } catch (thrown) {
+      const problem = toProblem(thrown);
+      if (!in4bit.value || problem.code !== 'config') throw thrown;
+      refused.value = { file, problem };
+    }
+  });
+
+export async function loadRefused(): Promise<void> {
+  if (!refused.value) return;
+  in4bit.value = false;
+  await loadFile(refused.value.file);
+}
+
+/** Loads the same file again, held in 4 bits or as it is. */
+export const reload = (load_in_4bit: boolean) =>
+  attempt(async () => {
+    if (model.value.state !== 'ready') return;
+    in4bit.value = load_in_4bit;
+    await load(model.value.info.name, () => engine().ask('reload', { options: { load_in_4bit } }));
+  });
 
 export const cancelLoad = () => attempt(() => engine().ask('cancelLoad', {}));
 

@@ -7,7 +7,7 @@ import { toProblem, type Notice, type RequestRecord } from '../protocol';
 import { fold, noLab } from '../lab';
 import { reduce, tokensPerSecond } from '../run';
 import { banner, nameOf, stateOf } from '../states';
-import { announcement, defaults, device, lab, model, offer, problem, run, settings, speeds, traffic, tuning } from '../store';
+import { announcement, device, lab, merging, model, offer, problem, run, settings, speeds, told, traffic, tuning } from '../store';
 import { noRun } from '../run';
 
 declare global {
@@ -35,7 +35,7 @@ export async function open(): Promise<void> {
     if (!isSecureContext) throw { code: 'insecure', message: 'not a secure context', help: '' } satisfies Problem;
     const opened = await engine().ask('open', {});
     batch(() => {
-      defaults.value = opened.defaults;
+      told.value = opened.defaults;
       device.value = { state: 'ready', device: opened.device };
       const known = opened.defaults.methods.some(({ id }) => id === settings.value.method);
       if (!known) settings.value = { ...settings.value, method: opened.defaults.methods[0]?.id ?? 'lora' };
@@ -119,6 +119,9 @@ function hear(notice: Notice): void {
       return;
     case 'tune':
       tuning.value = { done: notice.done, all: notice.all };
+      return;
+    case 'merge':
+      merging.value = { done: notice.done, total: notice.total };
       return;
     case 'text':
       return listeners.get(notice.request)?.(notice.piece);

@@ -1,5 +1,6 @@
 import { effect } from '@preact/signals';
-import type { Size } from '../engine';
+import type { Problem, Size } from '../engine';
+import { toProblem } from '../protocol';
 import { toConfig } from '../settings';
 import { busy, defaults, model, settings, sizes } from '../store';
 import { engine } from './session';
@@ -7,7 +8,7 @@ import { engine } from './session';
 /** Keeps the sizes of all methods in step with their settings and the model, while nothing is trained. */
 export function followSizes(): void {
   /** Of the model at hand, by config. */
-  let known = new Map<string, Size>();
+  let known = new Map<string, Size | Problem>();
   let of: unknown = null;
   let asked = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -25,15 +26,13 @@ export function followSizes(): void {
     }
     if (!table || !loaded || busy.value) return;
     timer = setTimeout(async () => {
-      const found: Record<string, Size> = {};
+      const found: Record<string, Size | Problem> = {};
       for (const { id: method } of table.methods) {
         const { config, errors } = toConfig(table, { ...current, method });
         if (Object.keys(errors).length) continue;
         const key = JSON.stringify(config);
-        // What cannot be made of a method is told where it is chosen.
-        const size = known.get(key) ?? (await engine().ask('size', { config }).catch(() => null));
+        const size = known.get(key) ?? (await engine().ask('size', { config }).catch(toProblem));
         if (mine !== asked) return;
-        if (!size) continue;
         known.set(key, size);
         found[method] = size;
       }

@@ -1,11 +1,9 @@
 import { batch, effect } from '@preact/signals';
-import type { Example, NamedFile, Problem, RunConfig } from '../engine';
+import type { Example, Problem, RunConfig } from '../engine';
 import { split, type Row } from '../examples';
 import { noRun } from '../run';
 import { toProblem, type RowReport } from '../protocol';
-import { adapter, announcement, answers, busy, dataset, defaults, estimate, filled, form, model, noAnswer, rowErrors, rows, run, settings } from '../store';
-import { adapterZip } from '../zip';
-import { download } from './download';
+import { announcement, answers, busy, dataset, defaults, estimate, filled, form, model, noAnswer, rowErrors, rows, run, settings } from '../store';
 import { attempt, engine } from './session';
 
 /**
@@ -39,7 +37,6 @@ export const train = (withoutBad = false) =>
     const used = checked.reports;
     batch(() => {
       run.value = { ...noRun, state: 'starting' };
-      adapter.value = null;
       answers.value = { base: noAnswer, tuned: noAnswer };
       dataset.value = {
         examples: trained.length,
@@ -101,26 +98,6 @@ export const setField = (name: string, value: string | boolean) => {
 
 export const setMethod = (method: string) => {
   if (defaults.value?.methods.some(({ id }) => id === method)) settings.value = { ...settings.value, method };
-};
-
-/** Learns the adapter's size once a run has ended; the bytes stay with the engine. */
-export async function measureAdapter(): Promise<void> {
-  const { config } = run.value;
-  if (!config) return;
-  await attempt(async () => {
-    adapter.value = { bytes: (await engine().ask('size', { config })).file_bytes };
-  });
-}
-
-export const exportPeft = () =>
-  attempt(async () => {
-    const files: NamedFile[] = await engine().ask('exportPeft', {});
-    download('tunesmith-adapter.zip', adapterZip(files));
-    announcement.value = 'The adapter was downloaded.';
-  });
-
-export const exportRun = () => {
-  if (run.value.config) download('run.json', new Blob([`${JSON.stringify(run.value.config, null, 2)}\n`], { type: 'application/json' }));
 };
 
 /** The rows' numbers in the table, from 1, for messages that name a row. */

@@ -12,7 +12,7 @@ export function Examples() {
   const lead = 'What a person would ask, and the answer you want. Ten good ones are enough to see a difference.';
   return (
     <Step number={2} id="examples" title="Examples" lead={lead}>
-      <Drop onFile={(file) => void importFile(file)}>
+      <Drop onFiles={([file]) => void importFile(file)}>
         <Starters />
         <Toolbar />
         <ImportErrors />
@@ -66,7 +66,7 @@ function Toolbar() {
             </Button>
           </>
         )}
-        <FileButton label="Open JSONL" accept=".jsonl,.ndjson,.json,.txt" testid="import-file" disabled={device.value.state === 'blocked'} onFile={(file) => void importFile(file)} />
+        <FileButton label="Open JSONL" accept=".jsonl,.ndjson,.json,.txt" testid="import-file" disabled={device.value.state === 'blocked'} onFiles={([file]) => void importFile(file)} />
         <Button icon="add" data-testid="add-example" onClick={() => focusRow(addRow())}>
           Add
         </Button>

@@ -3,7 +3,7 @@ import { chooseAllTrials, chooseTrials, clearLab, copyLab, downloadLab, setLabSt
 import { bytes, count, duration, loss, plural, rate, sentence, short } from '../format';
 import { groundWords, secondsLeft, sorted, type Column, type Current, type Lab as LabState, type Outcome } from '../lab';
 import { usualTrials } from '../settings';
-import { busy, defaults, inWords, justCopied, lab, labBusy, labelOf, labParts, run, settings, tuning, whyNotLab } from '../store';
+import { busy, defaults, inWords, justCopied, lab, labBusy, labParts, possible, run, settings, trialLabel, tuning, whyNotLab } from '../store';
 import { isBusy } from '../run';
 import { Button } from './bits';
 import { MethodCards } from './Methods';
@@ -42,7 +42,7 @@ function Choice() {
         </summary>
         <div class="row">
           <Button data-testid="lab-all" disabled={busy.value} onClick={chooseAllTrials}>
-            All {all.length}
+            All {possible.value.length}
           </Button>
           <Button disabled={busy.value} onClick={() => chooseTrials(usual)}>
             One of each kind
@@ -154,7 +154,7 @@ function Table() {
           </tr>
         </thead>
         <tbody>
-          {sorted(outcomes, by, falling, labelOf).map((outcome) => (
+          {sorted(outcomes, by, falling, trialLabel).map((outcome) => (
             <OutcomeRow key={outcome.method} outcome={outcome} most={most} best={best} />
           ))}
           {current.current && <CurrentRow current={current.current} />}
@@ -183,7 +183,7 @@ const waiting = ({ methods, outcomes, current }: LabState): string[] =>
 
 function OutcomeRow({ outcome, most, best }: { outcome: Outcome; most: number; best: number }) {
   const { method } = outcome;
-  const name = labelOf(method);
+  const name = trialLabel(method);
   if ('problem' in outcome) {
     return (
       <tr data-testid={`lab-row-${method}`} data-state="failed">
@@ -241,7 +241,7 @@ function CurrentRow({ current }: { current: Current }) {
   };
   return (
     <tr data-testid={`lab-row-${method}`} data-state="running">
-      <th scope="row">{labelOf(method)}</th>
+      <th scope="row">{trialLabel(method)}</th>
       <td colSpan={columns.length}>
         <label class="lab-current">
           <span>{stage ? words[stage] : 'Preparing'}</span>
@@ -255,7 +255,7 @@ function CurrentRow({ current }: { current: Current }) {
 function WaitingRow({ method }: { method: string }) {
   return (
     <tr class="lab-waiting" data-testid={`lab-row-${method}`} data-state="waiting">
-      <th scope="row">{labelOf(method)}</th>
+      <th scope="row">{trialLabel(method)}</th>
       <td colSpan={columns.length}>waits</td>
     </tr>
   );

@@ -1,7 +1,7 @@
 import type { Method } from '../engine';
-import { bytes, short } from '../format';
+import { bytes, sentence, short } from '../format';
 import { setMethod } from '../actions/train';
-import { busy, defaults, model, settings, sizes } from '../store';
+import { busy, defaults, inWords, model, settings, sizes } from '../store';
 
 /** The tuning method: the one that is chosen, and all there are to choose from. */
 export function MethodPicker() {
@@ -51,10 +51,17 @@ export function MethodCards({ type, legend, isChosen, onChange }: CardsProps) {
   );
 }
 
-/** How large a method is on the model at hand, once that is known. */
+/** How large a method is on the model at hand, or why it cannot be, once that is known. */
 function SizeOf({ method }: { method: string }) {
   const size = sizes.value[method];
   if (!size || model.value.state !== 'ready') return null;
+  if ('code' in size) {
+    return (
+      <small class="warning">
+        Not on this model as it is set. {sentence(inWords(size.message))}. {sentence(inWords(size.help))}.
+      </small>
+    );
+  }
   const share = (100 * size.trainable) / model.value.info.parameters;
   const percent = share >= 10 ? Math.round(share) : Number(share.toPrecision(1));
   return (

@@ -1,14 +1,16 @@
-import { cancelLoad, deleteModel, loadDefault, loadFile } from '../actions/model';
-import { bytes, count, short } from '../format';
+import { cancelLoad, deleteModel, loadDefault, loadFile, loadRefused, reload } from '../actions/model';
+import type { ModelInfo } from '../engine';
+import { bytes, count, sentence, short } from '../format';
 import type { LoadPhase } from '../protocol';
-import { busy, device, model, offer } from '../store';
+import { busy, device, IN_4BIT, in4bit, inWords, model, offer, refused } from '../store';
 import { Button, Drop, FileButton, Step } from './bits';
 
 export function Model() {
   const current = model.value;
   return (
     <Step number={1} id="model" title="Model" lead="The model you start from. It is loaded into your GPU and stays on this machine.">
-      <Drop onFile={(file) => void (busy.value || loadFile(file))}>
+      <Drop onFiles={([file]) => void (busy.value || loadFile(file))}>
+        <Refused />
         {current.state === 'loading' ? <Loading /> : current.state === 'ready' ? <Card /> : <Choose />}
       </Drop>
     </Step>
@@ -60,7 +62,44 @@ function Choose() {
         <p>
           <strong>Or your own GGUF.</strong> Drop it here or choose it. It is read where it lies and never uploaded.
         </p>
-        <FileButton label="Choose a file" accept=".gguf" testid="model-file" disabled={blocked()} onFile={(file) => void loadFile(file)} />
+        <FileButton label="Choose a file" accept=".gguf" testid="model-file" disabled={blocked()} onFiles={([file]) => void loadFile(file)} />
+        <In4bit label={IN_4BIT} />
+      </div>
+    </div>
+  );
+}
+
+/** How the next file of one's own is held. */
+function In4bit({ label }: { label: string }) {
+  return (
+    <label class="in-4bit">
+      <input type="checkbox" data-testid="in-4bit" checked={in4bit.value} aria-describedby="in-4bit-note" onChange={(event) => (in4bit.value = event.currentTarget.checked)} />
+      <strong>{label}</strong>
+      <small id="in-4bit-note" class="hint">
+        For a file with 16- or 32-bit weights. Held in 4 bits (NF4) they take about a quarter of what 16 bits do, and lose a little precision; an adapter
+        is then trained over them as they are held.
+      </small>
+    </label>
+  );
+}
+
+/** A file that cannot be held in 4 bits, and the way out. */
+function Refused() {
+  if (!refused.value) return null;
+  const { file, problem } = refused.value;
+  return (
+    <div class="notice" data-testid="model-refused" role="alert">
+      <h3>{file.name} cannot be held in 4 bits</h3>
+      <p>
+        {sentence(inWords(problem.message))}. {sentence(inWords(problem.help))}.
+      </p>
+      <div class="row">
+        <Button data-testid="load-refused" disabled={busy.value} onClick={() => void loadRefused()}>
+          Load it as it is
+        </Button>
+        <Button look="quiet" onClick={() => (refused.value = null)}>
+          Leave it
+        </Button>
       </div>
     </div>
   );
@@ -109,7 +148,7 @@ function Card() {
   const facts: [string, string][] = [
     ['Parameters', short(info.parameters)],
     ['Architecture', info.architecture],
-    ['Quantization', info.quantization],
+    ['Quantization', info.load_in_4bit ? 'NF4, 4 bits' : info.quantization],
     ['Layers', count(info.layers)],
     ['Hidden size', count(info.hidden)],
     ['Attention heads', `${info.heads}, ${info.kv_heads} for keys`],
@@ -133,7 +172,8 @@ function Card() {
               Use {offer.value.manifest.name}
             </Button>
           )}
-          <FileButton label="Use another" accept=".gguf" testid="model-file" disabled={busy.value} onFile={(file) => void loadFile(file)} />
+          <FileButton label="Use another" accept=".gguf" testid="model-file" disabled={busy.value} onFiles={([file]) => void loadFile(file)} />
+          <Reload info={info} />
           {where === 'kept' && kept && (
             <Button look="quiet" icon="trash" data-testid="delete-model" disabled={busy.value} onClick={() => void deleteModel(kept.file)}>
               Delete from browser
@@ -159,6 +199,22 @@ function Card() {
       ) : (
         <p class="hint">This model has no chat template: examples are joined as plain text.</p>
       )}
+      <In4bit label="Hold the next file in 4 bits (QLoRA)" />
     </div>
+  );
+}
+
+/** The other way to hold the weights of a file that has 16 or 32 bits of each. */
+function Reload({ info }: { info: ModelInfo }) {
+  if (!['F16', 'F32'].includes(info.quantization)) return null;
+  return (
+    <Button
+      data-testid="reload"
+      disabled={busy.value}
+      title="What was trained on the model as it is held now goes."
+      onClick={() => void reload(!info.load_in_4bit)}
+    >
+      Load again {info.load_in_4bit ? `in ${info.quantization}, as in the file` : 'in 4 bits (QLoRA)'}
+    </Button>
   );
 }

@@ -2,7 +2,7 @@ import { useRef } from 'preact/hooks';
 import { numberOf, train } from '../actions/train';
 import { bytes, count, duration, plural, sentence } from '../format';
 import type { RunState } from '../protocol';
-import { busy, dataset, device, estimate, form, inWords, labBusy, rowErrors, run, speeds, tab, tuning, whyNotTrain } from '../store';
+import { adapters, busy, dataset, device, estimate, form, inWords, labBusy, rowErrors, run, speeds, tab, tuning, whyNotTrain } from '../store';
 import { summary } from '../examples';
 import { isBusy } from '../run';
 import { nameOf } from '../states';
@@ -88,10 +88,12 @@ function Needs() {
     );
   }
   const { model, adapter, activations, total, recompute, fits, advice } = needed;
+  const kept = adapters.value.reduce((sum, { training, gpu_bytes }) => sum + (training ? 0 : gpu_bytes), 0);
   return (
     <p class={fits ? 'hint' : 'hint warning'} data-testid="estimate">
       Needs {bytes(total)} of GPU memory: {bytes(model)} for the model, {bytes(adapter)} for what is trained, {bytes(activations)} to work in
       {recomputed[recompute]}.<Time rows={needed.rows} />
+      {kept > 0 && ` The adapters that are kept (step 4) take ${bytes(kept)} beside that.`}
       {!fits && (
         <>
           {' '}

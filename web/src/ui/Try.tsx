@@ -1,19 +1,19 @@
 import { useComputed } from '@preact/signals';
 import { ask, stopAsking } from '../actions/ask';
-import { exportPeft, exportRun } from '../actions/train';
 import { summary, view } from '../examples';
-import { bytes } from '../format';
-import { adapter, answers, answerSettings, asking, defaults, filled, lab, model, question, run, settings, tuned, type Answer } from '../store';
-import { asksWith, loadsWith } from '../zip';
+import { adapter, adapterLabel, answers, answerSettings, asking, filled, lab, model, question, run, type Answer } from '../store';
+import { Adapters } from './Adapters';
 import { Button, Step } from './bits';
+import { Export } from './Export';
 
 export function Try() {
   return (
     <Step number={4} id="try" title="Try and export" lead="The same question and the same seed to the model before and after. Then take the difference with you: it is one small file.">
+      <Adapters />
       <Ask />
       <div class="answers">
         <AnswerCard side="base" title="Before" about="the model as it came" answer={answers.value.base} />
-        <AnswerCard side="tuned" title="After" about="with your training" answer={answers.value.tuned} />
+        <AnswerCard side="tuned" title="After" about={adapter.value ? `with ${adapterLabel(adapter.value)}` : 'with your training'} answer={answers.value.tuned} />
       </div>
       <Export />
     </Step>
@@ -135,7 +135,7 @@ function NumberField({ id, label, value, min, max, step, onChange }: NumberProps
 
 function AnswerCard({ side, title, about, answer }: { side: 'base' | 'tuned'; title: string; about: string; answer: Answer }) {
   const empty =
-    side === 'tuned' && !tuned.value ? 'Train first (step 3): the tuned answer stands here.' : answer.state === 'waiting' ? 'Thinking…' : 'The answer stands here.';
+    side === 'tuned' && !adapter.value ? 'Train first (step 3): the tuned answer stands here.' : answer.state === 'waiting' ? 'Thinking…' : 'The answer stands here.';
   return (
     <article class={`answer ${side}`} data-testid={`answer-${side}`} data-state={answer.state} aria-busy={answer.state === 'waiting' || answer.state === 'running'}>
       <h3>
@@ -152,44 +152,5 @@ function AnswerCard({ side, title, about, answer }: { side: 'base' | 'tuned'; ti
       )}
       {answer.note && <p class="answer-note">{answer.note}</p>}
     </article>
-  );
-}
-
-function Export() {
-  const ready = tuned.value && ['paused', 'done'].includes(run.value.state);
-  const size = adapter.value;
-  const base = model.value.state === 'ready' ? model.value.info.name : 'the base model';
-  // What was trained; before the first run, what would be.
-  const id = String(run.value.config?.method ?? settings.value.method);
-  const method = defaults.value?.methods.find((candidate) => candidate.id === id);
-  const inPeft = method?.in_peft ?? true;
-  return (
-    <div class="export">
-      <div>
-        <h3>{inPeft ? 'Adapter for Hugging Face PEFT' : 'Adapter for Tunesmith'}</h3>
-        <p>
-          A zip of <code>adapter_config.json</code>, <code>adapter_model.safetensors</code> and <code>README.md</code>
-          {size ? `, ${bytes(size.bytes)}.` : '.'}
-          {!inPeft && ' PEFT has no such method: Tunesmith reads it.'}
-        </p>
-        <div class="row">
-          <Button look="main" icon="download" data-testid="export-peft" disabled={!ready} onClick={() => void exportPeft()}>
-            Download adapter
-          </Button>
-          <Button icon="download" data-testid="export-run" disabled={!run.value.config} onClick={exportRun}>
-            run.json
-          </Button>
-        </div>
-        <p class="hint">{ready ? 'run.json holds the exact settings of this run; the command line takes it as it is.' : 'Comes with the first run.'}</p>
-      </div>
-      <div class="code" data-testid="export-reads">
-        <p>
-          Unpack it as <code>tunesmith-adapter</code> {inPeft ? 'beside the model’s Hugging Face checkpoint' : 'beside the model’s file'}, then:
-        </p>
-        <pre tabIndex={0} aria-label={inPeft ? 'Python that loads the adapter' : 'The command that asks the adapter'}>
-          {inPeft ? loadsWith(base) : asksWith}
-        </pre>
-      </div>
-    </div>
   );
 }

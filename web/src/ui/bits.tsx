@@ -68,12 +68,20 @@ export function Step(props: { number: number; id: string; title: string; lead: C
   );
 }
 
+/** At least one. */
+type Files = [File, ...File[]];
+
+const some = (list: FileList | null | undefined): Files | null => {
+  const [first, ...others] = list ?? [];
+  return first ? [first, ...others] : null;
+};
+
 /** A place to drop files. `accept` is for the chooser; what is dropped is judged by its content. */
-export function Drop(props: { onFile: (file: File) => void; children: ComponentChildren; class?: string }) {
+export function Drop(props: { onFiles: (files: Files) => void; children: ComponentChildren }) {
   const [over, setOver] = useState(false);
   return (
     <div
-      class={`drop ${props.class ?? ''} ${over ? 'over' : ''}`}
+      class={`drop ${over ? 'over' : ''}`}
       onDragOver={(event) => {
         event.preventDefault();
         setOver(true);
@@ -82,8 +90,8 @@ export function Drop(props: { onFile: (file: File) => void; children: ComponentC
       onDrop={(event) => {
         event.preventDefault();
         setOver(false);
-        const file = event.dataTransfer?.files[0];
-        if (file) props.onFile(file);
+        const files = some(event.dataTransfer?.files);
+        if (files) props.onFiles(files);
       }}
     >
       {props.children}
@@ -92,7 +100,7 @@ export function Drop(props: { onFile: (file: File) => void; children: ComponentC
 }
 
 /** A button that opens the file chooser: a real file input, labelled, drawn as a button. */
-export function FileButton(props: { label: string; accept: string; testid: string; disabled?: boolean; onFile: (file: File) => void }) {
+export function FileButton(props: { label: string; accept: string; testid: string; disabled?: boolean; multiple?: boolean; onFiles: (files: Files) => void }) {
   return (
     <label class={`button plain file-button ${props.disabled ? 'disabled' : ''}`}>
       <Icon name="file" />
@@ -103,12 +111,13 @@ export function FileButton(props: { label: string; accept: string; testid: strin
         accept={props.accept}
         data-testid={props.testid}
         disabled={props.disabled}
+        multiple={props.multiple}
         onChange={(event) => {
           const input = event.currentTarget;
-          const file = input.files?.[0];
+          const files = some(input.files);
           // The same file may be chosen again after it was changed.
           input.value = '';
-          if (file) props.onFile(file);
+          if (files) props.onFiles(files);
         }}
       />
     </label>

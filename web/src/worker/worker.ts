@@ -2,8 +2,9 @@
 
 import init, { Session, Sha256, defaults } from 'tunesmith-engine';
 import { toProblem, type FromWorker, type Loaded, type Manifest, type RequestName, type Requests, type RowReport, type ToWorker } from '../protocol';
-import type { Example, NamedFile, Problem, RunConfig } from '../engine';
+import type { Example, LoadOptions, NamedFile, Problem, RunConfig } from '../engine';
 import { watchTraffic } from '../traffic';
+import { readAdapter } from './adapters';
 import { cancelled, fetchModel, forgetModel, keptModel } from './models';
 import { Mutex } from './mutex';
 import { clearOpfs, openSpill, opfs, type SpillFile } from './opfs';
@@ -20,6 +21,8 @@ let session: Session | null = null;
 let spill: SpillFile | null = null;
 let loading = new AbortController();
 let answering = { stop: false };
+let merging = { stop: false };
+const stopped: Problem = { code: 'cancelled', message: 'Merging was stopped.', help: 'Nothing was kept of it.' };
 
 /** The models' addresses, from the page's own: the worker's script lies a folder deeper. */
 const base = new URL(import.meta.env.DEV ? '/' : '../', self.location.href);
@@ -66,9 +69,20 @@ function progress(phase: 'check' | 'download' | 'load') {
   return fourPerSecond((done, total) => post({ notice: 'progress', phase, done, total }));
 }
 
-async function load(name: string, blob: Blob, where: Loaded['where'], note: Problem | null): Promise<Loaded> {
-  const info = await withSession((session) => session.load(name, blob, progress('load')));
-  return { info, where, note };
+/** A model's file. */
+interface ModelFile {
+  name: string;
+  blob: Blob;
+  where: Loaded['where'];
+}
+
+/** That of the model that is loaded. */
+let current: ModelFile | null = null;
+
+async function load(file: ModelFile, options: LoadOptions, note: Problem | null = null): Promise<Loaded> {
+  const info = await withSession((session) => session.load(file.name, file.blob, progress('load'), options));
+  current = file;
+  return { info, where: file.where, note };
 }
 
 /** What was found to be the fastest on this device. */
@@ -111,10 +125,15 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
       signal: loading.signal,
     });
     if (loading.signal.aborted) throw cancelled;
-    return load(manifest.name, blob, kept ? 'kept' : 'memory', note);
+    return load({ name: manifest.name, blob, where: kept ? 'kept' : 'memory' }, {}, note);
   },
 
-  loadFile: ({ file }) => load(file.name, file, 'file', null),
+  loadFile: ({ file, options }) => load({ name: file.name, blob: file, where: 'file' }, options),
+
+  reload({ options }) {
+    if (!current) throw { code: 'no-model', message: 'No model is loaded.', help: 'Load one first.' } satisfies Problem;
+    return load(current, options);
+  },
 
   cancelLoad: () => loading.abort(),
 
@@ -166,7 +185,44 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
     answering.stop = true;
   },
 
-  exportPeft: () => withSession((session) => session.exportPeft()),
+  adapters: () => withSession((session) => session.adapters()),
+
+  async addAdapter({ files }) {
+    const { name, config, tensors } = await readAdapter(files);
+    return withSession(async (session) => {
+      await session.addAdapter(name, config, tensors);
+      return session.adapters();
+    });
+  },
+
+  removeAdapter: ({ id }) =>
+    withSession((session) => {
+      session.removeAdapter(id);
+      return session.adapters();
+    }),
+
+  exportPeft: ({ id }) => withSession((session) => session.exportPeft(id)),
+
+  async mergeGguf({ id, outtype }) {
+    const mine = (merging = { stop: false });
+    const say = fourPerSecond((done, total) => post({ notice: 'merge', done, total }));
+    const pieces: Blob[] = [];
+    const take = (bytes: Uint8Array<ArrayBuffer>, done: number, total: number) => {
+      if (mine.stop) throw stopped;
+      // The bytes of a blob are the browser's to keep, on its disk where they are many.
+      pieces.push(new Blob([bytes]));
+      say(done, total);
+    };
+    try {
+      await withSession((session) => session.mergeGguf(id, outtype, take));
+    } catch (thrown) {
+      throw mine.stop ? stopped : thrown;
+    }
+    return new Blob(pieces);
+  },
+  cancelMerge: () => {
+    merging.stop = true;
+  },
 
   async forget() {
     runner.stop();

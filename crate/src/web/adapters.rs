@@ -1,0 +1,157 @@
+//! The adapters of a session: those of its runs, and those that were read from files.
+
+use std::rc::Rc;
+
+use js_sys::{Array, Function, Object, Reflect, Uint8Array};
+use serde_json::{Value, json};
+use wasm_bindgen::prelude::*;
+
+use super::files::{BlobSource, describe};
+use super::{JsResult, Session, form, thrown, to_js};
+use crate::format::gguf::Gguf;
+use crate::model::{Model, Module};
+use crate::peft::merge::{Merge, OutType};
+use crate::peft::{Peft, io, strength};
+use crate::train::config::RunConfig;
+use crate::train::field::{FieldValue, Input};
+use crate::{Error, Result};
+
+/// An adapter on the device, under a number that no other of the session has.
+pub(super) struct Adapter {
+    pub id: u32,
+    /// The file that it was read from; none for a run's.
+    file: Option<String>,
+    /// When it came, in milliseconds since 1970.
+    made: f64,
+    /// The run's settings; of one from a file, what that says of them.
+    config: RunConfig,
+    peft: Rc<dyn Peft>,
+}
+
+impl Adapter {
+    /// The settings of the run that trained it, where that was here.
+    fn run(&self) -> Option<&RunConfig> {
+        self.file.is_none().then_some(&self.config)
+    }
+
+    /// The adapter at this strength; the one that was trained stays as it is.
+    pub async fn scaled(&self, model: &Model, scale: f32) -> Result<Rc<dyn Peft>> {
+        if scale == 1.0 {
+            return Ok(self.peft.clone());
+        }
+        let files = io::save(self.peft.as_ref(), model, None).await?;
+        Ok(strength::load(model, "adapter", &files[0].bytes, &files[1].bytes, scale).await?.into())
+    }
+
+    /// As the page takes it; `training` says whether it is the run's that is going.
+    fn told(&self, model: &Model, training: bool) -> Value {
+        let (peft, params) = (self.peft.as_ref(), self.peft.params());
+        let layers = 0..model.config.layers;
+        let mut merges = layers.flat_map(|layer| Module::ALL.map(|module| peft.merges(layer, module)));
+        json!({
+            "id": self.id,
+            "file": self.file,
+            "made": self.made,
+            "method": form::chosen(&self.config),
+            "training": training,
+            "config": self.run().map(RunConfig::to_json),
+            "trainable": params.count(),
+            "file_bytes": io::tensor_bytes(peft, &model.context),
+            // Its values, and room for their gradients.
+            "gpu_bytes": 2 * params.bytes(),
+            "why_no_strength": params.tensors.iter().find_map(|tensor| peft.scales(&tensor.name).err()),
+            "why_no_merge": merges.find_map(std::result::Result::err),
+        })
+    }
+}
+
+impl Session {
+    /// Takes an adapter among the others, and gives its number.
+    pub(super) fn keep(&mut self, file: Option<String>, config: RunConfig, peft: Rc<dyn Peft>) -> u32 {
+        self.numbered += 1;
+        self.adapters.push(Adapter { id: self.numbered, file, made: js_sys::Date::now(), config, peft });
+        self.numbered
+    }
+
+    pub(super) fn adapter(&self, id: u32) -> Result<&Adapter> {
+        self.adapters.iter().find(|adapter| adapter.id == id).ok_or_else(|| Error::Config {
+            field: "adapter".into(),
+            what: format!("there is no adapter {id}"),
+            help: "train one, or read one from a file, and choose it".into(),
+        })
+    }
+
+    async fn read_adapter(&mut self, name: String, config: &[u8], tensors: &[u8]) -> Result<u32> {
+        let peft = io::load(self.model()?, &name, config, tensors).await?;
+        let config = io::run_config(&name, config)?;
+        Ok(self.keep(Some(name), config, peft.into()))
+    }
+
+    async fn merge(&self, id: u32, outtype: &str, on_piece: &Function) -> Result<()> {
+        let outtype = OutType::read(Input::Text(outtype)).ok_or_else(|| Error::Config {
+            field: "outtype".into(),
+            what: format!("there is no type {outtype}"),
+            help: format!("give {}", OutType::EXPECTED),
+        })?;
+        let (model, adapter) = (self.model()?, self.adapter(id)?);
+        let (name, blob) = self.file.clone().expect("a model has its file");
+        let gguf = Gguf::open(Box::new(BlobSource::new(name.clone(), blob)?))?;
+        let merge = Merge::new(model, &gguf, adapter.peft.as_ref(), outtype)?;
+        let (mut done, all) = (0, merge.bytes());
+        merge
+            .write(|piece| {
+                done += piece.len() as u64;
+                let bytes = Uint8Array::from(piece);
+                let taken = on_piece.call3(&JsValue::NULL, &bytes, &(done as f64).into(), &(all as f64).into());
+                taken.map(|_| ()).map_err(|error| Error::io(format!("the merged {name}"), describe(&error)))
+            })
+            .await
+    }
+}
+
+#[wasm_bindgen]
+impl Session {
+    /// Every adapter of the model that is loaded, in the order they came.
+    pub fn adapters(&self) -> JsValue {
+        let training = self.run.as_ref().map(|run| run.adapter);
+        let told = |model: &Rc<Model>| -> Vec<Value> {
+            self.adapters.iter().map(|adapter| adapter.told(model, training == Some(adapter.id))).collect()
+        };
+        to_js(&self.model.as_ref().map_or_else(Vec::new, told))
+    }
+
+    /// Reads an adapter, which is the last of [`Session::adapters`] then: `config` and `tensors` are the bytes of
+    /// `adapter_config.json` and `adapter_model.safetensors`. Gives its number.
+    #[wasm_bindgen(js_name = addAdapter)]
+    pub async fn add_adapter(&mut self, name: String, config: &[u8], tensors: &[u8]) -> JsResult<u32> {
+        self.read_adapter(name, config, tensors).await.map_err(thrown)
+    }
+
+    /// Gives up an adapter, and its memory.
+    #[wasm_bindgen(js_name = removeAdapter)]
+    pub fn remove_adapter(&mut self, id: u32) {
+        self.adapters.retain(|adapter| adapter.id != id);
+    }
+
+    /// The model with an adapter merged in, as a GGUF file: `on_piece` is given its bytes, piece after piece, the bytes
+    /// done with them and those in all. `outtype` is "f32" or "f16".
+    #[wasm_bindgen(js_name = mergeGguf)]
+    pub async fn merge_gguf(&self, id: u32, outtype: &str, on_piece: Function) -> JsResult<()> {
+        self.merge(id, outtype, &on_piece).await.map_err(thrown)
+    }
+
+    /// An adapter as the files of PEFT's folder: `[{name, bytes}]`.
+    #[wasm_bindgen(js_name = exportPeft)]
+    pub async fn export_peft(&self, id: u32) -> JsResult<Array> {
+        let (model, adapter) = (self.model().map_err(thrown)?, self.adapter(id).map_err(thrown)?);
+        let files = io::save(adapter.peft.as_ref(), model, adapter.run()).await.map_err(thrown)?;
+        let files = files.into_iter().map(|file| {
+            let object = Object::new();
+            for (key, value) in [("name", file.name.into()), ("bytes", Uint8Array::from(&file.bytes[..]).into())] {
+                Reflect::set(&object, &key.into(), &value)?;
+            }
+            Ok(JsValue::from(object))
+        });
+        files.collect::<JsResult<Array>>()
+    }
+}

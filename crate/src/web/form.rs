@@ -1,0 +1,149 @@
+//! The form of a run, as the page draws it: the methods, and the fields with their words and defaults.
+
+use serde_json::{Value, json};
+use wasm_bindgen::prelude::*;
+
+use super::to_js;
+use crate::train::config::{LOAD_IN_4BIT, Method, RunConfig, Switch};
+use crate::train::lab;
+
+/// The methods, the fields of a run with their help and defaults, and the page's first config.
+#[wasm_bindgen]
+pub fn defaults() -> JsValue {
+    let tables: Vec<_> = choices().into_iter().map(|choice| (choice, RunConfig::fields(choice.method))).collect();
+    let fields: Vec<Value> = tables[0]
+        .1
+        .iter()
+        .enumerate()
+        // How the model is loaded is settled before there is a run.
+        .filter(|(_, field)| field.name != LOAD_IN_4BIT)
+        .map(|(index, field)| {
+            // The page's form has texts for lists and patterns, and the engine reads those.
+            let plain = |default: &Value| match default {
+                Value::Array(_) | Value::Object(_) => json!(""),
+                other => other.clone(),
+            };
+            let by_method =
+                tables.iter().map(|(choice, fields)| (choice.name.to_owned(), plain(&fields[index].default)));
+            let mut value = json!({
+                "name": field.name,
+                "label": label(field.name),
+                "type": match field.kind {
+                    "integer" => "int",
+                    "number" => "float",
+                    "boolean" => "bool",
+                    "choice" => "choice",
+                    "modules" => "list",
+                    _ => "text",
+                },
+                "default": plain(&field.default),
+                "defaults": by_method.collect::<serde_json::Map<_, _>>(),
+                "choices": field.choices,
+                "help": field.help,
+                "group": field.group,
+            });
+            for (key, bound) in [("min", field.min), ("max", field.max)] {
+                if let Some(bound) = bound {
+                    value[key] = json!(bound);
+                }
+            }
+            // A switch that has a name of its own is a choice of the method, and no field.
+            let own = |choice: &Choice| {
+                field.methods.contains(&choice.method.name()) && !switches().any(|switch| switch.field == field.name)
+            };
+            if !field.methods.is_empty() {
+                let names = tables.iter().map(|(choice, _)| choice).filter(|choice| own(choice));
+                value["methods"] = names.map(|choice| choice.name).collect();
+            }
+            // A person at the page thinks in steps, and sees each one: no accumulation, no count of epochs.
+            for (name, first) in [("max_steps", 40), ("gradient_accumulation_steps", 1)] {
+                if field.name == name {
+                    value["default"] = json!(first);
+                    value["min"] = json!(1);
+                    value.as_object_mut().expect("an object literal").remove("defaults");
+                }
+            }
+            value
+        })
+        .collect();
+    let methods: Vec<Value> = choices()
+        .iter()
+        .map(|choice| {
+            let Choice { name, label, help, method } = choice;
+            let in_4bit = RunConfig::switches().iter().find(|switch| {
+                // Over such a model plain LoRA has a name of its own.
+                switch.field == LOAD_IN_4BIT && *name == Method::Lora.name()
+            });
+            let in_4bit = in_4bit.map(|switch| json!({ "name": switch.label, "help": switch.help }));
+            json!({ "id": name, "name": label, "help": help, "in_peft": method.is_in_peft(), "in_4bit": in_4bit })
+        })
+        .collect();
+    let config = json!({ "method": Method::Lora.name() });
+    to_js(&json!({ "fields": fields, "methods": methods, "config": config, "lab_least": lab::SHARE }))
+}
+
+/// What a person chooses between: every method, and behind LoRA its switches that have a name of their own.
+#[derive(Clone, Copy)]
+struct Choice {
+    name: &'static str,
+    label: &'static str,
+    help: &'static str,
+    method: Method,
+}
+
+fn choices() -> Vec<Choice> {
+    let plain = |&method: &Method| Choice { name: method.name(), label: method.label(), help: method.help(), method };
+    let switched = |switch: &Switch| {
+        let Switch { name, label, help, .. } = *switch;
+        Choice { name, label, help, method: Method::Lora }
+    };
+    let mut choices: Vec<Choice> = Method::ALL.iter().map(plain).collect();
+    let behind = choices.iter().position(|choice| choice.method == Method::Lora).map_or(0, |lora| lora + 1);
+    choices.splice(behind..behind, switches().map(switched));
+    choices
+}
+
+/// LoRA's switches that are choices; how the model is loaded is settled before there is a method.
+fn switches() -> impl Iterator<Item = &'static Switch> {
+    RunConfig::switches().iter().filter(|switch| switch.field != LOAD_IN_4BIT)
+}
+
+/// The name of the choice that a config came from.
+pub(super) fn chosen(config: &RunConfig) -> &'static str {
+    let fields = config.to_json();
+    let switch = switches().find(|switch| fields[switch.field] == true);
+    switch.map_or(config.method.name(), |switch| switch.name)
+}
+
+/// "learning_rate" to "Learning rate".
+fn label(name: &str) -> String {
+    match name {
+        "r" => "Rank".into(),
+        "init_r" => "Rank at first".into(),
+        "target_r" => "Rank at last".into(),
+        "tinit" => "Steps before ranks go".into(),
+        "tfinal" => "Steps after ranks went".into(),
+        "total_step" => "Steps planned for".into(),
+        "delta_t" => "Steps between choices".into(),
+        "beta1" => "Memory of importance".into(),
+        "beta2" => "Memory of uncertainty".into(),
+        "orth_reg_weight" => "Orthogonality".into(),
+        "bottleneck_size" => "Adapter width".into(),
+        "non_linearity" => "Non-linearity".into(),
+        "encoder_reparameterization_type" => "Encoder".into(),
+        "encoder_hidden_size" => "Encoder width".into(),
+        "encoder_num_layers" => "Encoder layers".into(),
+        "prefix_projection" => "Prefix through a network".into(),
+        "max_steps" => "Steps".into(),
+        "num_train_epochs" => "Epochs".into(),
+        "lora_alpha" => "LoRA alpha".into(),
+        "lora_dropout" => "LoRA dropout".into(),
+        "num_virtual_tokens" => "Virtual tokens".into(),
+        "per_device_train_batch_size" => "Batch size".into(),
+        "lr_scheduler_type" => "Schedule".into(),
+        _ => {
+            let words = name.replace('_', " ");
+            words[..1].to_uppercase() + &words[1..]
+        }
+    }
+}

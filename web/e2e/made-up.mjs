@@ -1,0 +1,115 @@
+// A small llama with made-up weights, as a GGUF file: for what takes a file of another encoding than the default model's.
+
+const SHAPE = { layers: 2, hidden: 64, heads: 4, kvHeads: 2, headDim: 16, ffn: 96 };
+const TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}";
+
+/** GGUF's numbers for the types of its metadata, and ggml's for those of tensors. */
+const [U32, I32, F32, STRING, ARRAY] = [4, 5, 6, 8, 9];
+export const TYPES = { F32: 0, F16: 1, Q8_0: 8 };
+
+/** The file's bytes; its linear layers are of `type`, all else is in F32. */
+export function madeUpModel(type) {
+  const tokens = ['<|endoftext|>', ...alphabet()];
+  const metadata = [
+    ['general.architecture', STRING, 'llama'],
+    ['llama.block_count', U32, SHAPE.layers],
+    ['llama.context_length', U32, 256],
+    ['llama.embedding_length', U32, SHAPE.hidden],
+    ['llama.feed_forward_length', U32, SHAPE.ffn],
+    ['llama.attention.head_count', U32, SHAPE.heads],
+    ['llama.attention.head_count_kv', U32, SHAPE.kvHeads],
+    ['llama.attention.key_length', U32, SHAPE.headDim],
+    ['llama.attention.layer_norm_rms_epsilon', F32, 1e-5],
+    ['tokenizer.ggml.model', STRING, 'gpt2'],
+    ['tokenizer.ggml.tokens', ARRAY, [STRING, tokens]],
+    ['tokenizer.ggml.token_type', ARRAY, [I32, tokens.map((_, id) => (id === 0 ? 3 : 1))]],
+    ['tokenizer.ggml.merges', ARRAY, [STRING, []]],
+    ['tokenizer.ggml.eos_token_id', U32, 0],
+    ['tokenizer.chat_template', STRING, TEMPLATE],
+  ];
+  const tensors = shapes(tokens.length).map(([name, rows, cols]) => {
+    const values = name.endsWith('norm.weight') ? new Array(cols).fill(1) : random(name, rows * cols, 1 / Math.sqrt(cols));
+    const own = name.startsWith('blk.') && rows > 1 ? type : TYPES.F32;
+    return { name, dims: rows > 1 ? [cols, rows] : [cols], type: own, data: numbers(values, own) };
+  });
+  const header = [Buffer.from('GGUF'), u32(3), u64(tensors.length), u64(metadata.length)];
+  for (const [key, kind, value] of metadata) header.push(string(key), u32(kind), encoded(kind, value));
+  let at = 0;
+  for (const { name, dims, type, data } of tensors) {
+    header.push(string(name), u32(dims.length), ...dims.map(u64), u32(type), u64(at));
+    at += aligned(data.length);
+  }
+  const parts = [Buffer.concat(header), ...tensors.map(({ data }) => data)];
+  return Buffer.concat(parts.map((part) => Buffer.concat([part], aligned(part.length))));
+}
+
+function shapes(vocabulary) {
+  const { layers, hidden, heads, kvHeads, headDim, ffn } = SHAPE;
+  const [q, kv] = [heads * headDim, kvHeads * headDim];
+  const block = (n) =>
+    [
+      ['attn_norm', 1, hidden],
+      ['attn_q', q, hidden],
+      ['attn_k', kv, hidden],
+      ['attn_v', kv, hidden],
+      ['attn_output', hidden, q],
+      ['ffn_norm', 1, hidden],
+      ['ffn_gate', ffn, hidden],
+      ['ffn_up', ffn, hidden],
+      ['ffn_down', hidden, ffn],
+    ].map(([name, rows, cols]) => [`blk.${n}.${name}.weight`, rows, cols]);
+  const blocks = Array.from({ length: layers }, (_, n) => block(n)).flat();
+  return [['token_embd.weight', vocabulary, hidden], ...blocks, ['output_norm.weight', 1, hidden]];
+}
+
+/** The characters that stand for the 256 bytes in GPT-2's vocabulary. */
+function alphabet() {
+  const printed = (byte) => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
+  let other = 256;
+  return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printed(byte) ? byte : other++));
+}
+
+/** Uniform numbers, the same for a name every time. */
+function random(name, count, bound) {
+  let state = [...name].reduce((hash, letter) => Math.imul(hash ^ letter.charCodeAt(0), 16777619), 2166136261);
+  return Array.from({ length: count }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state / 2 ** 31 - 1) * bound;
+  });
+}
+
+function numbers(values, type) {
+  if (type === TYPES.F32) return Buffer.from(Float32Array.from(values).buffer);
+  if (type === TYPES.F16) return Buffer.from(Uint16Array.from(values, half).buffer);
+  const blocks = Array.from({ length: values.length / 32 }, (_, block) => {
+    const part = values.slice(32 * block, 32 * block + 32);
+    const scale = Math.max(...part.map(Math.abs)) / 127;
+    return Buffer.concat([Buffer.from(Uint16Array.of(half(scale)).buffer), Buffer.from(Int8Array.from(part, (value) => Math.round(value / scale)).buffer)]);
+  });
+  return Buffer.concat(blocks);
+}
+
+/** The bits of a small number in 16-bit floating point, rounded to zero. */
+function half(value) {
+  const bits = new Uint32Array(Float32Array.of(value).buffer)[0];
+  const exponent = ((bits >>> 23) & 255) - 112;
+  return exponent <= 0 ? 0 : ((bits >>> 16) & 0x8000) | (exponent << 10) | ((bits >>> 13) & 1023);
+}
+
+const aligned = (length) => Math.ceil(length / 32) * 32;
+const bytes = (size, write) => {
+  const buffer = Buffer.alloc(size);
+  write(buffer);
+  return buffer;
+};
+const u32 = (value) => bytes(4, (buffer) => buffer.writeUInt32LE(value));
+const u64 = (value) => bytes(8, (buffer) => buffer.writeBigUInt64LE(BigInt(value)));
+const string = (text) => Buffer.concat([u64(Buffer.byteLength(text)), Buffer.from(text)]);
+
+function encoded(kind, value) {
+  if (kind === STRING) return string(value);
+  if (kind === F32) return bytes(4, (buffer) => buffer.writeFloatLE(value));
+  if (kind !== ARRAY) return u32(value);
+  const [element, list] = value;
+  return Buffer.concat([u32(element), u64(list.length), ...list.map((one) => encoded(element, one))]);
+}
