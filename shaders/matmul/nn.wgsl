@@ -3,27 +3,27 @@
 // variant q4: Q4 PLAIN R=8 L=24
 // variant q4_tile: Q4 TILE R=8 L=8
 // variant q4_sg8: Q4 SCALED SG=8 SG8 R=16 L=8
-// variant q4_sg8_tall: Q4 SCALED SG=8 SG8 R=32 L=8
+// variant q4_sg8_tall: Q4 SCALED SG=8 SG8 TALL=4 R=32 L=8
 // variant q4_sg4: Q4 SCALED SG=4 SG4 R=16 L=4
 // variant nf4: NF4 PLAIN R=8 L=24
 // variant nf4_tile: NF4 TILE R=8 L=8
 // variant nf4_sg8: NF4 SCALED SG=8 SG8 R=16 L=8
-// variant nf4_sg8_tall: NF4 SCALED SG=8 SG8 R=32 L=8
+// variant nf4_sg8_tall: NF4 SCALED SG=8 SG8 TALL=4 R=32 L=8
 // variant nf4_sg4: NF4 SCALED SG=4 SG4 R=16 L=4
 // variant q8: Q8 PLAIN R=8 L=24
 // variant q8_tile: Q8 TILE R=8 L=8
 // variant q8_sg8: Q8 SCALED SG=8 SG8 R=16 L=8
-// variant q8_sg8_tall: Q8 SCALED SG=8 SG8 R=32 L=8
+// variant q8_sg8_tall: Q8 SCALED SG=8 SG8 TALL=4 R=32 L=8
 // variant q8_sg4: Q8 SCALED SG=4 SG4 R=16 L=4
 // variant f16: F16 PLAIN R=8 L=24
 // variant f16_tile: F16 TILE R=8 L=8
 // variant f16_sg8: F16 SG=8 SG8 R=16 L=8
-// variant f16_sg8_tall: F16 SG=8 SG8 R=32 L=8
+// variant f16_sg8_tall: F16 SG=8 SG8 TALL=4 R=32 L=8
 // variant f16_sg4: F16 SG=4 SG4 R=16 L=4
 // variant f32: F32 PLAIN R=8 L=24
 // variant f32_tile: F32 TILE R=8 L=8
 // variant f32_sg8: F32 SG=8 SG8 R=16 L=8
-// variant f32_sg8_tall: F32 SG=8 SG8 R=32 L=8
+// variant f32_sg8_tall: F32 SG=8 SG8 TALL=4 R=32 L=8
 // variant f32_sg4: F32 SG=4 SG4 R=16 L=4
 //
 // The same packed weights as nt.wgsl read in the other direction: the input gradient of a linear layer, and with f32
@@ -45,7 +45,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+#ifdef TALL
+// There the numbers of a row lie one beside another, and every start, stride and count is a multiple of 4.
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
+#else
 @group(0) @binding(1) var<storage, read> a: array<f32>;
+#endif
 @group(0) @binding(2) var<storage, read> low: array<f32>;
 @group(0) @binding(3) var<storage, read> low_a: array<f32>;
 #ifdef Q4
@@ -106,12 +111,15 @@ var<workgroup> tile_b: array<vec4<f32>, 512>;
 // pull together: sums of at most this many terms are added up instead, a multiple of DEPTH.
 const SPAN = 1024u;
 
+#ifdef SG
+#else
 fn load_a(row: u32, p: u32) -> f32 {
     if row < params.rows && p < params.depth {
         return a[params.a_at + row * params.a_row + p * params.a_depth];
     }
     return 0.0;
 }
+#endif
 
 // One workgroup computes R rows (TILE: 64) x (8 LANES) columns of `out`; a lane owns 8 neighbouring columns of R rows.
 #ifdef TILE
@@ -141,10 +149,16 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let last_k = min(group.x * LANES * 8u + LANES * 8u - 1u, params.cols - 1u);
 #endif
 #endif
+#ifdef TALL
+#for g TALL
+    let a$g = params.a_at + min(row0 + $gu * 8u + lane, params.rows - 1u) * params.a_row;
+#endfor
+#else
 #ifdef SG
 #for i R
     let a$i = params.a_at + min(row0 + $iu, params.rows - 1u) * params.a_row;
 #endfor
+#endif
 #endif
 #ifdef NF4
 #ifdef SG8

@@ -8,7 +8,7 @@ use tunesmith_tests::golden::hash::uniform;
 use tunesmith_tests::reference::Matrix;
 
 /// How a frozen weight is stored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Stored {
     /// In the blocks of a file.
     File(GgmlType),
@@ -53,7 +53,8 @@ fn check(bench: &mut Bench, what: &str, m: usize, x: Vec<f32>, w: Input) {
     });
 }
 
-/// Frozen weights of one type in shapes around the tiles (8 rows, 192 columns, 64 in the one-row kernel).
+/// Frozen weights of one type in shapes around the tiles (8 rows, 192 columns, 64 in the one-row kernel; 32 rows, where
+/// they are nearly a multiple of that and every four numbers can be read together).
 fn check_shapes(bench: &mut Bench, ty: Stored, shapes: &[(usize, usize, usize)]) {
     for &(m, n, k) in shapes {
         let name = format!("{ty} {n} x {k}");
@@ -79,6 +80,7 @@ fn quantized() {
                     (9, 193, 224),
                     (13, 97, 576),
                     (67, 5, 64),
+                    (61, 132, 64),
                 ],
             );
         }
@@ -97,6 +99,7 @@ fn halves() {
             (9, 193, 196),
             (13, 97, 100),
             (67, 5, 8),
+            (61, 132, 44),
         ];
         check_shapes(&mut bench, Stored::File(GgmlType::F16), &shapes);
         // Halves below the normal range, of which a GPU may make zeros but ours must not.
@@ -126,6 +129,7 @@ fn plain() {
             (9, 17, 193),
             (31, 97, 577),
             (67, 131, 16),
+            (61, 132, 41),
         ];
         check_shapes(&mut bench, Stored::File(GgmlType::F32), &shapes);
     }
@@ -325,6 +329,15 @@ fn grouped() {
             check_grouped(&mut bench, &Grouped { rows, rank, layers: together, residual: i % 2 == 0, ..base() });
             let apart = layers([q4_1, q8_0, f32]);
             check_grouped(&mut bench, &Grouped { rows, rank, layers: apart, joined: false, ..base() });
+            // Where every four numbers can be read together.
+            let fours = |types: [Stored; 3]| {
+                [132, 36, 64].into_iter().zip(types).zip(lows).map(|((n, ty), low)| (n, ty, low)).collect()
+            };
+            for types in [[q4_1, q8_0, f32], [[Nf4, q4_0, f16, q8_0][i]; 3]] {
+                let rows = [61, 30, 32, 95][i];
+                let case = Grouped { rows, rank, layers: fours(types), residual: i % 2 == 0, ..base() };
+                check_grouped(&mut bench, &Grouped { joined: types[0] == types[2], ..case });
+            }
             let nf4 = layers([Nf4; 3]);
             check_grouped(&mut bench, &Grouped { rows, rank, layers: nf4, residual: i % 2 == 1, ..base() });
         }
