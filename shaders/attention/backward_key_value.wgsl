@@ -29,6 +29,8 @@ struct Params {
     kv_heads: u32,
     accumulate: u32,
     scale: f32,
+    // With subgroups: by which the tiles are visited.
+    stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -44,7 +46,8 @@ struct Params {
 @compute @workgroup_size($SG)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let shared_heads = params.heads / params.kv_heads;
-    let key0 = group.x * $Nu * $SGu;
+    let tiles = (params.keys + $Nu * $SGu - 1u) / ($Nu * $SGu);
+    let key0 = group.x * params.stride % tiles * $Nu * $SGu;
     let first = key_ranges[key0].x;
     let last = key_ranges[min(key0 + $Nu * $SGu, params.keys) - 1u].y;
     let row_size = (params.heads + 2u * params.kv_heads) * $D4u;

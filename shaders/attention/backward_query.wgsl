@@ -29,6 +29,8 @@ struct Params {
     kv_heads: u32,
     accumulate: u32,
     scale: f32,
+    // With subgroups: by which the tiles are visited.
+    stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -46,7 +48,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let shared_heads = params.heads / params.kv_heads;
     let head0 = group.y * shared_heads;
     let count = params.rows * shared_heads;
-    let first_query = group.x * $Nu * $SGu;
+    let tiles = (count + $Nu * $SGu - 1u) / ($Nu * $SGu);
+    let first_query = group.x * params.stride % tiles * $Nu * $SGu;
     let first = ranges[first_query / shared_heads].x;
     let last = ranges[(min(first_query + $Nu * $SGu, count) - 1u) / shared_heads].y;
     let row_size = (params.heads + 2u * params.kv_heads) * $D4u;

@@ -33,6 +33,8 @@ struct Params {
     k_at: u32,
     v_at: u32,
     scale: f32,
+    // With subgroups: by which the tiles are visited.
+    stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -56,7 +58,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let shared_heads = params.heads / params.kv_heads;
     let head0 = group.y * shared_heads;
     let count = params.rows * shared_heads;
-    let first_query = group.x * $Nu * $SGu;
+    let tiles = (count + $Nu * $SGu - 1u) / ($Nu * $SGu);
+    let first_query = group.x * params.stride % tiles * $Nu * $SGu;
     let lane_at = group.y * $D4u + min(lane, $Eu - 1u);
     var x: array<vec4<f32>, $D4 * $N>;
     var o: array<vec4<f32>, $D4 * $N>;
@@ -138,11 +141,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
     var sums: array<f32, $N>;
 #for n N
-    sums[$n] = l$n;
+    // 0 where there is no key.
+    sums[$n] = max(l$n, 1e-30);
     if first_query + $n * $SGu + lane < count {
         let query = first_query + $n * $SGu + lane;
         let head = head0 + query % shared_heads;
-        stats[query / shared_heads * params.heads + head] = vec2<f32>(m$n + log(l$n), 0.0);
+        stats[query / shared_heads * params.heads + head] = vec2<f32>(m$n + log(sums[$n]), 0.0);
     }
 #endfor
     for (var i = 0u; i < $D4u * $Nu; i++) {
@@ -221,9 +225,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
     if group.x * ROWS + lane < params.rows {
 #for d D4
-        out[at + $du] = o$d / l;
+        out[at + $du] = o$d / max(l, 1e-30);
 #endfor
-        stats[row * params.heads + head] = vec2<f32>(m + log(l), 0.0);
+        stats[row * params.heads + head] = vec2<f32>(m + log(max(l, 1e-30)), 0.0);
     }
 }
 #endif

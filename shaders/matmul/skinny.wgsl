@@ -7,7 +7,8 @@
 //
 // One dispatch takes up to four entries, each from one of two pairs (l0, z0) and (l1, z1), so that both gradients of a
 // low-rank pair are one dispatch. Entry e is entries[2 e] = (depth, columns, start in l, start in z) and
-// entries[2 e + 1] = (start in out, number of i, pair, 0).
+// entries[2 e + 1] = (start in out, number of i, pair, first tile); its tiles go across the columns and then down the
+// i. Workgroups visit the tiles of all entries by `stride`.
 
 struct Params {
     entries: array<vec4<u32>, 8>,
@@ -26,7 +27,7 @@ struct Params {
     accumulate: u32,
     scale0: f32,
     scale1: f32,
-    pad: u32,
+    stride: u32,
 }
 
 // With SG8 `z` is read in vec4, along the depth (DEEP) or along the columns (WIDE): its numbers are one beside another there,
@@ -58,22 +59,32 @@ const DEPTH = $SGu;
 // One workgroup computes 16 rows i x (N LANES) columns of `out`; a lane owns N columns, LANES apart, or (WIDE) fours of
 // neighbours.
 @compute @workgroup_size($LANES)
-fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let place = params.entries[2u * group.z];
-    let shape = params.entries[2u * group.z + 1u];
+fn main(
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    var tile_index = group.x * params.stride % groups.x;
+    var entry = 0u;
+    for (var e = 1u; e < 4u; e++) {
+        if tile_index >= params.entries[2u * e + 1u].w {
+            entry = e;
+        }
+    }
+    let place = params.entries[2u * entry];
+    let shape = params.entries[2u * entry + 1u];
+    tile_index -= shape.w;
     let depth = place.x;
     let cols = place.y;
     let count = shape.y;
-    let i0 = group.y * WIDTH;
+    let across = (cols + LANES * $Nu - 1u) / (LANES * $Nu);
+    let i0 = tile_index / across * WIDTH;
+    let first_col = tile_index % across * LANES * $Nu;
 #ifdef WIDE
-    let col0 = group.x * LANES * $Nu + lane * 4u;
+    let col0 = first_col + lane * 4u;
 #else
-    let col0 = group.x * LANES * $Nu + lane;
+    let col0 = first_col + lane;
 #endif
-    // The grid fits the largest entry; the others have workgroups to spare.
-    if i0 >= count || group.x * LANES * $Nu >= cols {
-        return;
-    }
 #for s 2
     if shape.z == $su {
 #for k 4

@@ -1,15 +1,19 @@
 // y = silu(gate) * up, elementwise (Shazeer 2020, arXiv:2002.05202). x: [T, 2 F], gate before up; y: [T, F].
+// variant plain: PLAIN
+// variant v4: V4
+#import shared/fours.wgsl
 
 struct Params {
+    // F and the elements of y, in Numbers.
     ffn: u32,
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Numbers>;
+@group(0) @binding(2) var<storage, read_write> y: array<Numbers>;
 
-// One invocation computes one element.
+// One invocation computes one element, or four.
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = id.y * groups.x * 64u + id.x;

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use tunesmith::data::batch::{Dataset, Layout, NO_LABEL};
+use tunesmith::data::render::Rendered;
 use tunesmith::ops::{CacheLayer, HEAD_DIMS, Heads, Masks};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
@@ -37,17 +39,21 @@ fn masks(bench: &Bench, seen: &[Range<usize>], keys: usize) -> Masks {
 
 /// Attention among the columns of one value.
 fn check(bench: &mut Bench, what: &str, heads: Heads, seen: &[Range<usize>], size: f32) {
+    let masks = masks(bench, seen, seen.len());
+    check_masked(bench, what, heads, seen, &masks, size);
+}
+
+fn check_masked(bench: &mut Bench, what: &str, heads: Heads, seen: &[Range<usize>], masks: &Masks, size: f32) {
     let Heads { heads: h, kv_heads, head_dim } = heads;
     let rows = seen.len();
     let name = format!("{what}, {h} heads of {head_dim}, {kv_heads} kv, {rows} rows");
-    let masks = masks(bench, seen, rows);
     let (q, kv) = (h * head_dim, kv_heads * head_dim);
     let parts = |x: &Matrix| [0..q, q..q + kv, q + kv..q + 2 * kv].map(|range| x.columns(range));
     let values = uniform(&format!("attention {name}"), rows * (q + 2 * kv), size);
     bench.check(&Case {
         inputs: vec![Input::leaf(rows, q + 2 * kv, values)],
         name,
-        build: &|t, at| t.attention(at[0].var(), None, heads, &masks),
+        build: &|t, at| t.attention(at[0].var(), None, heads, masks),
         forward: &|x| {
             let [q, k, v] = parts(&x[0]);
             attention(&q, &k, &v, heads, seen)
@@ -117,6 +123,34 @@ fn every_length() {
         check(&mut bench, "beside the tiles", heads, &segments(&[31, 2, 7, 33, 9]), 1.0);
         // Scores of +-70: the softmax is nearly an arg max.
         check(&mut bench, "peaked", heads, &segments(&[20, 21]), 6.0);
+    }
+}
+
+/// Rows before the first target of a segment, and behind its last, see nothing and are seen by no key.
+#[test]
+fn rows_that_are_not_asked() {
+    let rendered = |length: usize, targets: &[usize]| Rendered {
+        ids: vec![1; length],
+        targets: (0..length).map(|i| targets.contains(&i)).collect(),
+        truncated: false,
+    };
+    let layout =
+        Layout { packing: true, per_device_train_batch_size: 1, max_length: 200, virtual_tokens: 0, vocab_size: 9 };
+    let examples = vec![
+        rendered(50, &[40, 47]),
+        rendered(7, &[]),
+        rendered(40, &[1, 2, 3]),
+        rendered(90, &[70]),
+        rendered(3, &[2]),
+    ];
+    let batch = Dataset::new(examples, layout).batch(&[0, 1, 2, 3, 4]);
+    let [keys_of_row, rows_of_key] = batch.masks(|row| batch.labels[row as usize] != NO_LABEL);
+    let seen: Vec<Range<usize>> = keys_of_row.iter().map(|&[start, end]| start as usize..end as usize).collect();
+    for mut bench in Bench::without_tiles("attention, rows with targets") {
+        let heads = Heads { heads: 6, kv_heads: 2, head_dim: 16 };
+        let [keys_of_row, rows_of_key] =
+            [&keys_of_row, &rows_of_key].map(|mask| Guarded::new(&bench.context, mask).buffer);
+        check_masked(&mut bench, "asked", heads, &seen, &Masks { keys_of_row, rows_of_key }, 1.0);
     }
 }
 

@@ -75,6 +75,27 @@ impl Batch {
     pub fn size(&self) -> Size {
         Size::new(self.t, self.target_tokens)
     }
+
+    /// Which keys each row sees, and which rows see each key, as `[start, end)`, never decreasing: a row sees those of its
+    /// segment up to itself. Of a segment only the rows from the first that `asks` to the last see anything.
+    pub fn masks(&self, asks: impl Fn(u32) -> bool) -> [Vec<[u32; 2]>; 2] {
+        let [mut keys_of_row, mut rows_of_key] = [Vec::with_capacity(self.t), Vec::with_capacity(self.t)];
+        while let Some(&start) = self.segment_start.get(keys_of_row.len()) {
+            let segment = start..self.segment_end[start as usize];
+            let first = segment.clone().find(|&row| asks(row)).unwrap_or(segment.end);
+            // The row behind the last.
+            let past = segment.clone().rev().find(|&row| asks(row)).map_or(start, |row| row + 1);
+            for row in segment {
+                keys_of_row.push(match row {
+                    row if row >= past => [past; 2],
+                    row if row < first => [start; 2],
+                    row => [start, row + 1],
+                });
+                rows_of_key.push(if row < past { [row.max(first), past] } else { [row; 2] });
+            }
+        }
+        [keys_of_row, rows_of_key]
+    }
 }
 
 /// Rendered examples, and how they are laid out.
@@ -276,6 +297,31 @@ mod tests {
         assert_eq!(batch.labels[..6], [N, 5, 6, 7, N, N]);
         assert_eq!((batch.tokens, batch.target_tokens), (5, 3));
         assert_eq!(data.batch(&[1]).labels[..6], [N, N, N, 7, N, N]);
+    }
+
+    #[test]
+    fn only_rows_between_targets_see_anything_where_only_they_are_asked() {
+        let layout = Layout {
+            packing: false,
+            per_device_train_batch_size: 3,
+            max_length: 8,
+            virtual_tokens: 0,
+            vocab_size: 100,
+        };
+        let mut targets = example(&[1, 2, 3, 4, 5, 6], 9);
+        (targets.targets[2], targets.targets[4]) = (true, true);
+        let batch = Dataset::new(vec![example(&[7, 8], 9), targets, example(&[9], 0)], layout).batch(&[0, 1, 2]);
+        let [keys, rows] = batch.masks(|_| true);
+        assert_eq!(keys[..9], [[0, 1], [0, 2], [2, 3], [2, 4], [2, 5], [2, 6], [2, 7], [2, 8], [8, 9]]);
+        assert_eq!(rows[..9], [[0, 2], [1, 2], [2, 8], [3, 8], [4, 8], [5, 8], [6, 8], [7, 8], [8, 9]]);
+        let [keys, rows] = batch.masks(|row| batch.labels[row as usize] != NO_LABEL);
+        // Rows 3 and 5 have a target; the first segment has none.
+        assert_eq!(keys[..9], [[0, 0], [0, 0], [2, 2], [2, 4], [2, 5], [2, 6], [6, 6], [6, 6], [8, 8]]);
+        assert_eq!(rows[..9], [[0, 0], [1, 1], [3, 6], [3, 6], [4, 6], [5, 6], [6, 6], [7, 7], [8, 8]]);
+        for mask in [&keys, &rows] {
+            assert_eq!(mask.len(), 16);
+            assert!(mask.windows(2).all(|pair| pair[0][0] <= pair[1][0] && pair[0][1] <= pair[1][1]), "{mask:?}");
+        }
     }
 
     #[test]

@@ -21,4 +21,4 @@ pub use kernel::{Access, Kernel, kernels};
 pub use plan::{Plan, PlanStats};
 pub use profile::KernelTime;
 pub use readback::Readback;
-pub use recorder::{Binding, BufferId, Recorder, spread};
+pub use recorder::{Binding, BufferId, Recorder, spread, stride};

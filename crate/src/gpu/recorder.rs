@@ -167,9 +167,44 @@ impl Recorder {
     }
 }
 
+/// A step by which `count` places are visited once each, modulo `count`, so that each stretch of visits is spread over all
+/// of them: near the golden ratio, and with no divisor in common. Adapters that run on a processor give each thread one
+/// stretch of the workgroups; where these are not alike, such as the tiles of a causal mask, all have as much to do so.
+pub fn stride(count: usize) -> u32 {
+    let common = |mut a: usize, mut b: usize| {
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let near = (count as f64 * 0.618_033_988_75) as usize;
+    (near.max(1)..).find(|&step| common(step, count) == 1).unwrap_or(1) as u32
+}
+
 /// Workgroups for `count` elements at 64 a workgroup, in two dimensions where one would pass WebGPU's limit of 65535.
 pub fn spread(count: usize) -> [u32; 3] {
     let groups = count.div_ceil(64) as u32;
     let y = groups.div_ceil(65535).max(1);
     [groups.div_ceil(y), y, 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strides_visit_every_place_and_spread_each_stretch() {
+        for count in 1..300 {
+            let step = stride(count) as usize;
+            let visits: Vec<usize> = (0..count).map(|i| i * step % count).collect();
+            let mut places = visits.clone();
+            places.sort_unstable();
+            assert!(places.iter().copied().eq(0..count), "{count}");
+            // Work that grows with the place, in two halves: neither has much more than the other; in order it would be a half.
+            let work = |half: &[usize]| half.iter().map(|place| place + 1).sum::<usize>() as f64;
+            let (one, other) = visits.split_at(count / 2);
+            let apart = (work(one) - work(other)).abs() / work(&visits);
+            assert!(count < 16 || apart < 0.2, "{count}: {apart}");
+        }
+    }
 }

@@ -19,6 +19,8 @@ pub struct Inputs {
     pub positions: Buffer,
     /// Who sees whom.
     pub masks: Masks,
+    /// The same in the last block, where only rows with a target are asked for anything.
+    pub target_masks: Masks,
     /// Seed and micro-step, for dropout.
     pub counter: Buffer,
     /// Whether rows may hold virtual tokens.
@@ -32,11 +34,15 @@ impl Inputs {
     /// As [`Context::buffer`].
     pub fn new(context: &Context, rows: usize) -> Result<Self> {
         let buffer = |what, words: usize| context.buffer(what, words as u64 * 4);
+        let masks = || -> Result<Masks> {
+            Ok(Masks { keys_of_row: buffer("masks", 2 * rows)?, rows_of_key: buffer("masks", 2 * rows)? })
+        };
         Ok(Self {
             rows,
             ids: buffer("token ids", rows)?,
             positions: buffer("positions", rows)?,
-            masks: Masks { keys_of_row: buffer("masks", 2 * rows)?, rows_of_key: buffer("masks", 2 * rows)? },
+            masks: masks()?,
+            target_masks: masks()?,
             counter: buffer("counter", 2)?,
             virtual_tokens: true,
         })
@@ -77,7 +83,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// One block on the residual stream `h`; behind attention only the rows with `targets` go on, where they are given.
+    /// One block on the residual stream `h`; only the rows with `targets` ask others and go on, where they are given.
     fn block(
         &self,
         t: &mut Tape<'a>,
@@ -99,7 +105,8 @@ impl<'a> Decoder<'a> {
             None => qkv,
         };
         let cached = cache.map(|cache| t.write_cache(qkv, heads, &inputs.positions, cache));
-        let attended = t.attention(qkv, cached, heads, &inputs.masks);
+        let masks = if targets.is_some() { &inputs.target_masks } else { &inputs.masks };
+        let attended = t.attention(qkv, cached, heads, masks);
         let [attended, h] = match targets {
             Some(targets) => [attended, h].map(|x| t.gather(x, &targets.rows, targets.capacity)),
             None => [attended, h],

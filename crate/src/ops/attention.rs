@@ -1,6 +1,6 @@
 //! Causal grouped-query attention over packed segments.
 
-use crate::gpu::{Buffer, BufferId, Kernel, Recorder, kernels};
+use crate::gpu::{Buffer, BufferId, Kernel, Recorder, kernels, stride};
 use crate::tape::{Op, Tape, Var};
 
 /// Head dimensions that have kernels.
@@ -38,7 +38,7 @@ struct Attention {
 }
 
 impl Tape<'_> {
-    /// `softmax(q k^T / sqrt(D)) v`: qkv `[T, (H + 2 K) D]` holds the columns of q, k and v side by side; result
+    /// `softmax(q k^T / sqrt(D)) v`, zeros where a row sees no key: qkv `[T, (H + 2 K) D]` holds the columns of q, k and v side by side; result
     /// `[T, H * D]`. With a cache, k and v are its two `[keys, K * D]`, and nothing flows back.
     pub fn attention(&mut self, qkv: Var, cache: Option<(Var, Var)>, heads: Heads, masks: &Masks) -> Var {
         let needs_grad = self.needs_grad(qkv) && cache.is_none();
@@ -84,6 +84,7 @@ impl Op for Attention {
             Some((k, v)) => (k, v, kv_heads * d4, 0, 0),
             None => (self.qkv, self.qkv, row, heads * d4, (heads + kv_heads) * d4),
         };
+        let (kernel, groups) = self.kernel(&t.list, "forward", rows, heads);
         let params = attention_forward::Params {
             rows: rows as u32,
             heads: heads as u32,
@@ -93,6 +94,7 @@ impl Op for Attention {
             k_at: k_at as u32,
             v_at: v_at as u32,
             scale: self.scale(),
+            stride: stride(groups[0] as usize),
         };
         let bindings = [
             t.value(self.qkv).into(),
@@ -104,7 +106,6 @@ impl Op for Attention {
         ];
         // Every other key of a row on average, where the rows are one segment.
         t.list.weigh(2.0 * (rows * heads * head_dim) as f64 * t.rows(k) as f64);
-        let (kernel, groups) = self.kernel(&t.list, "forward", rows, heads);
         t.list.dispatch(kernel, &bindings, &params, groups);
     }
 
@@ -114,7 +115,10 @@ impl Op for Attention {
         let (rows, dy) = (t.rows(self.qkv) as u32, t.grad(self.y));
         let (heads, kv_heads, scale) = (self.heads.heads as u32, self.heads.kv_heads as u32, self.scale());
         // The two kernels write different columns. The first also leaves in the statistics what the second reads.
-        let params = attention_backward_query::Params { rows, heads, kv_heads, accumulate, scale };
+        let (kernel, groups) = self.kernel(&t.list, "backward_query", t.rows(self.qkv), self.heads.heads);
+        let stride_of = |groups: [u32; 3]| stride(groups[0] as usize);
+        let params =
+            attention_backward_query::Params { rows, heads, kv_heads, accumulate, scale, stride: stride_of(groups) };
         let bindings = [
             t.value(self.qkv).into(),
             self.keys_of_row.into(),
@@ -125,13 +129,19 @@ impl Op for Attention {
         ];
         let pairs = f64::from(rows) * f64::from(rows) * f64::from(heads) * self.heads.head_dim as f64;
         t.list.weigh(3.0 * pairs);
-        let (kernel, groups) = self.kernel(&t.list, "backward_query", t.rows(self.qkv), self.heads.heads);
         t.list.dispatch(kernel, &bindings, &params, groups);
 
-        let params = attention_backward_key_value::Params { keys: rows, heads, kv_heads, accumulate, scale };
+        let (kernel, groups) = self.kernel(&t.list, "backward_key_value", t.rows(self.qkv), self.heads.kv_heads);
+        let params = attention_backward_key_value::Params {
+            keys: rows,
+            heads,
+            kv_heads,
+            accumulate,
+            scale,
+            stride: stride_of(groups),
+        };
         let bindings = [t.value(self.qkv).into(), self.rows_of_key.into(), self.stats.into(), dy.into(), dqkv.into()];
         t.list.weigh(4.0 * pairs);
-        let (kernel, groups) = self.kernel(&t.list, "backward_key_value", t.rows(self.qkv), self.heads.kv_heads);
         t.list.dispatch(kernel, &bindings, &params, groups);
     }
 

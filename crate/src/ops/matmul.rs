@@ -1,7 +1,7 @@
 //! Matrix products on buffers: what linear layers, their gradients and the loss head are made of.
 
 use crate::format::quant::Encoding;
-use crate::gpu::{Binding, BufferId, Form, Kernel, Product, Recorder, kernels};
+use crate::gpu::{Binding, BufferId, Form, Kernel, Product, Recorder, kernels, stride};
 
 /// A matrix addressed by strides, in elements, from element `at` of its binding.
 #[derive(Clone, Copy)]
@@ -261,11 +261,14 @@ impl Skinny {
             _ => (&kernels::MATMUL_SKINNY_PLAIN, (16, 32 * 4)),
         };
         let [first, second] = self.pairs;
-        let mut entries = [[0; 4]; 8];
+        // Those that are not there have no tile.
+        let mut entries = [[0, 0, 0, u32::MAX]; 8];
+        let mut tiles = 0;
         for (i, entry) in self.entries.iter().enumerate() {
             let Pair { l, z, .. } = self.pairs[entry.pair];
             entries[2 * i] = [entry.depth, entry.cols, l.at + entry.l_at, z.at + entry.z_at].map(|x| x as u32);
-            entries[2 * i + 1] = [entry.out_at, entry.width, entry.pair, 0].map(|x| x as u32);
+            entries[2 * i + 1] = [entry.out_at, entry.width, entry.pair, tiles].map(|x| x as u32);
+            tiles += entry.width.div_ceil(tile_rows) * entry.cols.div_ceil(tile_cols);
         }
         let params = kernels::matmul_skinny::Params {
             entries,
@@ -284,17 +287,11 @@ impl Skinny {
             accumulate: u32::from(self.accumulate),
             scale0: first.scale,
             scale1: second.scale,
-            pad: 0,
+            stride: stride(tiles),
         };
         let bindings = [first.l.binding, first.z.binding, second.l.binding, second.z.binding, self.out];
         let work = |entry: &Entry| 2.0 * (entry.width * entry.cols) as f64 * entry.depth as f64;
         list.weigh(self.entries.iter().map(work).sum());
-        let most = |of: fn(&Entry) -> usize| self.entries.iter().map(of).max().unwrap_or(0);
-        let groups = [
-            most(|entry| entry.cols).div_ceil(tile_cols) as u32,
-            most(|entry| entry.width).div_ceil(tile_rows) as u32,
-            self.entries.len() as u32,
-        ];
-        list.dispatch(kernel, &bindings, &params, groups);
+        list.dispatch(kernel, &bindings, &params, [tiles as u32, 1, 1]);
     }
 }

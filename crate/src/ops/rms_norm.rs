@@ -1,7 +1,7 @@
 //! Root-mean-square normalisation (Zhang and Sennrich 2019, arXiv:1910.07467).
 
 use super::column_sum::{ColumnSum, Times};
-use crate::gpu::{Binding, BufferId, kernels};
+use crate::gpu::{Binding, BufferId, Kernel, kernels};
 use crate::model::Weight;
 use crate::tape::{Op, Tape, Var};
 
@@ -26,11 +26,23 @@ impl Tape<'_> {
     }
 }
 
+impl RmsNorm {
+    fn kernel(&self, t: &Tape, name: &str) -> &'static Kernel {
+        let form = match (t.cols(self.x).is_multiple_of(4), t.list.subgroup()) {
+            (false, _) => "plain".to_owned(),
+            (true, 0) => "v4".to_owned(),
+            (true, lanes) => format!("v4_sg{lanes}"),
+        };
+        Kernel::named(&format!("rms_norm_{name}_{form}"))
+    }
+}
+
 impl Op for RmsNorm {
     fn forward(&self, t: &mut Tape) {
         let bindings = [t.value(self.x).into(), self.gain, t.value(self.y).into(), self.rstd.into()];
         let params = kernels::rms_norm_forward::Params { channels: t.cols(self.x) as u32, eps: self.eps };
-        t.list.dispatch(&kernels::RMS_NORM_FORWARD, &bindings, &params, [t.rows(self.x) as u32, 1, 1]);
+        let kernel = self.kernel(t, "forward");
+        t.list.dispatch(kernel, &bindings, &params, [t.rows(self.x) as u32, 1, 1]);
     }
 
     // With xhat = x rstd: y = xhat gain, so dgain = sum_t dy xhat. dx is derived in the kernel.
@@ -53,7 +65,8 @@ impl Op for RmsNorm {
         if let Some((dx, accumulate)) = t.grad_target(self.x) {
             let bindings = [t.value(self.x).into(), self.gain, self.rstd.into(), dy.into(), dx.into()];
             let params = kernels::rms_norm_backward::Params { channels: t.cols(self.x) as u32, accumulate };
-            t.list.dispatch(&kernels::RMS_NORM_BACKWARD, &bindings, &params, [t.rows(self.x) as u32, 1, 1]);
+            let kernel = self.kernel(t, "backward");
+            t.list.dispatch(kernel, &bindings, &params, [t.rows(self.x) as u32, 1, 1]);
         }
     }
 

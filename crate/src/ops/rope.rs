@@ -61,17 +61,20 @@ impl Tape<'_> {
 
 impl Rope {
     fn rotate(&self, t: &mut Tape, input: BufferId, output: BufferId, accumulate: u32, sign: f32) {
-        let pairs = t.count(self.x) / 2;
+        let row = t.cols(self.x);
+        let fours = [row, self.turned, 2 * self.half_dim].iter().all(|n| n.is_multiple_of(4));
+        let (kernel, numbers) = if fours { (&kernels::ROPE_ROTATE_V4, 4) } else { (&kernels::ROPE_ROTATE_PLAIN, 2) };
+        let count = t.count(self.x) / numbers;
         let params = kernels::rope_rotate::Params {
-            pairs: pairs as u32,
-            row_pairs: (t.cols(self.x) / 2) as u32,
-            turned: (self.turned / 2) as u32,
-            half_dim: self.half_dim as u32,
+            count: count as u32,
+            row: (row / numbers) as u32,
+            turned: (self.turned / numbers) as u32,
+            turns: (2 * self.half_dim / numbers) as u32,
             accumulate,
             sign,
         };
         let bindings = [input.into(), self.positions.into(), self.table.into(), output.into()];
-        t.list.dispatch(&kernels::ROPE_ROTATE, &bindings, &params, spread(pairs));
+        t.list.dispatch(kernel, &bindings, &params, spread(count));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `y = silu(gate) * up`, of a gate and an up that stand side by side.
 
-use crate::gpu::{kernels, spread};
+use crate::gpu::{Kernel, kernels, spread};
 use crate::tape::{Op, Tape, Var};
 
 struct SwiGlu {
@@ -18,21 +18,31 @@ impl Tape<'_> {
     }
 }
 
+impl SwiGlu {
+    /// A kernel, and how many numbers it takes at a time.
+    fn kernel(&self, t: &Tape, name: &str) -> (&'static Kernel, usize) {
+        let (form, numbers) = if t.cols(self.y).is_multiple_of(4) { ("v4", 4) } else { ("plain", 1) };
+        (Kernel::named(&format!("swiglu_{name}_{form}")), numbers)
+    }
+}
+
 impl Op for SwiGlu {
     fn forward(&self, t: &mut Tape) {
-        let count = t.count(self.y);
-        let params = kernels::swiglu_forward::Params { ffn: t.cols(self.y) as u32, count: count as u32 };
+        let (kernel, numbers) = self.kernel(t, "forward");
+        let (ffn, count) = (t.cols(self.y) / numbers, t.count(self.y) / numbers);
+        let params = kernels::swiglu_forward::Params { ffn: ffn as u32, count: count as u32 };
         let bindings = [t.value(self.x).into(), t.value(self.y).into()];
-        t.list.dispatch(&kernels::SWIGLU_FORWARD, &bindings, &params, spread(count));
+        t.list.dispatch(kernel, &bindings, &params, spread(count));
     }
 
     fn backward(&self, t: &mut Tape) {
-        let (count, dy) = (t.count(self.y), t.grad(self.y));
+        let dy = t.grad(self.y);
         if let Some((dx, accumulate)) = t.grad_target(self.x) {
-            let ffn = t.cols(self.y) as u32;
-            let params = kernels::swiglu_backward::Params { ffn, count: count as u32, accumulate };
+            let (kernel, numbers) = self.kernel(t, "backward");
+            let (ffn, count) = (t.cols(self.y) / numbers, t.count(self.y) / numbers);
+            let params = kernels::swiglu_backward::Params { ffn: ffn as u32, count: count as u32, accumulate };
             let bindings = [t.value(self.x).into(), dy.into(), dx.into()];
-            t.list.dispatch(&kernels::SWIGLU_BACKWARD, &bindings, &params, spread(count));
+            t.list.dispatch(kernel, &bindings, &params, spread(count));
         }
     }
 

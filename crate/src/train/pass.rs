@@ -139,12 +139,15 @@ impl Pass {
         let context = &self.context;
         context.write(&self.inputs.ids, 0, &batch.ids);
         context.write(&self.inputs.positions, 0, &batch.positions);
-        let rows = 0..batch.t as u32;
-        let keys: Vec<[u32; 2]> =
-            rows.clone().zip(&batch.segment_start).map(|(row, &start)| [start, row + 1]).collect();
-        let queries: Vec<[u32; 2]> = rows.zip(&batch.segment_end).map(|(row, &end)| [row, end]).collect();
-        context.write(&self.inputs.masks.keys_of_row, 0, &keys);
-        context.write(&self.inputs.masks.rows_of_key, 0, &queries);
+        let mut asks = vec![false; batch.t];
+        targets.iter().for_each(|target| asks[target.0 as usize] = true);
+        let inputs = &self.inputs;
+        for (masks, [keys_of_row, rows_of_key]) in
+            [(&inputs.masks, batch.masks(|_| true)), (&inputs.target_masks, batch.masks(|row| asks[row as usize]))]
+        {
+            context.write(&masks.keys_of_row, 0, &keys_of_row);
+            context.write(&masks.rows_of_key, 0, &rows_of_key);
+        }
         context.write(&self.inputs.counter, 0, &counter);
         self.targets.write(context, targets)
     }
