@@ -2,28 +2,28 @@
 // any encoding.
 // variant q4: Q4 PLAIN R=8 L=24
 // variant q4_tile: Q4 TILE R=8 L=8
-// variant q4_sg8: Q4 SCALED SG=8 SG8 R=16 L=8
-// variant q4_sg8_tall: Q4 SCALED SG=8 SG8 TALL=4 R=32 L=8
+// variant q4_sg8: Q4 SCALED SG=8 SG8 R=16 G=2 L=8
+// variant q4_sg8_v4: Q4 SCALED SG=8 SG8 V4 R=16 G=2 L=8
 // variant q4_sg4: Q4 SCALED SG=4 SG4 R=16 L=4
 // variant nf4: NF4 PLAIN R=8 L=24
 // variant nf4_tile: NF4 TILE R=8 L=8
-// variant nf4_sg8: NF4 SCALED SG=8 SG8 R=16 L=8
-// variant nf4_sg8_tall: NF4 SCALED SG=8 SG8 TALL=4 R=32 L=8
+// variant nf4_sg8: NF4 SCALED SG=8 SG8 R=16 G=2 L=8
+// variant nf4_sg8_v4: NF4 SCALED SG=8 SG8 V4 R=16 G=2 L=8
 // variant nf4_sg4: NF4 SCALED SG=4 SG4 R=16 L=4
 // variant q8: Q8 PLAIN R=8 L=24
 // variant q8_tile: Q8 TILE R=8 L=8
-// variant q8_sg8: Q8 SCALED SG=8 SG8 R=16 L=8
-// variant q8_sg8_tall: Q8 SCALED SG=8 SG8 TALL=4 R=32 L=8
+// variant q8_sg8: Q8 SCALED SG=8 SG8 R=16 G=2 L=8
+// variant q8_sg8_v4: Q8 SCALED SG=8 SG8 V4 R=16 G=2 L=8
 // variant q8_sg4: Q8 SCALED SG=4 SG4 R=16 L=4
 // variant f16: F16 PLAIN R=8 L=24
 // variant f16_tile: F16 TILE R=8 L=8
-// variant f16_sg8: F16 SG=8 SG8 R=16 L=8
-// variant f16_sg8_tall: F16 SG=8 SG8 TALL=4 R=32 L=8
+// variant f16_sg8: F16 SG=8 SG8 R=16 G=2 L=8
+// variant f16_sg8_v4: F16 SG=8 SG8 V4 R=16 G=2 L=8
 // variant f16_sg4: F16 SG=4 SG4 R=16 L=4
 // variant f32: F32 PLAIN R=8 L=24
 // variant f32_tile: F32 TILE R=8 L=8
-// variant f32_sg8: F32 SG=8 SG8 R=16 L=8
-// variant f32_sg8_tall: F32 SG=8 SG8 TALL=4 R=32 L=8
+// variant f32_sg8: F32 SG=8 SG8 R=16 G=2 L=8
+// variant f32_sg8_v4: F32 SG=8 SG8 V4 R=16 G=2 L=8
 // variant f32_sg4: F32 SG=4 SG4 R=16 L=4
 //
 // The same packed weights as nt.wgsl read in the other direction: the input gradient of a linear layer, and with f32
@@ -45,14 +45,19 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-#ifdef TALL
-// There the numbers of a row lie one beside another, and every start, stride and count is a multiple of 4.
+#ifdef V4
+// There the numbers of a row lie one beside another, and every start, stride and count is a multiple of 4, the
+// columns of 8.
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 #else
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 #endif
 @group(0) @binding(2) var<storage, read> low: array<f32>;
+#ifdef V4
+@group(0) @binding(3) var<storage, read> low_a: array<vec4<f32>>;
+#else
 @group(0) @binding(3) var<storage, read> low_a: array<f32>;
+#endif
 #ifdef Q4
 @group(0) @binding(4) var<storage, read> codes: array<u32>;
 @group(0) @binding(5) var<storage, read> scales: array<vec2<f32>>;
@@ -82,19 +87,27 @@ fn scale_of(at: u32) -> f32 {
 }
 #endif
 #ifdef F16
+#ifdef V4
+@group(0) @binding(4) var<storage, read> codes: array<vec4<u32>>;
+#else
 @group(0) @binding(4) var<storage, read> codes: array<u32>;
+#endif
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 #endif
 #ifdef F32
+#ifdef V4
+@group(0) @binding(4) var<storage, read> codes: array<vec4<f32>>;
+#else
 @group(0) @binding(4) var<storage, read> codes: array<f32>;
+#endif
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 #endif
 
 // Lanes of 8 neighbouring columns; 24 of them make tiles of 192, which divide the usual layer sizes without waste.
 const LANES = $Lu;
-// Depth goes in blocks of this many: a lane's number of each row with subgroups.
+// Depth goes in blocks of this many.
 #ifdef SG
-const DEPTH = $SGu;
+const DEPTH = 4u;
 #endif
 #ifdef PLAIN
 const DEPTH = 16u;
@@ -133,32 +146,23 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let row0 = group.y * $Ru;
 #endif
     let col = (group.x * LANES + lane) * 8u;
-#ifdef Q4
     // A lane past the end works on the last eight columns again and writes nothing.
-    let k = min(col, params.cols - 8u);
-#endif
-#ifdef NF4
-    let k = min(col, params.cols - 8u);
-#endif
-#ifdef Q8
-    let k = min(col, params.cols - 8u);
-#endif
+    let k = min(col, max(params.cols, 8u) - 8u);
 #ifdef SG8
 #ifdef SCALED
     let first_k = min(group.x * LANES * 8u, params.cols - 1u);
     let last_k = min(group.x * LANES * 8u + LANES * 8u - 1u, params.cols - 1u);
 #endif
 #endif
-#ifdef TALL
-#for g TALL
+#ifdef SG8
+#for g G
     let a$g = params.a_at + min(row0 + $gu * 8u + lane, params.rows - 1u) * params.a_row;
 #endfor
-#else
-#ifdef SG
+#endif
+#ifdef SG4
 #for i R
     let a$i = params.a_at + min(row0 + $iu, params.rows - 1u) * params.a_row;
 #endfor
-#endif
 #endif
 #ifdef NF4
 #ifdef SG8
@@ -186,16 +190,21 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         }
         if span == 0u && params.rank > 0u {
             for (var r = 0u; r < params.rank; r++) {
+#ifdef V4
+                let v0 = low_a[(r * params.cols + k) / 4u];
+                let v1 = low_a[(r * params.cols + k) / 4u + 1u];
+#else
                 let last = (r + 1u) * params.cols - 1u;
                 let at = r * params.cols + col;
                 let v0 = vec4<f32>(low_a[min(at, last)], low_a[min(at + 1u, last)],
                     low_a[min(at + 2u, last)], low_a[min(at + 3u, last)]);
                 let v1 = vec4<f32>(low_a[min(at + 4u, last)], low_a[min(at + 5u, last)],
                     low_a[min(at + 6u, last)], low_a[min(at + 7u, last)]);
+#endif
 #ifdef SG8
                 // A lane has a number of each eighth row.
-                var own: array<f32, $R / 8>;
-                for (var i = 0u; i < $Ru / 8u; i++) {
+                var own: array<f32, $G>;
+                for (var i = 0u; i < $Gu; i++) {
                     own[i] = low[min(row0 + i * 8u + lane, params.rows - 1u) * params.rank + r];
                 }
 #endif

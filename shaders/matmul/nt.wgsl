@@ -3,32 +3,32 @@
 // variant q4: Q4 PLAIN R=8 N=6
 // variant q4_tile: Q4 TILE R=8 N=8
 // variant q4_row: Q4 PLAIN R=1 N=2
-// variant q4_sg8: Q4 SG=8 SG8 R=16 N=12
-// variant q4_sg8_tall: Q4 SG=8 SG8 R=32 N=12
+// variant q4_sg8: Q4 SG=8 SG8 R=16 G=2 N=12
+// variant q4_sg8_v4: Q4 SG=8 SG8 V4 R=16 G=2 N=12
 // variant q4_sg4: Q4 WHOLE SG=4 SG4 R=16 N=12
 // variant nf4: NF4 PLAIN R=8 N=6
 // variant nf4_tile: NF4 TILE R=8 N=8
 // variant nf4_row: NF4 PLAIN R=1 N=2
-// variant nf4_sg8: NF4 SG=8 SG8 R=16 N=12
-// variant nf4_sg8_tall: NF4 SG=8 SG8 R=32 N=12
+// variant nf4_sg8: NF4 SG=8 SG8 R=16 G=2 N=12
+// variant nf4_sg8_v4: NF4 SG=8 SG8 V4 R=16 G=2 N=12
 // variant nf4_sg4: NF4 WHOLE SG=4 SG4 R=16 N=12
 // variant q8: Q8 PLAIN R=8 N=6
 // variant q8_tile: Q8 TILE R=8 N=8
 // variant q8_row: Q8 PLAIN R=1 N=2
-// variant q8_sg8: Q8 SG=8 SG8 R=16 N=12
-// variant q8_sg8_tall: Q8 SG=8 SG8 R=32 N=12
+// variant q8_sg8: Q8 SG=8 SG8 R=16 G=2 N=12
+// variant q8_sg8_v4: Q8 SG=8 SG8 V4 R=16 G=2 N=12
 // variant q8_sg4: Q8 WHOLE SG=4 SG4 R=16 N=12
 // variant f16: F16 PLAIN R=8 N=6
 // variant f16_tile: F16 TILE R=8 N=8
 // variant f16_row: F16 PLAIN R=1 N=2
-// variant f16_sg8: F16 SG=8 SG8 R=16 N=12
-// variant f16_sg8_tall: F16 SG=8 SG8 R=32 N=12
+// variant f16_sg8: F16 SG=8 SG8 R=16 G=2 N=12
+// variant f16_sg8_v4: F16 SG=8 SG8 V4 R=16 G=2 N=12
 // variant f16_sg4: F16 SG=4 SG4 R=16 N=12
 // variant f32: F32 PLAIN R=8 N=6
 // variant f32_tile: F32 TILE R=8 N=8
 // variant f32_row: F32 PLAIN R=1 N=2
-// variant f32_sg8: F32 SG=8 SG8 R=16 N=12
-// variant f32_sg8_tall: F32 SG=8 SG8 R=32 N=12
+// variant f32_sg8: F32 SG=8 SG8 R=16 G=2 N=12
+// variant f32_sg8_v4: F32 SG=8 SG8 V4 R=16 G=2 N=12
 // variant f32_sg4: F32 SG=4 SG4 R=16 N=12
 //
 // `a` and `out` are addressed by strides, so either may be a transposed view or a range of columns. Depth goes in blocks
@@ -64,25 +64,22 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+#ifdef V4
+// There the numbers of a row lie one beside another, and every start, stride and count is a multiple of 4.
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
+#else
 @group(0) @binding(1) var<storage, read> a: array<f32>;
+#endif
 @group(0) @binding(2) var<storage, read> residual: array<f32>;
 @group(0) @binding(3) var<storage, read> low: array<f32>;
 @group(0) @binding(4) var<storage, read> low_b: array<f32>;
 #ifdef Q4
-#ifdef SG8
-@group(0) @binding(5) var<storage, read> codes: array<vec2<u32>>;
-#else
 @group(0) @binding(5) var<storage, read> codes: array<vec4<u32>>;
-#endif
 @group(0) @binding(6) var<storage, read> scales: array<vec2<f32>>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
 #endif
 #ifdef NF4
-#ifdef SG8
-@group(0) @binding(5) var<storage, read> codes: array<vec2<u32>>;
-#else
 @group(0) @binding(5) var<storage, read> codes: array<vec4<u32>>;
-#endif
 @group(0) @binding(6) var<storage, read> scales: array<u32>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
 #import shared/nf4.wgsl
@@ -93,11 +90,19 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
 #endif
 #ifdef F16
+#ifdef V4
+@group(0) @binding(5) var<storage, read> codes: array<vec2<u32>>;
+#else
 @group(0) @binding(5) var<storage, read> codes: array<u32>;
+#endif
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 #endif
 #ifdef F32
+#ifdef V4
+@group(0) @binding(5) var<storage, read> codes: array<vec4<f32>>;
+#else
 @group(0) @binding(5) var<storage, read> codes: array<f32>;
+#endif
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 #endif
 
@@ -123,12 +128,15 @@ const TILE_ROWS = $Ru;
 #endif
 const TILE_COLS = LANES * $Nu;
 
+#ifdef V4
+#else
 fn load_a(row: u32, p: u32) -> f32 {
     if row < params.rows && p < params.depth {
         return a[params.a_at + row * params.a_row + p * params.a_depth];
     }
     return 0.0;
 }
+#endif
 
 // One workgroup computes TILE_ROWS x TILE_COLS of `out` within one segment; a lane owns R rows, ROWS_APART, of N columns,
 // LANES apart.

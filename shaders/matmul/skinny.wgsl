@@ -53,7 +53,7 @@ const WIDTH = 16u;
 const DEPTH = 16u;
 var<workgroup> tile: array<vec4<f32>, 64>;
 #else
-const DEPTH = $SGu;
+const DEPTH = 4u;
 #endif
 
 // One workgroup computes 16 rows i x (N LANES) columns of `out`; a lane owns N columns, LANES apart, or (WIDE) fours of
@@ -87,12 +87,12 @@ fn main(
 #endif
 #for s 2
     if shape.z == $su {
-#for k 4
-        let o$k = place.z + min(vec4<u32>(i0 + $k * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u)) * params.l$s_i;
-#endfor
 #ifdef SG8
 #import shared/skinny_subgroup8.wgsl
 #else
+#for k 4
+        let o$k = place.z + min(vec4<u32>(i0 + $k * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u)) * params.l$s_i;
+#endfor
 #import shared/skinny_scalar.wgsl
 #endif
         for (var j = 0u; j < $Nu; j++) {

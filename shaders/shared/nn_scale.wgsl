@@ -4,7 +4,7 @@
 #else
 #ifdef SG8
         let in_first = at / BLOCK == (p * params.cols + first_k) / BLOCK;
-        let s = select(subgroupBroadcast(own_last, $qu), subgroupBroadcast(own_first, $qu), in_first);
+        let s = select(subgroupBroadcast(own, $qu + 4u), subgroupBroadcast(own, $qu), in_first);
 #else
         let s = scale_of(at);
 #endif

@@ -11,12 +11,21 @@
 #endif
 #ifdef F16
             // `a` is zero past the depth, so a clamped, finite weight adds nothing.
+#ifdef V4
+            let h$j = codes[(n$j * params.depth + at$j) / 4u];
+            let v$j = vec4<f32>(unpack2x16float(h$j.x), unpack2x16float(h$j.y));
+#else
             let p$j = (n$j * params.depth + min(at$j, params.depth - 4u)) / 2u;
             let v$j = vec4<f32>(unpack2x16float(codes[p$j]), unpack2x16float(codes[p$j + 1u]));
 #endif
+#endif
 #ifdef F32
+#ifdef V4
+            let v$j = codes[(n$j * params.depth + at$j) / 4u];
+#else
             let l$j = params.depth - 1u;
             let r$j = n$j * params.depth;
             let v$j = vec4<f32>(codes[r$j + min(at$j, l$j)], codes[r$j + min(at$j + 1u, l$j)],
                 codes[r$j + min(at$j + 2u, l$j)], codes[r$j + min(at$j + 3u, l$j)]);
+#endif
 #endif

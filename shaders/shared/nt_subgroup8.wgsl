@@ -1,71 +1,58 @@
 // The sums of nt.wgsl with subgroups of eight, for Mesa's lavapipe. There a load of eight lanes is eight loads, each with
-// its own test of the bounds: a lane loads a few numbers of each row of `a`, and the others ask it for them.
-#for i R
-    let a$i = params.a_at + min(row0 + $iu, params.rows - 1u) * params.a_row;
+// its own test of the bounds: a lane loads four numbers of each eighth row of `a`, and the others ask it for them. The inner
+// loop is as much code as a processor's nearest instruction cache holds; past that every turn fetches it from the next.
+#for g G
+    let a$g = params.a_at + min(row0 + $gu * 8u + lane, params.rows - 1u) * params.a_row;
 #endfor
-    for (var half_block = 0u; half_block < 2u * blocks; half_block++) {
-        // A lane loads two numbers of each row, and past the depth the last one again, as zeros.
-        let p = vec2<u32>(half_block * 16u + lane * 2u) + vec2<u32>(0u, 1u);
-        let in_depth = p < vec2<u32>(params.depth);
-        let o = min(p, vec2<u32>(params.depth - 1u)) * params.a_depth;
-#for i R
-        let own$i = select(vec2<f32>(), vec2<f32>(a[a$i + o.x], a[a$i + o.y]), in_depth);
-#endfor
+    for (var block = 0u; block < blocks; block++) {
 #for j N
-#for q 4
-        var v$j_$q: vec4<f32>;
+#import shared/nt_block.wgsl
 #endfor
-        {
+        for (var q = 0u; q < min(8u, (params.depth - block * 32u + 3u) / 4u); q++) {
+            let p = block * 32u + q * 4u;
+            var own: array<vec4<f32>, $G>;
+#ifdef V4
+#for g G
+            own[$g] = a[(a$g + p) / 4u];
+#endfor
+#else
+            // Past the depth the last number again, as a zero.
+            let four = p + vec4<u32>(0u, 1u, 2u, 3u);
+            let in_depth = four < vec4<u32>(params.depth);
+            let o = min(four, vec4<u32>(params.depth - 1u)) * params.a_depth;
+#for g G
+            own[$g] = vec4<f32>(a[a$g + o.x], a[a$g + o.y], a[a$g + o.z], a[a$g + o.w]);
+            own[$g] = select(vec4<f32>(), own[$g], in_depth);
+#endfor
+#endif
+#for j N
+            let at$j = p;
 #ifdef Q4
-            let c = codes[n$j * blocks * 2u + half_block];
-            let s$j = scales[n$j * blocks + half_block / 2u];
+            let u$j = vec4<u32>(w$j[q / 2u]) >> (vec4<u32>(0u, 4u, 8u, 12u) + q % 2u * 16u);
 #endif
 #ifdef NF4
-            let c = codes[n$j * blocks * 2u + half_block];
-            let s$j = nf4_scale((n$j * blocks + half_block / 2u) * 32u);
+            let u$j = vec4<u32>(w$j[q / 2u]) >> (vec4<u32>(0u, 4u, 8u, 12u) + q % 2u * 16u);
 #endif
 #ifdef Q8
-            let c = codes[n$j * blocks * 2u + half_block];
-            let s$j = scales[n$j * blocks + half_block / 2u];
+            let u$j = select(w$j_0, w$j_1, q > 3u)[q % 4u];
 #endif
-#for q 4
-            {
-#ifdef Q4
-                let u$j = vec4<u32>(c[$q / 2]) >> (vec4<u32>(0u, 4u, 8u, 12u) + 16u * ($qu % 2u));
-#endif
-#ifdef NF4
-                let u$j = vec4<u32>(c[$q / 2]) >> (vec4<u32>(0u, 4u, 8u, 12u) + 16u * ($qu % 2u));
-#endif
-#ifdef Q8
-                let u$j = c[$q];
-#endif
-                let at$j = half_block * 16u + $qu * 4u;
 #import shared/nt_load.wgsl
-                v$j_$q = v$j;
-            }
 #endfor
-        }
-#endfor
-        // Row by row, so that the sums of one stay in registers over the whole half block.
 #for i R
-        {
-#for q 4
             {
-                let x = subgroupBroadcast(own$i, $qu * 2u);
-                let y = subgroupBroadcast(own$i, $qu * 2u + 1u);
+                let x = subgroupBroadcast(own[$i / 8], $iu % 8u);
 #for j N
-                c$i_$j = fma(v$j_$q.w, y.y, fma(v$j_$q.z, y.x, fma(v$j_$q.y, x.y, fma(v$j_$q.x, x.x, c$i_$j))));
+                c$i_$j = fma(v$j.w, x.w, fma(v$j.z, x.z, fma(v$j.y, x.y, fma(v$j.x, x.x, c$i_$j))));
 #endfor
             }
 #endfor
         }
-#endfor
     }
     // The low-rank part: a lane has a number of each eighth row.
     if params.rank > 0u && low_at != NONE {
         for (var r = 0u; r < params.rank; r++) {
-            var own: array<f32, $R / 8>;
-            for (var i = 0u; i < $Ru / 8u; i++) {
+            var own: array<f32, $G>;
+            for (var i = 0u; i < $Gu; i++) {
                 let row = min(row0 + i * 8u + lane, params.rows - 1u);
                 own[i] = params.low_scale * low[row * params.low_row + low_at + r];
             }

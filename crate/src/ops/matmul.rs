@@ -28,6 +28,11 @@ impl View {
         Self { at: self.at + row * self.row, ..self }
     }
 
+    /// Whether its rows, `cols` long, can be read in vec4.
+    pub fn in_fours(&self, cols: usize) -> bool {
+        self.col == 1 && [self.at, self.row, cols].iter().all(|n| n.is_multiple_of(4))
+    }
+
     /// The matrix from column `col` on.
     pub fn skip_cols(self, col: usize) -> Self {
         Self { at: self.at + col * self.col, ..self }
@@ -57,20 +62,17 @@ impl Operand {
 /// Rows and columns of `out` that one workgroup computes, as the kernels state them.
 type TileSize = (usize, usize);
 
-/// The variant of a form for so many rows, with its tile: `plain`'s, and the columns of subgroups of 8 and of 4 lanes.
-/// `tall`: whether there may be 32 rows in one.
+/// The variant of a form, with its tile: `plain`'s, and the columns of subgroups of 8 and of 4 lanes. `in_fours`: whether
+/// the operands can be read in vec4.
 fn variant(
     form: Form,
     lanes: u32,
-    rows: usize,
-    tall: bool,
+    in_fours: bool,
     plain: TileSize,
     [sg8, sg4]: [usize; 2],
 ) -> (&'static str, TileSize) {
     match (form, lanes) {
-        // The tall one is faster by an eighth, where it does not compute about as much in vain.
-        (Form::Subgroup, 8) if tall && rows.next_multiple_of(32) * 10 <= rows * 11 => ("_sg8_tall", (32, sg8)),
-        (Form::Subgroup, 8) => ("_sg8", (16, sg8)),
+        (Form::Subgroup, 8) => (if in_fours { "_sg8_v4" } else { "_sg8" }, (16, sg8)),
         (Form::Subgroup, _) => ("_sg4", (16, sg4)),
         (Form::Tile, _) => ("_tile", (64, 64)),
         (Form::Plain, _) => ("", plain),
@@ -117,7 +119,7 @@ impl Nt {
             let cols = self.segments.iter().map(|&(cols, _)| cols).collect();
             let (rows, depth) = (self.rows, self.depth);
             let form = list.form(Product { straight: false, encoding, rows, cols, depth });
-            variant(form, list.subgroup(), rows, true, (8, 32 * 6), [8 * 12, 4 * 12])
+            variant(form, list.subgroup(), self.a.in_fours(depth), (8, 32 * 6), [8 * 12, 4 * 12])
         };
         let kernel = Kernel::named(&format!("matmul_nt_{}{variant}", encoding.name()));
         let segment = |i: usize| self.segments.get(i).copied().unwrap_or((0, None));
@@ -175,10 +177,9 @@ pub(super) struct Nn {
 impl Nn {
     pub fn record(&self, list: &mut Recorder) {
         let (encoding, rows, depth) = (self.b.encoding, self.rows, self.depth);
-        let in_fours = self.a.col == 1 && [self.a.at, self.a.row, depth].iter().all(|n| n % 4 == 0);
+        let in_fours = self.a.in_fours(depth) && self.cols.is_multiple_of(8);
         let form = list.form(Product { straight: true, encoding, rows, cols: vec![self.cols], depth });
-        let (variant, (tile_rows, tile_cols)) =
-            variant(form, list.subgroup(), rows, in_fours, (8, 24 * 8), [8 * 8, 4 * 8]);
+        let (variant, (tile_rows, tile_cols)) = variant(form, list.subgroup(), in_fours, (8, 24 * 8), [8 * 8, 4 * 8]);
         let kernel = Kernel::named(&format!("matmul_nn_{}{variant}", encoding.name()));
         let params = kernels::matmul_nn::Params {
             rows: self.rows as u32,
