@@ -11,7 +11,7 @@
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
-// variant d64_sg8: SG=8 D4=16 N=4 B=2 E=8
+// variant d64_sg8: SG=8 D4=16 N=3 B=2 E=8
 // variant d80_sg8: SG=8 D4=20 N=2 B=4 E=5
 // variant d96_sg8: SG=8 D4=24 N=2 B=3 E=8
 // variant d128_sg8: SG=8 D4=32 N=2 B=4 E=8

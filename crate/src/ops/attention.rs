@@ -62,8 +62,14 @@ impl Attention {
         let (form, groups) = match list.subgroup() {
             0 => (String::new(), [rows.div_ceil(32), heads, 1]),
             lanes => {
-                // As many rows a lane as a processor's nearest cache has room for, of all heads that share one together.
-                let tile = lanes as usize * if (32..=64).contains(&head_dim) { 4 } else { 2 };
+                // As many rows a lane as a processor's nearest caches have room for, of data and of code, of all heads that
+                // share one together.
+                let tile = lanes as usize
+                    * match (name, head_dim, lanes) {
+                        ("backward_key_value", 64, 8) => 3,
+                        (_, 32..=64, _) => 4,
+                        _ => 2,
+                    };
                 (format!("_sg{lanes}"), [(rows * heads / kv_heads).div_ceil(tile), kv_heads, 1])
             }
         };
