@@ -25,6 +25,7 @@ use crate::{Error, Result};
 mod adapters;
 mod files;
 mod form;
+mod kernels;
 
 use adapters::Adapter;
 use files::{BlobSource, JsSpill};

@@ -8,7 +8,7 @@ fn weight(at: u32) -> f32 {
     return fma(f32((codes[at / 8u] >> (4u * (at % 8u))) & 15u), s.x, s.y);
 #endif
 #ifdef NF4
-    return nf4(vec4<u32>(codes[at / 8u] >> (4u * (at % 8u)) & 15u)).x * nf4_scale(at);
+    return nf4(vec4<u32>((codes[at / 8u] >> (4u * (at % 8u))) & 15u)).x * nf4_scale(at);
 #endif
 #ifdef Q8
     return f32(bitcast<i32>(codes[at / 4u] << (24u - 8u * (at % 4u))) >> 24u) * scales[at / 32u];

@@ -258,6 +258,9 @@ export default function init(input?: { module_or_path: URL | string }): Promise<
 
 export function defaults(): Defaults;
 
+/** Every kernel in every form, as the browser is given it. */
+export function kernels(): { name: string; wgsl: string }[];
+
 export class Sha256 {
   constructor();
   update(bytes: Uint8Array): void;

@@ -445,7 +445,7 @@ fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) ->
 }
 
 fn compile(device: &wgpu::Device, kernel: &'static Kernel) -> wgpu::ComputePipeline {
-    let source = wgpu::ShaderSource::Wgsl(subgroup::source(kernel));
+    let source = wgpu::ShaderSource::Wgsl(kernel.wgsl());
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
     let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
         binding,

@@ -1,5 +1,7 @@
 //! The kernel table that `build.rs` makes from `shaders/`.
 
+use super::subgroup;
+
 /// How a kernel uses a storage binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -27,6 +29,11 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// Its source as this platform's compiler takes it.
+    pub fn wgsl(&self) -> std::borrow::Cow<'static, str> {
+        subgroup::source(self)
+    }
+
     /// The kernel of a name that is put together of parts.
     ///
     /// # Panics

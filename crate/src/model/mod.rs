@@ -3,11 +3,13 @@
 mod config;
 mod decoder;
 mod in_4bit;
+mod module;
 mod weight;
 mod weights;
 
 pub use config::ModelConfig;
 pub use decoder::{Decoder, Inputs};
 pub use in_4bit::bytes_in_4bit;
+pub use module::{Group, Module, Norm};
 pub use weight::{Parameter, Weight};
-pub use weights::{Group, Layer, Model, Module, Norm};
+pub use weights::{Layer, Model};
