@@ -101,7 +101,9 @@ fn the_others_of_its_family_learn_them_too() {
     {
         // rsLoRA's scale is four times as large at this rank.
         let rate = if switch == Some("use_rslora") { 2e-3 } else { rate(method) };
-        let mut config = config(method, 60, rate);
+        // AdaLoRA gives up ranks meanwhile: what is left after 60 steps is 0.02 to 0.2, by the seed, and after 120 below 0.01.
+        let steps = if method == Method::AdaLora { 120 } else { 60 };
+        let mut config = config(method, steps, rate);
         switch.iter().for_each(|field| config.set(field, "true").unwrap());
         let (_, _, after) = train(&model, &config);
         assert!(after < 0.05, "{} {switch:?}: {after} after", method.name());
