@@ -1,21 +1,7 @@
 // A block of nn.wgsl's sums with subgroups of eight, for Mesa's lavapipe. There a load of eight lanes is eight loads, each
 // with its own test of the bounds: a lane loads four numbers of each eighth row of `a`, and the others ask it for them. All
 // of it is as much code as a processor's nearest instruction cache holds; past that every turn fetches it from the next.
-            var own_a: array<vec4<f32>, $G>;
-#ifdef V4
-#for g G
-            own_a[$g] = a[(a$g + p0) / 4u];
-#endfor
-#else
-            // Past the depth the last number again, as a zero.
-            let four = p0 + vec4<u32>(0u, 1u, 2u, 3u);
-            let in_depth = four < vec4<u32>(params.depth);
-            let o = min(four, vec4<u32>(params.depth - 1u)) * params.a_depth;
-#for g G
-            own_a[$g] = vec4<f32>(a[a$g + o.x], a[a$g + o.y], a[a$g + o.z], a[a$g + o.w]);
-            own_a[$g] = select(vec4<f32>(), own_a[$g], in_depth);
-#endfor
-#endif
+#import shared/own_a.wgsl
 #ifdef SCALED
             // All lanes' columns of a row of `b` lie in two blocks: four lanes load the first's scales of four rows, and
             // four the second's.

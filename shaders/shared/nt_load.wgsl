@@ -15,8 +15,8 @@
             let h$j = codes[(n$j * params.depth + at$j) / 4u];
             let v$j = vec4<f32>(unpack2x16float(h$j.x), unpack2x16float(h$j.y));
 #else
-            let p$j = (n$j * params.depth + min(at$j, params.depth - 4u)) / 2u;
-            let v$j = vec4<f32>(unpack2x16float(codes[p$j]), unpack2x16float(codes[p$j + 1u]));
+            let half$j = (n$j * params.depth + min(at$j, params.depth - 4u)) / 2u;
+            let v$j = vec4<f32>(unpack2x16float(codes[half$j]), unpack2x16float(codes[half$j + 1u]));
 #endif
 #endif
 #ifdef F32

@@ -9,24 +9,10 @@
 #import shared/nt_block.wgsl
 #endfor
         for (var q = 0u; q < min(8u, (params.depth - block * 32u + 3u) / 4u); q++) {
-            let p = block * 32u + q * 4u;
-            var own: array<vec4<f32>, $G>;
-#ifdef V4
-#for g G
-            own[$g] = a[(a$g + p) / 4u];
-#endfor
-#else
-            // Past the depth the last number again, as a zero.
-            let four = p + vec4<u32>(0u, 1u, 2u, 3u);
-            let in_depth = four < vec4<u32>(params.depth);
-            let o = min(four, vec4<u32>(params.depth - 1u)) * params.a_depth;
-#for g G
-            own[$g] = vec4<f32>(a[a$g + o.x], a[a$g + o.y], a[a$g + o.z], a[a$g + o.w]);
-            own[$g] = select(vec4<f32>(), own[$g], in_depth);
-#endfor
-#endif
+            let p0 = block * 32u + q * 4u;
+#import shared/own_a.wgsl
 #for j N
-            let at$j = p;
+            let at$j = p0;
 #ifdef Q4
             let u$j = vec4<u32>(w$j[q / 2u]) >> (vec4<u32>(0u, 4u, 8u, 12u) + q % 2u * 16u);
 #endif
@@ -40,7 +26,7 @@
 #endfor
 #for i R
             {
-                let x = subgroupBroadcast(own[$i / 8], $iu % 8u);
+                let x = subgroupBroadcast(own_a[$i / 8], $iu % 8u);
 #for j N
                 c$i_$j = fma(v$j.w, x.w, fma(v$j.z, x.z, fma(v$j.y, x.y, fma(v$j.x, x.x, c$i_$j))));
 #endfor

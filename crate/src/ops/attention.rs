@@ -38,8 +38,8 @@ struct Attention {
 }
 
 impl Tape<'_> {
-    /// `softmax(q k^T / sqrt(D)) v`, zeros where a row sees no key: qkv `[T, (H + 2 K) D]` holds the columns of q, k and v side by side; result
-    /// `[T, H * D]`. With a cache, k and v are its two `[keys, K * D]`, and nothing flows back.
+    /// `softmax(q k^T / sqrt(D)) v`, zeros where a row sees no key: qkv `[T, (H + 2 K) D]` holds the columns of q, k and v
+    /// side by side; result `[T, H * D]`. With a cache, k and v are its two `[keys, K * D]`, and nothing flows back.
     pub fn attention(&mut self, qkv: Var, cache: Option<(Var, Var)>, heads: Heads, masks: &Masks) -> Var {
         let needs_grad = self.needs_grad(qkv) && cache.is_none();
         let y = self.var(self.rows(qkv), heads.heads * heads.head_dim, needs_grad);
