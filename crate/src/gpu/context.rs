@@ -145,10 +145,17 @@ impl Context {
             Features::Fast => subgroup::Wanted::of(&adapter),
             Features::Plain => subgroup::Wanted::none(),
         };
+        // Only a profile reads clocks. A processor's are its host's, and a browser's are too coarse.
+        let timestamps = match wanted {
+            Features::Fast if !cfg!(target_arch = "wasm32") && !is_software(&adapter_info) => {
+                adapter.features() & wgpu::Features::TIMESTAMP_QUERY
+            }
+            _ => wgpu::Features::empty(),
+        };
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("tunesmith"),
-                required_features: subgroups.features,
+                required_features: subgroups.features | timestamps,
                 required_limits: limits.clone(),
                 ..Default::default()
             })
@@ -180,7 +187,8 @@ impl Context {
             }
         });
         let subgroup = subgroups.lanes();
-        let names = if subgroup > 0 { vec!["subgroup".to_owned()] } else { Vec::new() };
+        let on = [("subgroup", subgroup > 0), ("timestamp-query", !timestamps.is_empty())];
+        let names: Vec<String> = on.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).to_owned()).collect();
         let info = DeviceInfo::new(adapter_info, &limits, &names);
         Ok(Self(Rc::new(Inner {
             device,
@@ -372,6 +380,12 @@ impl Context {
         let buffer = self.make("parameters", data.len() as u64, usage);
         self.write(&buffer, 0, data);
         buffer
+    }
+
+    /// Room for so many of the device's timestamps, 8 bytes each.
+    pub(super) fn timestamps(&self, count: u32) -> Buffer {
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        self.make("timestamps", u64::from(count) * 8, usage)
     }
 
     /// Waits until everything submitted has run.

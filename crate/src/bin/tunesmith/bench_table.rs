@@ -117,14 +117,14 @@ impl Table {
 
     fn profile(&mut self, m: &Value) -> String {
         let all = m["ms"].as_f64().unwrap_or_default();
-        let heading = format!("Where a step of {} tokens goes, one dispatch at a time: {all:.0} ms", m["tokens"]);
+        let heading = format!("Where a step of {} tokens goes, one dispatch at a time: {all:.1} ms", m["tokens"]);
         let share = |ms: &Value| percent(&(ms.as_f64().unwrap_or_default() / all).into());
         let kernels = m["kernels"].as_array().map(Vec::as_slice).unwrap_or_default();
         let row = |kernel: &Value| {
             let cells = [
                 word(&kernel["kernel"]),
                 number(&kernel["dispatches"], 0),
-                number(&kernel["ms"], 1),
+                number(&kernel["ms"], 2),
                 share(&kernel["ms"]),
             ];
             self.row(&heading, &["kernel                          ", "dispatches", "       ms", " share"], &cells)
