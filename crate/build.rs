@@ -9,7 +9,7 @@
 //!   not unroll loops, and a loop over a register array would put it in memory);
 //! - `$KEY` is replaced by the variant's integer.
 //!
-//! A variant with `SG=N` is for subgroups of N lanes.
+//! A variant with `SG=N` is for subgroups of N lanes, one with `MATRIX` for matrix units.
 //!
 //! The binding list and the layout of `Params` come from naga's reflection, so they are written once, in WGSL.
 
@@ -44,6 +44,10 @@ fn main() {
         }
         let mut params = String::new();
         for (variant, defines) in &variants {
+            // Browsers have no matrix units.
+            if defines.contains_key("MATRIX") && env::var("CARGO_CFG_TARGET_ARCH").unwrap() == "wasm32" {
+                continue;
+            }
             let name = if variant.is_empty() { stem.clone() } else { format!("{stem}_{variant}") };
             let wgsl = expand(&root, &source, defines)
                 .unwrap_or_else(|problem| panic!("shaders/{}: {problem}", relative.display()));
@@ -176,7 +180,10 @@ fn describe(name: &str, wgsl: &str, subgroup: &str) -> (String, String) {
         naga::front::wgsl::parse_str(wgsl).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(wgsl)));
     naga::valid::Validator::new(
         naga::valid::ValidationFlags::all(),
-        naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32 | naga::valid::Capabilities::SUBGROUP,
+        naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32
+            | naga::valid::Capabilities::SUBGROUP
+            | naga::valid::Capabilities::SHADER_FLOAT16
+            | naga::valid::Capabilities::COOPERATIVE_MATRIX,
     )
     .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
     .subgroup_operations(naga::valid::SubgroupOperationSet::BALLOT | naga::valid::SubgroupOperationSet::SHUFFLE)

@@ -31,7 +31,7 @@ pub fn context() -> Context {
 /// A device for each form of the products: two without optional features, and, if the adapter has some that kernels are
 /// chosen by, one with them.
 pub fn contexts() -> Vec<Context> {
-    contexts_in(&[Form::Plain, Form::Tile])
+    contexts_in(&[Form::Plain, Form::Tile, Form::Small])
 }
 
 fn contexts_in(forms: &[Form]) -> Vec<Context> {

@@ -1,34 +1,54 @@
 // out[i, k] (+)= scale * sum_p a[i, p] * b[p, k] [+ sum_r low[i, r] * low_a[r, k]]: `b` is row-major [depth, cols], in
 // any encoding.
-// variant q4: Q4 PLAIN R=8 L=24
-// variant q4_tile: Q4 TILE R=8 L=8
-// variant q4_sg8: Q4 SCALED SG=8 SG8 R=16 G=2 L=8
-// variant q4_sg8_v4: Q4 SCALED SG=8 SG8 V4 R=16 G=2 L=8
-// variant q4_sg4: Q4 SCALED SG=4 SG4 R=16 L=4
-// variant nf4: NF4 PLAIN R=8 L=24
-// variant nf4_tile: NF4 TILE R=8 L=8
-// variant nf4_sg8: NF4 SCALED SG=8 SG8 R=16 G=2 L=8
-// variant nf4_sg8_v4: NF4 SCALED SG=8 SG8 V4 R=16 G=2 L=8
-// variant nf4_sg4: NF4 SCALED SG=4 SG4 R=16 L=4
-// variant q8: Q8 PLAIN R=8 L=24
-// variant q8_tile: Q8 TILE R=8 L=8
-// variant q8_sg8: Q8 SCALED SG=8 SG8 R=16 G=2 L=8
-// variant q8_sg8_v4: Q8 SCALED SG=8 SG8 V4 R=16 G=2 L=8
-// variant q8_sg4: Q8 SCALED SG=4 SG4 R=16 L=4
-// variant f16: F16 PLAIN R=8 L=24
-// variant f16_tile: F16 TILE R=8 L=8
-// variant f16_sg8: F16 SG=8 SG8 R=16 G=2 L=8
-// variant f16_sg8_v4: F16 SG=8 SG8 V4 R=16 G=2 L=8
-// variant f16_sg4: F16 SG=4 SG4 R=16 L=4
-// variant f32: F32 PLAIN R=8 L=24
-// variant f32_tile: F32 TILE R=8 L=8
-// variant f32_sg8: F32 SG=8 SG8 R=16 G=2 L=8
-// variant f32_sg8_v4: F32 SG=8 SG8 V4 R=16 G=2 L=8
-// variant f32_sg4: F32 SG=4 SG4 R=16 L=4
+// variant q4: Q4 PLAIN R=8 N4=2 L=24
+// variant q4_tile: Q4 TILE R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
+// variant q4_tile_v4: Q4 TILE V4 R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
+// variant q4_small_v4: Q4 TILE V4 R=4 N4=1 X=16 Y=8 K4=8 LA=2 LB=2
+// variant q4_matrix: Q4 TILE MATRIX V4 R=8 N4=1 X=16 Y=8 K4=8 LA=4 LB=2
+// variant q4_sg8: Q4 SCALED SG=8 SG8 N4=2 R=16 G=2 L=8
+// variant q4_sg8_v4: Q4 SCALED SG=8 SG8 V4 N4=2 R=16 G=2 L=8
+// variant q4_sg4: Q4 SCALED SG=4 SG4 N4=2 R=16 L=4
+// variant nf4: NF4 PLAIN R=8 N4=2 L=24
+// variant nf4_tile: NF4 TILE R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
+// variant nf4_tile_v4: NF4 TILE V4 R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
+// variant nf4_small_v4: NF4 TILE V4 R=4 N4=1 X=16 Y=8 K4=8 LA=2 LB=2
+// variant nf4_matrix: NF4 TILE MATRIX V4 R=8 N4=1 X=16 Y=8 K4=8 LA=4 LB=2
+// variant nf4_sg8: NF4 SCALED SG=8 SG8 N4=2 R=16 G=2 L=8
+// variant nf4_sg8_v4: NF4 SCALED SG=8 SG8 V4 N4=2 R=16 G=2 L=8
+// variant nf4_sg4: NF4 SCALED SG=4 SG4 N4=2 R=16 L=4
+// variant q8: Q8 PLAIN R=8 N4=2 L=24
+// variant q8_tile: Q8 TILE R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
+// variant q8_tile_v4: Q8 TILE V4 R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
+// variant q8_small_v4: Q8 TILE V4 R=4 N4=1 X=16 Y=8 K4=8 LA=2 LB=2
+// variant q8_matrix: Q8 TILE MATRIX V4 R=8 N4=1 X=16 Y=8 K4=8 LA=4 LB=2
+// variant q8_sg8: Q8 SCALED SG=8 SG8 N4=2 R=16 G=2 L=8
+// variant q8_sg8_v4: Q8 SCALED SG=8 SG8 V4 N4=2 R=16 G=2 L=8
+// variant q8_sg4: Q8 SCALED SG=4 SG4 N4=2 R=16 L=4
+// variant f16: F16 PLAIN R=8 N4=2 L=24
+// variant f16_tile: F16 TILE R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
+// variant f16_tile_v4: F16 TILE V4 R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
+// variant f16_small_v4: F16 TILE V4 R=4 N4=1 X=16 Y=8 K4=8 LA=2 LB=2
+// variant f16_matrix: F16 TILE MATRIX V4 R=8 N4=1 X=16 Y=8 K4=8 LA=4 LB=2
+// variant f16_sg8: F16 SG=8 SG8 N4=2 R=16 G=2 L=8
+// variant f16_sg8_v4: F16 SG=8 SG8 V4 N4=2 R=16 G=2 L=8
+// variant f16_sg4: F16 SG=4 SG4 N4=2 R=16 L=4
+// variant f32: F32 PLAIN R=8 N4=2 L=24
+// variant f32_tile: F32 TILE R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
+// variant f32_tile_v4: F32 TILE V4 R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
+// variant f32_small_v4: F32 TILE V4 R=4 N4=1 X=16 Y=8 K4=8 LA=2 LB=2
+// variant f32_matrix: F32 TILE MATRIX V4 R=8 N4=1 X=16 Y=8 K4=8 LA=4 LB=2
+// variant f32_sg8: F32 SG=8 SG8 N4=2 R=16 G=2 L=8
+// variant f32_sg8_v4: F32 SG=8 SG8 V4 N4=2 R=16 G=2 L=8
+// variant f32_sg4: F32 SG=4 SG4 N4=2 R=16 L=4
 //
 // The same packed weights as nt.wgsl read in the other direction: the input gradient of a linear layer, and with f32
 // `b` every weight gradient. `a` and `out` are addressed by strides. As in nt.wgsl a workgroup shares its rows of `a`
-// through workgroup memory or by subgroup broadcasts, and TILE the decoded `b` as well.
+// through workgroup memory or by subgroup broadcasts, and TILE the decoded `b` as well. A long depth may be split over
+// workgroups (z), which each write a matrix of their own for sum.wgsl.
+#ifdef MATRIX
+enable f16;
+enable wgpu_cooperative_matrix;
+#endif
 
 struct Params {
     rows: u32,
@@ -42,6 +62,10 @@ struct Params {
     accumulate: u32,
     scale: f32,
     rank: u32,
+    // Of the depth, what one workgroup takes: a multiple of SPAN.
+    split: u32,
+    // What `a` is multiplied by to be a half.
+    half_scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -103,8 +127,6 @@ fn scale_of(at: u32) -> f32 {
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 #endif
 
-// Lanes of 8 neighbouring columns; 24 of them make tiles of 192, which divide the usual layer sizes without waste.
-const LANES = $Lu;
 // Depth goes in blocks of this many.
 #ifdef SG
 const DEPTH = 4u;
@@ -115,15 +137,35 @@ const DEPTH = 16u;
 var<workgroup> tile: array<vec4<f32>, $R * 4>;
 #endif
 #ifdef TILE
-const DEPTH = 32u;
-// 32 by 64 rows of `a`, as vec4 along the rows, and 32 by 64 columns of `b`: the 16 KiB that every device has.
-var<workgroup> tile: array<vec4<f32>, 512>;
-var<workgroup> tile_b: array<vec4<f32>, 512>;
+// X lanes across the columns, in fours of them, and Y down the rows.
+const ROWS_APART = $Yu;
+const SIZE = $Xu * ROWS_APART;
+const TILE_ROWS = $Ru * ROWS_APART;
+const TILE_COLS = $Xu * $N4u * 4u;
+const DEPTH = $K4u * 4u;
+// `a` in vec4 along the depth, `b` along the columns.
+#ifdef MATRIX
+const B_STRIDE = 72u;
+var<workgroup> half_b: array<f16, 32 * 72>;
+#import shared/matrix.wgsl
+#else
+var<workgroup> tile: array<vec4<f32>, $R * $Y * $K4>;
+var<workgroup> tile_b: array<vec4<f32>, $N4 * $X * $K4 * 4>;
+#endif
+#else
+// Lanes of 8 neighbouring columns; 24 of them make tiles of 192, which divide the usual layer sizes without waste.
+const LANES = $Lu;
+const ROWS_APART = 1u;
 #endif
 // A long f32 sum stops seeing its small terms. The loss head sums over the vocabulary, where the many unlikely tokens
 // pull together: sums of at most this many terms are added up instead, a multiple of DEPTH.
 const SPAN = 1024u;
 
+#ifdef TILE
+#import shared/tile_load.wgsl
+#endif
+#ifdef V4
+#else
 #ifdef SG
 #else
 fn load_a(row: u32, p: u32) -> f32 {
@@ -133,21 +175,34 @@ fn load_a(row: u32, p: u32) -> f32 {
     return 0.0;
 }
 #endif
+#endif
 
-// One workgroup computes R rows (TILE: 64) x (8 LANES) columns of `out`; a lane owns 8 neighbouring columns of R rows.
+// Element `at` of `out`, whose sum over the depth is this, perhaps added to what is there.
+fn put(at: u32, sum: f32, accumulate: bool) {
+    var value = params.scale * sum;
+    if accumulate {
+        value += out[at];
+    }
+    out[at] = value;
+}
+
+// One workgroup computes R rows x (8 LANES) columns of `out`, or TILE_ROWS x TILE_COLS. A lane owns R rows, ROWS_APART, of
+// N4 fours of columns: neighbours, or X fours apart.
 #ifdef TILE
-@compute @workgroup_size(64)
-fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let lane = index % LANES;
-    let row0 = group.y * 64u + index / LANES * $Ru;
+@compute @workgroup_size(SIZE)
+fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let row0 = group.y * TILE_ROWS + lane / $Xu;
+    let col = group.x * TILE_COLS + lane % $Xu * 4u;
+    const COLS_APART = $Xu * 4u;
 #else
 @compute @workgroup_size($L)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let row0 = group.y * $Ru;
-#endif
     let col = (group.x * LANES + lane) * 8u;
+    const COLS_APART = 4u;
     // A lane past the end works on the last eight columns again and writes nothing.
     let k = min(col, max(params.cols, 8u) - 8u);
+#endif
 #ifdef SG8
 #ifdef SCALED
     let first_k = min(group.x * LANES * 8u, params.cols - 1u);
@@ -169,12 +224,20 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     nf4_share(lane);
 #endif
 #endif
-    for (var span = 0u; span < params.depth; span += SPAN) {
+    let begin = group.z * params.split;
+    let end = min(begin + params.split, params.depth);
+    let out_at = group.z * params.rows * params.cols;
+    for (var span = begin; span < end; span += SPAN) {
+#ifdef MATRIX
+#import shared/matrix_sums.wgsl
+#else
 #for i R
-        var c$i_0 = vec4<f32>();
-        var c$i_1 = vec4<f32>();
+#for j N4
+        var c$i_$j = vec4<f32>();
 #endfor
-        for (var p0 = span; p0 < min(span + SPAN, params.depth); p0 += DEPTH) {
+#endfor
+#endif
+        for (var p0 = span; p0 < min(span + SPAN, end); p0 += DEPTH) {
 #ifdef SG8
 #import shared/nn_subgroup8.wgsl
 #endif
@@ -188,8 +251,56 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #import shared/nn_tile.wgsl
 #endif
         }
+#ifdef MATRIX
+        // The low-rank part is more of the depth.
+        let rank = select(params.rank, 0u, span > 0u);
+        for (var r0 = 0u; r0 < rank; r0 += 32u) {
+            workgroupBarrier();
+            for (var i = lane; i < TILE_ROWS * 32u; i += SIZE) {
+                let r = r0 + i % 32u;
+                let row = min(group.y * TILE_ROWS + i / 32u, params.rows - 1u);
+                let x = params.half_scale * low[row * rank + min(r, rank - 1u)];
+                half_a[i / 32u * A_STRIDE + i % 32u] = f16(select(0.0, x, r < rank));
+            }
+            for (var i = lane; i < TILE_COLS * 8u; i += SIZE) {
+                // Rows past the rank meet zeros.
+                let r = min(r0 + i / (TILE_COLS / 4u), rank - 1u);
+                let column = min(group.x * TILE_COLS + i % (TILE_COLS / 4u) * 4u, params.cols - 4u);
+                put_b(i / (TILE_COLS / 4u) * B_STRIDE + i % (TILE_COLS / 4u) * 4u, low_a[(r * params.cols + column) / 4u]);
+            }
+            workgroupBarrier();
+#import shared/nn_matrix.wgsl
+        }
+#for i 2
+#for j 2
+        {
+#import shared/matrix_stage.wgsl
+            for (var e = lane % 32u; e < 256u; e += 32u) {
+                let row = group.y * TILE_ROWS + row_of_warp + $iu * 16u + e / 16u;
+                let column = group.x * TILE_COLS + col_of_warp + $ju * 16u + e % 16u;
+                if row < params.rows && column < params.cols {
+                    let at = out_at + row * params.out_row + column * params.out_col;
+                    put(at, staged[stage + e] / params.half_scale, params.accumulate != 0u || span > begin);
+                }
+            }
+        }
+#endfor
+#endfor
+#else
         if span == 0u && params.rank > 0u {
             for (var r = 0u; r < params.rank; r++) {
+#ifdef TILE
+#for j N4
+                let at$j = r * params.cols + min(col + $ju * COLS_APART, params.cols - 1u);
+#ifdef V4
+                let v$j = low_a[at$j / 4u];
+#else
+                let last$j = (r + 1u) * params.cols - 1u;
+                let v$j = vec4<f32>(low_a[at$j], low_a[min(at$j + 1u, last$j)],
+                    low_a[min(at$j + 2u, last$j)], low_a[min(at$j + 3u, last$j)]);
+#endif
+#endfor
+#else
 #ifdef V4
                 let v0 = low_a[(r * params.cols + k) / 4u];
                 let v1 = low_a[(r * params.cols + k) / 4u + 1u];
@@ -200,6 +311,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                     low_a[min(at + 2u, last)], low_a[min(at + 3u, last)]);
                 let v1 = vec4<f32>(low_a[min(at + 4u, last)], low_a[min(at + 5u, last)],
                     low_a[min(at + 6u, last)], low_a[min(at + 7u, last)]);
+#endif
 #endif
 #ifdef SG8
                 // A lane has a number of each eighth row.
@@ -213,31 +325,31 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #ifdef SG8
                     let x = subgroupBroadcast(own[$i / 8], $iu % 8u);
 #else
-                    let x = low[min(row0 + $iu, params.rows - 1u) * params.rank + r];
+                    let x = low[min(row0 + $iu * ROWS_APART, params.rows - 1u) * params.rank + r];
 #endif
-                    c$i_0 = fma(vec4<f32>(x), v0, c$i_0);
-                    c$i_1 = fma(vec4<f32>(x), v1, c$i_1);
+#for j N4
+                    c$i_$j = fma(vec4<f32>(x), v$j, c$i_$j);
+#endfor
                 }
 #endfor
             }
         }
         // Written from an array in a loop: a store for each register makes for long code.
-        var sums: array<vec4<f32>, $R * 2>;
+        var sums: array<vec4<f32>, $R * $N4>;
 #for i R
-        sums[2 * $i] = c$i_0;
-        sums[2 * $i + 1] = c$i_1;
+#for j N4
+        sums[$i * $N4 + $j] = c$i_$j;
 #endfor
-        for (var i = 0u; i < $Ru && row0 + i < params.rows; i++) {
-            for (var e = 0u; e < 8u; e++) {
-                if col + e < params.cols {
-                    let at = (row0 + i) * params.out_row + (col + e) * params.out_col;
-                    var value = params.scale * sums[2u * i + e / 4u][e % 4u];
-                    if params.accumulate != 0u || span > 0u {
-                        value += out[at];
-                    }
-                    out[at] = value;
+#endfor
+        for (var i = 0u; i < $Ru && row0 + i * ROWS_APART < params.rows; i++) {
+            for (var e = 0u; e < $N4u * 4u; e++) {
+                let column = col + e / 4u * COLS_APART + e % 4u;
+                if column < params.cols {
+                    let at = out_at + (row0 + i * ROWS_APART) * params.out_row + column * params.out_col;
+                    put(at, sums[i * $N4u + e / 4u][e % 4u], params.accumulate != 0u || span > begin);
                 }
             }
         }
+#endif
     }
 }

@@ -1,31 +1,46 @@
 // out[i, j] (+)= scale * sum_p a[i, p] * b[j, p] [+ residual[i, j]] [+ low_scale * sum_r low[i, r] * low_b[j, r]]:
 // `b` is row-major [cols, depth], in any encoding.
 // variant q4: Q4 PLAIN R=8 N=6
-// variant q4_tile: Q4 TILE R=8 N=8
+// variant q4_tile: Q4 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
+// variant q4_tile_v4: Q4 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
+// variant q4_small_v4: Q4 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
+// variant q4_matrix: Q4 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
 // variant q4_row: Q4 PLAIN R=1 N=2
 // variant q4_sg8: Q4 SG=8 SG8 R=16 G=2 N=12
 // variant q4_sg8_v4: Q4 SG=8 SG8 V4 R=16 G=2 N=12
 // variant q4_sg4: Q4 WHOLE SG=4 SG4 R=16 N=12
 // variant nf4: NF4 PLAIN R=8 N=6
-// variant nf4_tile: NF4 TILE R=8 N=8
+// variant nf4_tile: NF4 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
+// variant nf4_tile_v4: NF4 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
+// variant nf4_small_v4: NF4 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
+// variant nf4_matrix: NF4 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
 // variant nf4_row: NF4 PLAIN R=1 N=2
 // variant nf4_sg8: NF4 SG=8 SG8 R=16 G=2 N=12
 // variant nf4_sg8_v4: NF4 SG=8 SG8 V4 R=16 G=2 N=12
 // variant nf4_sg4: NF4 WHOLE SG=4 SG4 R=16 N=12
 // variant q8: Q8 PLAIN R=8 N=6
-// variant q8_tile: Q8 TILE R=8 N=8
+// variant q8_tile: Q8 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
+// variant q8_tile_v4: Q8 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
+// variant q8_small_v4: Q8 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
+// variant q8_matrix: Q8 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
 // variant q8_row: Q8 PLAIN R=1 N=2
 // variant q8_sg8: Q8 SG=8 SG8 R=16 G=2 N=12
 // variant q8_sg8_v4: Q8 SG=8 SG8 V4 R=16 G=2 N=12
 // variant q8_sg4: Q8 WHOLE SG=4 SG4 R=16 N=12
 // variant f16: F16 PLAIN R=8 N=6
-// variant f16_tile: F16 TILE R=8 N=8
+// variant f16_tile: F16 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
+// variant f16_tile_v4: F16 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
+// variant f16_small_v4: F16 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
+// variant f16_matrix: F16 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
 // variant f16_row: F16 PLAIN R=1 N=2
 // variant f16_sg8: F16 SG=8 SG8 R=16 G=2 N=12
 // variant f16_sg8_v4: F16 SG=8 SG8 V4 R=16 G=2 N=12
 // variant f16_sg4: F16 SG=4 SG4 R=16 N=12
 // variant f32: F32 PLAIN R=8 N=6
-// variant f32_tile: F32 TILE R=8 N=8
+// variant f32_tile: F32 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
+// variant f32_tile_v4: F32 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
+// variant f32_small_v4: F32 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
+// variant f32_matrix: F32 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
 // variant f32_row: F32 PLAIN R=1 N=2
 // variant f32_sg8: F32 SG=8 SG8 R=16 G=2 N=12
 // variant f32_sg8_v4: F32 SG=8 SG8 V4 R=16 G=2 N=12
@@ -35,9 +50,14 @@
 // of 32, the block of the quantized encodings. Up to three segments of columns, one behind the other, are layers that share their input;
 // each has its own columns of `low` (none from NONE on), and `low_b` holds the rows of those that have some.
 //
-// Three forms. PLAIN shares rows of `a` through workgroup memory. TILE shares the decoded columns of `b` as well. With SG
-// lanes a subgroup and a workgroup, rows are shared by subgroup broadcasts: adapters that run on a processor pay for each
-// barrier with every live register. PLAIN and TILE give the same bits.
+// Three forms. PLAIN shares rows of `a` through workgroup memory. TILE, for GPUs, shares the decoded columns of `b` as
+// well; `small` is the one for products of few tiles. With SG lanes a subgroup and a workgroup, rows are shared by
+// subgroup broadcasts: adapters that run on a processor pay for each barrier with every live register. PLAIN and TILE
+// give the same bits. A TILE may also be multiplied by a GPU's matrix units (MATRIX), in half precision.
+#ifdef MATRIX
+enable f16;
+enable wgpu_cooperative_matrix;
+#endif
 
 struct Params {
     rows: u32,
@@ -61,7 +81,20 @@ struct Params {
     low2: u32,
     low_b_row: u32,
     low_scale: f32,
+    // What `a` is multiplied by to be a half.
+    half_scale: f32,
 }
+
+// A lane of a tile takes eight weights at a time, the others half a block.
+#ifdef TILE
+#ifdef Q8
+alias Codes = vec2<u32>;
+#else
+alias Codes = u32;
+#endif
+#else
+alias Codes = vec4<u32>;
+#endif
 
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef V4
@@ -74,18 +107,18 @@ struct Params {
 @group(0) @binding(3) var<storage, read> low: array<f32>;
 @group(0) @binding(4) var<storage, read> low_b: array<f32>;
 #ifdef Q4
-@group(0) @binding(5) var<storage, read> codes: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read> codes: array<Codes>;
 @group(0) @binding(6) var<storage, read> scales: array<vec2<f32>>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
 #endif
 #ifdef NF4
-@group(0) @binding(5) var<storage, read> codes: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read> codes: array<Codes>;
 @group(0) @binding(6) var<storage, read> scales: array<u32>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
 #import shared/nf4.wgsl
 #endif
 #ifdef Q8
-@group(0) @binding(5) var<storage, read> codes: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read> codes: array<Codes>;
 @group(0) @binding(6) var<storage, read> scales: array<f32>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
 #endif
@@ -116,18 +149,29 @@ const LANES = 32u;
 var<workgroup> tile: array<vec4<f32>, $R * 8>;
 #endif
 #ifdef TILE
-// 64 lanes, 8 across the columns and 8 down the rows; the tiles are the 16 KiB that every device has.
-const LANES = 8u;
-const ROWS_APART = 8u;
-const TILE_ROWS = 64u;
-var<workgroup> tile: array<vec4<f32>, 512>;
-var<workgroup> tile_b: array<vec4<f32>, 512>;
+// X lanes across the columns and Y down the rows.
+const LANES = $Xu;
+const ROWS_APART = $Yu;
+const SIZE = LANES * ROWS_APART;
+const TILE_ROWS = $Ru * ROWS_APART;
+// Of the depth, 4 K4 at a time, in vec4.
+#ifdef MATRIX
+const B_STRIDE = A_STRIDE;
+var<workgroup> half_b: array<f16, 64 * 40>;
+#import shared/matrix.wgsl
+#else
+var<workgroup> tile: array<vec4<f32>, $R * $Y * $K4>;
+var<workgroup> tile_b: array<vec4<f32>, $N * $X * $K4>;
+#endif
 #else
 const ROWS_APART = 1u;
 const TILE_ROWS = $Ru;
 #endif
 const TILE_COLS = LANES * $Nu;
 
+#ifdef TILE
+#import shared/tile_load.wgsl
+#endif
 #ifdef V4
 #else
 fn load_a(row: u32, p: u32) -> f32 {
@@ -138,6 +182,18 @@ fn load_a(row: u32, p: u32) -> f32 {
 }
 #endif
 
+// Element `at` of `out`, whose sum over the depth is this.
+fn put(at: u32, sum: f32) {
+    var value = params.scale * sum;
+    if params.residual != 0u {
+        value += residual[at];
+    }
+    if params.accumulate != 0u {
+        value += out[at];
+    }
+    out[at] = value;
+}
+
 // One workgroup computes TILE_ROWS x TILE_COLS of `out` within one segment; a lane owns R rows, ROWS_APART, of N columns,
 // LANES apart.
 #ifdef SG
@@ -147,7 +203,7 @@ fn load_a(row: u32, p: u32) -> f32 {
 @compute @workgroup_size(32)
 #endif
 #ifdef TILE
-@compute @workgroup_size(64)
+@compute @workgroup_size(SIZE)
 #endif
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
 #ifdef TILE
@@ -178,6 +234,40 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
     let col0 = tile_index * TILE_COLS + lane % LANES;
     let blocks = (params.depth + 31u) / 32u;
+#ifdef MATRIX
+#import shared/matrix_sums.wgsl
+#import shared/nt_tile.wgsl
+    // The low-rank part is more of the depth.
+    let rank = select(params.rank, 0u, low_at == NONE);
+    for (var r0 = 0u; r0 < rank; r0 += 32u) {
+        workgroupBarrier();
+        for (var i = lane; i < TILE_ROWS * 32u; i += SIZE) {
+            let r = min(r0 + i % 32u, rank - 1u);
+            let in_rank = r0 + i % 32u < rank;
+            let row = min(group.y * TILE_ROWS + i / 32u, params.rows - 1u);
+            let x = params.half_scale * params.low_scale * low[row * params.low_row + low_at + r];
+            half_a[i / 32u * A_STRIDE + i % 32u] = f16(select(0.0, x, in_rank));
+            let n = min(tile_index * TILE_COLS + i / 32u, cols - 1u);
+            half_b[i / 32u * B_STRIDE + i % 32u] = f16(select(0.0, low_b[(low_row0 + n) * params.rank + r], in_rank));
+        }
+        workgroupBarrier();
+#import shared/nt_matrix.wgsl
+    }
+#for i 2
+#for j 2
+    {
+#import shared/matrix_stage.wgsl
+        for (var e = lane % 32u; e < 256u; e += 32u) {
+            let row = group.y * TILE_ROWS + row_of_warp + $iu * 16u + e / 16u;
+            let col = tile_index * TILE_COLS + col_of_warp + $ju * 16u + e % 16u;
+            if row < params.rows && col < cols {
+                put(params.out_at + row * params.out_row + (first + col) * params.out_col, staged[stage + e] / params.half_scale);
+            }
+        }
+    }
+#endfor
+#endfor
+#else
 #for j N
     // Columns past the end compute the last one again and are not written.
     let n$j = first + min(col0 + $j * LANES, cols - 1u);
@@ -215,15 +305,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             let col = col0 + j * LANES;
             if col < cols {
                 let at = params.out_at + (row0 + i * ROWS_APART) * params.out_row + (first + col) * params.out_col;
-                var value = params.scale * sums[i * $Nu + j];
-                if params.residual != 0u {
-                    value += residual[at];
-                }
-                if params.accumulate != 0u {
-                    value += out[at];
-                }
-                out[at] = value;
+                put(at, sums[i * $Nu + j]);
             }
         }
     }
+#endif
 }

@@ -1,24 +1,13 @@
 // Row p of nn.wgsl's `b`, dequantized: the lane's eight columns as v0 and v1.
-#ifdef Q4
-        let at = p * params.cols + k;
-        let w = vec4<u32>(codes[at / 8u]);
-#import shared/nn_scale.wgsl
-        let v0 = fma(vec4<f32>(vec4<i32>((w >> vec4<u32>(0u, 4u, 8u, 12u)) & vec4<u32>(15u))), vec4<f32>(s.x), vec4<f32>(s.y));
-        let v1 = fma(vec4<f32>(vec4<i32>((w >> vec4<u32>(16u, 20u, 24u, 28u)) & vec4<u32>(15u))), vec4<f32>(s.x), vec4<f32>(s.y));
-#endif
-#ifdef NF4
-        let at = p * params.cols + k;
-        let w = vec4<u32>(codes[at / 8u]);
-#import shared/nn_scale.wgsl
-        let v0 = nf4(w >> vec4<u32>(0u, 4u, 8u, 12u)) * s;
-        let v1 = nf4(w >> vec4<u32>(16u, 20u, 24u, 28u)) * s;
-#endif
-#ifdef Q8
+#ifdef F16
+#else
+#ifdef F32
+#else
         let at = p * params.cols + k;
         let w = codes[at / 8u];
 #import shared/nn_scale.wgsl
-        let v0 = vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(w.x) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u)) * s;
-        let v1 = vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(w.y) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u)) * s;
+#import shared/eight.wgsl
+#endif
 #endif
 #ifdef F16
 #ifdef V4

@@ -1,48 +1,62 @@
 // A block of nn.wgsl's sums with tiles of `a` and of the decoded `b` in workgroup memory, as nt_tile.wgsl has them.
-            workgroupBarrier();
-            for (var i = index; i < 512u; i += 64u) {
-                let row = group.y * 64u + i / 32u * 4u;
-                let p = p0 + i % 32u;
-                tile[i % 32u * 16u + i / 32u] =
-                    vec4<f32>(load_a(row, p), load_a(row + 1u, p), load_a(row + 2u, p), load_a(row + 3u, p));
-            }
-            for (var i = index; i < 256u; i += 64u) {
-                // Rows of `b` past the depth meet zeros of the tile.
-                let p = min(p0 + i / 8u, params.depth - 1u);
-                let col = (group.x * LANES + i % 8u) * 8u;
-#ifdef Q4
-                let k = min(col, params.cols - 8u);
-#endif
-#ifdef NF4
-                let k = min(col, params.cols - 8u);
-#endif
-#ifdef Q8
-                let k = min(col, params.cols - 8u);
-#endif
+#for t LA
+#import shared/tile_a.wgsl
+#endfor
+#for t LB
+            // Eight columns of a row of `b`.
+            let eb$t = lane + $tu * SIZE;
+            var b$t_0: vec4<f32>;
+            var b$t_1: vec4<f32>;
+            {
+                // Rows past the depth meet zeros of `a`.
+                let p = min(p0 + eb$t / (TILE_COLS / 8u), params.depth - 1u);
+                let col = group.x * TILE_COLS + eb$t % (TILE_COLS / 8u) * 8u;
+                let k = min(col, max(params.cols, 8u) - 8u);
 #import shared/nn_load.wgsl
-                tile_b[2u * i] = v0;
-                tile_b[2u * i + 1u] = v1;
+                b$t_0 = v0;
+                b$t_1 = v1;
             }
+#endfor
             workgroupBarrier();
-            for (var q = 0u; q < DEPTH; q++) {
-                let v0 = tile_b[q * 16u + lane * 2u];
-                let v1 = tile_b[q * 16u + lane * 2u + 1u];
-                let x0 = tile[q * 16u + index / LANES * 2u];
-                let x1 = tile[q * 16u + index / LANES * 2u + 1u];
-                c0_0 = fma(vec4<f32>(x0[0]), v0, c0_0);
-                c0_1 = fma(vec4<f32>(x0[0]), v1, c0_1);
-                c1_0 = fma(vec4<f32>(x0[1]), v0, c1_0);
-                c1_1 = fma(vec4<f32>(x0[1]), v1, c1_1);
-                c2_0 = fma(vec4<f32>(x0[2]), v0, c2_0);
-                c2_1 = fma(vec4<f32>(x0[2]), v1, c2_1);
-                c3_0 = fma(vec4<f32>(x0[3]), v0, c3_0);
-                c3_1 = fma(vec4<f32>(x0[3]), v1, c3_1);
-                c4_0 = fma(vec4<f32>(x1[0]), v0, c4_0);
-                c4_1 = fma(vec4<f32>(x1[0]), v1, c4_1);
-                c5_0 = fma(vec4<f32>(x1[1]), v0, c5_0);
-                c5_1 = fma(vec4<f32>(x1[1]), v1, c5_1);
-                c6_0 = fma(vec4<f32>(x1[2]), v0, c6_0);
-                c6_1 = fma(vec4<f32>(x1[2]), v1, c6_1);
-                c7_0 = fma(vec4<f32>(x1[3]), v0, c7_0);
-                c7_1 = fma(vec4<f32>(x1[3]), v1, c7_1);
+#ifdef MATRIX
+#for t LA
+            put_a(ra$t * A_STRIDE + qa$t * 4u, xa$t);
+#endfor
+#for t LB
+            {
+                let at = eb$t / (TILE_COLS / 8u) * B_STRIDE + eb$t % (TILE_COLS / 8u) * 8u;
+                put_b(at, b$t_0);
+                put_b(at + 4u, b$t_1);
             }
+#endfor
+            workgroupBarrier();
+#import shared/nn_matrix.wgsl
+#else
+#for t LA
+            tile[qa$t * TILE_ROWS + swapped(qa$t, ra$t)] = xa$t;
+#endfor
+#for t LB
+            tile_b[2u * eb$t] = b$t_0;
+            tile_b[2u * eb$t + 1u] = b$t_1;
+#endfor
+            workgroupBarrier();
+#for q K4
+            {
+#for i R
+                let x$i = tile[$qu * TILE_ROWS + swapped($qu, lane / $Xu + $iu * ROWS_APART)];
+#endfor
+#for e 4
+                {
+#for j N4
+                    let v$j = tile_b[($qu * 4u + $eu) * (TILE_COLS / 4u) + lane % $Xu + $ju * $Xu];
+#endfor
+#for i R
+#for j N4
+                    c$i_$j = fma(vec4<f32>(x$i[$e]), v$j, c$i_$j);
+#endfor
+#endfor
+                }
+#endfor
+            }
+#endfor
+#endif

@@ -1,40 +1,57 @@
-// The sums of nt.wgsl with tiles of `a` and of the decoded `b` in workgroup memory, 64 rows and 64 columns by 32: each
-// number that is read is used eight times from a register, which is what GPUs want.
-    let column = first + min(tile_index * TILE_COLS + lane, cols - 1u);
-    for (var block = 0u; block < blocks; block++) {
-        workgroupBarrier();
-        for (var i = lane; i < 512u; i += 64u) {
-            let row = group.y * 64u + i / 8u;
-            let p = block * 32u + (i % 8u) * 4u;
-            tile[(i % 8u) * 64u + i / 8u] =
-                vec4<f32>(load_a(row, p), load_a(row, p + 1u), load_a(row, p + 2u), load_a(row, p + 3u));
-        }
+// The sums of nt.wgsl with tiles of `a` and of the decoded `b` in workgroup memory: each number that is read is used R or
+// N times from a register, which is what GPUs want. What comes next is read before the barrier, while others still sum.
+    for (var p0 = 0u; p0 < params.depth; p0 += $K4u * 4u) {
+#for t LA
+#import shared/tile_a.wgsl
+#endfor
+#for t LB
+        // Eight weights of a column.
+        let rb$t = (lane + $tu * SIZE) / ($K4u / 2u);
+        let qb$t = (lane + $tu * SIZE) % ($K4u / 2u) * 2u;
+        var b$t_0: vec4<f32>;
+        var b$t_1: vec4<f32>;
         {
-#for j 1
-            let n$j = column;
-#import shared/nt_block.wgsl
-#for q2 2
-#for q4 4
-            {
-#import shared/nt_four.wgsl
-                tile_b[($q2 * 4u + $q4) * 64u + lane] = v$j;
-            }
-#endfor
-#endfor
-#endfor
+            let n = first + min(tile_index * TILE_COLS + rb$t, cols - 1u);
+            let p = p0 + qb$t * 4u;
+#import shared/nt_eight.wgsl
+            b$t_0 = v0;
+            b$t_1 = v1;
         }
+#endfor
         workgroupBarrier();
-        for (var q = 0u; q < 8u; q++) {
+#ifdef MATRIX
+#for t LA
+        put_a(ra$t * A_STRIDE + qa$t * 4u, xa$t);
+#endfor
+#for t LB
+        put_b(rb$t * B_STRIDE + qb$t * 4u, b$t_0);
+        put_b(rb$t * B_STRIDE + qb$t * 4u + 4u, b$t_1);
+#endfor
+        workgroupBarrier();
+#import shared/nt_matrix.wgsl
+#else
+#for t LA
+        tile[qa$t * TILE_ROWS + swapped(qa$t, ra$t)] = xa$t;
+#endfor
+#for t LB
+        tile_b[qb$t * TILE_COLS + swapped(qb$t, rb$t)] = b$t_0;
+        tile_b[(qb$t + 1u) * TILE_COLS + swapped(qb$t + 1u, rb$t)] = b$t_1;
+#endfor
+        workgroupBarrier();
+#for q K4
+        {
 #for i R
-            let x$i = tile[q * 64u + lane / 8u + $i * 8u];
+            let x$i = tile[$qu * TILE_ROWS + swapped($qu, lane / LANES + $iu * ROWS_APART)];
 #endfor
 #for j N
             {
-                let v = tile_b[q * 64u + lane % 8u + $j * 8u];
+                let v = tile_b[$qu * TILE_COLS + swapped($qu, lane % LANES + $ju * LANES)];
 #for i R
                 c$i_$j = fma(v.w, x$i.w, fma(v.z, x$i.z, fma(v.y, x$i.y, fma(v.x, x$i.x, c$i_$j))));
 #endfor
             }
 #endfor
         }
+#endfor
+#endif
     }

@@ -53,7 +53,9 @@ fn tiles_change_no_bit() {
     let plain = block_on(Context::with(Features::Plain)).unwrap();
     for in_4bit in [false, true] {
         let expected = bits(&plain, Some(Form::Plain), in_4bit);
-        assert!(expected == bits(&plain, Some(Form::Tile), in_4bit), "{in_4bit}");
+        for form in [Form::Tile, Form::Small] {
+            assert!(expected == bits(&plain, Some(form), in_4bit), "{form:?}, {in_4bit}");
+        }
     }
 }
 
@@ -73,7 +75,7 @@ fn the_fastest_form_is_found_and_used() {
     }))
     .unwrap();
     let forms: Vec<Form> = tried[0].forms.iter().map(|&(form, _)| form).collect();
-    assert_eq!(forms, [Form::Plain, Form::Tile], "a device without subgroups");
+    assert_eq!(forms, [Form::Plain, Form::Tile, Form::Small], "a device without subgroups");
     assert!(tried[0].forms.iter().all(|&(_, ms)| ms > 0.0 && ms.is_finite()));
     let choices = context.forms();
     assert_eq!(choices.get(&products[0].class()).copied(), tried[0].fastest());

@@ -88,11 +88,33 @@ fn no_adapter(what: String) -> Error {
     }
 }
 
+/// The features that our kernels use an adapter's matrix units with: 16 x 16 x 16 halves to f32, in subgroups of 32 lanes.
+fn matrix_units(adapter: &wgpu::Adapter) -> Result<wgpu::Features> {
+    let features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+    let info = adapter.get_info();
+    let lanes = info.subgroup_min_size == 32 && info.subgroup_max_size == 32;
+    let ours = |kind: &wgpu::CooperativeMatrixProperties| {
+        [kind.m_size, kind.n_size, kind.k_size] == [16; 3]
+            && kind.ab_type == wgpu::CooperativeScalarType::F16
+            && kind.cr_type == wgpu::CooperativeScalarType::F32
+    };
+    if adapter.features().contains(features) && lanes && adapter.cooperative_matrix_properties().iter().any(ours) {
+        return Ok(features);
+    }
+    Err(Error::Config {
+        field: "fp16".into(),
+        what: format!("{} has no matrix units that multiply halves for us", info.name),
+        help: "leave it out; it is for GPUs that have them, such as NVIDIA's, and not for browsers".into(),
+    })
+}
+
 /// Which of an adapter's optional features a device is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Features {
     /// Those that some kernels are faster with.
     Fast,
+    /// Those too that products are made with in half precision, on a GPU's matrix units.
+    Half,
     /// None: what every browser has.
     Plain,
 }
@@ -108,6 +130,7 @@ struct Inner {
     pipelines: RefCell<HashMap<usize, wgpu::ComputePipeline>>,
     failure: Arc<Mutex<Option<Error>>>,
     subgroup: u32,
+    half: bool,
     pace: Pace,
     submits: Cell<usize>,
     rehearsal: bool,
@@ -129,7 +152,7 @@ impl Context {
     /// As [`Context::new`], with a choice of features.
     ///
     /// # Errors
-    /// As [`Context::new`].
+    /// As [`Context::new`]; and [`Error::Config`] for [`Features::Half`] where the adapter has no such units.
     pub async fn with(wanted: Features) -> Result<Self> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let adapter = instance
@@ -142,21 +165,29 @@ impl Context {
         let adapter_info = adapter.get_info();
         let limits = wgpu::Limits::default();
         let subgroups = match wanted {
-            Features::Fast => subgroup::Wanted::of(&adapter),
+            Features::Fast | Features::Half => subgroup::Wanted::of(&adapter),
             Features::Plain => subgroup::Wanted::none(),
         };
         // Only a profile reads clocks. A processor's are its host's, and a browser's are too coarse.
         let timestamps = match wanted {
-            Features::Fast if !cfg!(target_arch = "wasm32") && !is_software(&adapter_info) => {
+            Features::Fast | Features::Half if !cfg!(target_arch = "wasm32") && !is_software(&adapter_info) => {
                 adapter.features() & wgpu::Features::TIMESTAMP_QUERY
             }
             _ => wgpu::Features::empty(),
         };
+        let half = wanted == Features::Half;
+        let matrices = if half { matrix_units(&adapter)? } else { wgpu::Features::empty() };
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("tunesmith"),
-                required_features: subgroups.features | timestamps,
+                required_features: subgroups.features | timestamps | matrices,
                 required_limits: limits.clone(),
+                experimental_features: if half {
+                    // SAFETY: the kernels that use the matrix units are ours, and stay within what they are given.
+                    unsafe { wgpu::ExperimentalFeatures::enabled() }
+                } else {
+                    wgpu::ExperimentalFeatures::disabled()
+                },
                 ..Default::default()
             })
             .await
@@ -187,7 +218,11 @@ impl Context {
             }
         });
         let subgroup = subgroups.lanes();
-        let on = [("subgroup", subgroup > 0), ("timestamp-query", !timestamps.is_empty())];
+        let on = [
+            ("subgroup", subgroup > 0),
+            ("timestamp-query", !timestamps.is_empty()),
+            ("cooperative-matrix", half),
+        ];
         let names: Vec<String> = on.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).to_owned()).collect();
         let info = DeviceInfo::new(adapter_info, &limits, &names);
         Ok(Self(Rc::new(Inner {
@@ -197,6 +232,7 @@ impl Context {
             pipelines: RefCell::default(),
             failure,
             subgroup,
+            half,
             pace: Pace::default(),
             submits: Cell::default(),
             rehearsal: false,
@@ -216,6 +252,7 @@ impl Context {
             pipelines: RefCell::default(),
             failure: self.0.failure.clone(),
             subgroup: self.0.subgroup,
+            half: self.0.half,
             pace: Pace::default(),
             submits: Cell::default(),
             rehearsal: true,
@@ -262,6 +299,11 @@ impl Context {
     /// Lanes of the subgroups that kernels may use; 0 where they may use none.
     pub fn subgroup(&self) -> u32 {
         self.0.subgroup
+    }
+
+    /// Whether products are made in half precision, where they can be.
+    pub fn half(&self) -> bool {
+        self.0.half
     }
 
     /// The adapter in use.

@@ -1,5 +1,5 @@
-//! The forms of a product: kernels that compute the same in ways that suit different adapters. Plain and tile give the
-//! same bits, so on a GPU what was found to be fastest decides nothing but the time.
+//! The forms of a product: kernels that compute the same in ways that suit different adapters. All but the
+//! last give the same bits, so on a GPU what was found to be fastest decides nothing but the time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,19 +17,22 @@ pub enum Form {
     Plain,
     /// Tiles of both matrices in workgroup memory, for GPUs.
     Tile,
+    /// Smaller ones, for products that have few.
+    Small,
     /// Rows shared by subgroup broadcasts, for adapters that run on a processor.
     Subgroup,
 }
 
 impl Form {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Tile, Self::Subgroup];
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Tile, Self::Small, Self::Subgroup];
 
     /// Its name in a file of choices.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Tile => "tile",
+            Self::Small => "small",
             Self::Subgroup => "subgroup",
         }
     }
@@ -82,7 +85,7 @@ impl Forms {
         self.seen.borrow_mut().insert(product);
         match chosen {
             Some(Form::Subgroup) | None if subgroup > 0 => Form::Subgroup,
-            Some(Form::Tile) => Form::Tile,
+            Some(form @ (Form::Tile | Form::Small)) => form,
             _ => Form::Plain,
         }
     }

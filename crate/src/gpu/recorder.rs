@@ -70,6 +70,7 @@ pub struct Recorder {
     pub(super) uniforms: Vec<u8>,
     gate: Option<u32>,
     subgroup: u32,
+    half: bool,
     forms: Rc<Forms>,
     weight: Option<f64>,
 }
@@ -83,12 +84,18 @@ const UNIFORM_ALIGNMENT: usize = 256;
 impl Recorder {
     /// An empty list for this device.
     pub fn new(context: &Context) -> Self {
-        Self { subgroup: context.subgroup(), forms: context.shared_forms().clone(), ..Self::default() }
+        let (subgroup, half, forms) = (context.subgroup(), context.half(), context.shared_forms().clone());
+        Self { subgroup, half, forms, ..Self::default() }
     }
 
     /// Lanes of the subgroups that kernels of this list may use; 0 where they may use none.
     pub fn subgroup(&self) -> u32 {
         self.subgroup
+    }
+
+    /// Whether products of this list are made in half precision, where they can be.
+    pub fn half(&self) -> bool {
+        self.half
     }
 
     /// The form to compute a product in.

@@ -1,7 +1,7 @@
 //! Matrix products on buffers: what linear layers, their gradients and the loss head are made of.
 
 use crate::format::quant::Encoding;
-use crate::gpu::{Binding, BufferId, Form, Kernel, Product, Recorder, kernels, stride};
+use crate::gpu::{Binding, BufferId, Form, Kernel, Product, Recorder, kernels, spread, stride};
 
 /// A matrix addressed by strides, in elements, from element `at` of its binding.
 #[derive(Clone, Copy)]
@@ -74,10 +74,18 @@ fn variant(
     match (form, lanes) {
         (Form::Subgroup, 8) => (if in_fours { "_sg8_v4" } else { "_sg8" }, (16, sg8)),
         (Form::Subgroup, _) => ("_sg4", (16, sg4)),
-        (Form::Tile, _) => ("_tile", (64, 64)),
+        (Form::Small, _) if in_fours => ("_small_v4", (32, 64)),
+        (Form::Tile, _) if in_fours => ("_tile_v4", (64, 64)),
+        (Form::Small | Form::Tile, _) => ("_tile", (64, 64)),
         (Form::Plain, _) => ("", plain),
     }
 }
+
+/// The variant for a GPU's matrix units, with its tile.
+const MATRIX: (&str, TileSize) = ("_matrix", (64, 64));
+/// What gradients are multiplied by to be halves, which end at 6e-8 and 65504: a row's share of the loss is as small as one
+/// in thousands.
+const GRADIENT_SCALE: f32 = 4096.0;
 
 /// The low-rank part that rides along in `nt`: `scale * low b^T` for the segments of columns that have one.
 #[derive(Clone, Copy)]
@@ -118,8 +126,13 @@ impl Nt {
         } else {
             let cols = self.segments.iter().map(|&(cols, _)| cols).collect();
             let (rows, depth) = (self.rows, self.depth);
-            let form = list.form(Product { straight: false, encoding, rows, cols, depth });
-            variant(form, list.subgroup(), self.a.in_fours(depth), (8, 32 * 6), [8 * 12, 4 * 12])
+            let in_fours = self.a.in_fours(depth);
+            if in_fours && list.half() {
+                MATRIX
+            } else {
+                let form = list.form(Product { straight: false, encoding, rows, cols, depth });
+                variant(form, list.subgroup(), in_fours, (8, 32 * 6), [8 * 12, 4 * 12])
+            }
         };
         let kernel = Kernel::named(&format!("matmul_nt_{}{variant}", encoding.name()));
         let segment = |i: usize| self.segments.get(i).copied().unwrap_or((0, None));
@@ -147,6 +160,7 @@ impl Nt {
             low2: low_at(2),
             low_b_row: low.map_or(0, |low| low.b_row as u32),
             low_scale: low.map_or(0.0, |low| low.scale),
+            half_scale: 1.0,
         };
         // What does not ride along is not read; `a` stands in.
         let residual = self.residual.map_or(self.a.binding, Into::into);
@@ -178,9 +192,20 @@ impl Nn {
     pub fn record(&self, list: &mut Recorder) {
         let (encoding, rows, depth) = (self.b.encoding, self.rows, self.depth);
         let in_fours = self.a.in_fours(depth) && self.cols.is_multiple_of(8);
-        let form = list.form(Product { straight: true, encoding, rows, cols: vec![self.cols], depth });
-        let (variant, (tile_rows, tile_cols)) = variant(form, list.subgroup(), in_fours, (8, 24 * 8), [8 * 8, 4 * 8]);
+        let (variant, (tile_rows, tile_cols)) = if in_fours && list.half() {
+            MATRIX
+        } else {
+            let form = list.form(Product { straight: true, encoding, rows, cols: vec![self.cols], depth });
+            variant(form, list.subgroup(), in_fours, (8, 24 * 8), [8 * 8, 4 * 8])
+        };
         let kernel = Kernel::named(&format!("matmul_nn_{}{variant}", encoding.name()));
+        let split = self.split(list);
+        let parts = depth.div_ceil(split);
+        let out = match parts {
+            1 => self.out,
+            // The parts stand one behind another until they are added up.
+            _ => View::rows(list.planned(parts * rows * self.cols), self.cols),
+        };
         let params = kernels::matmul_nn::Params {
             rows: self.rows as u32,
             cols: self.cols as u32,
@@ -188,23 +213,50 @@ impl Nn {
             a_at: self.a.at as u32,
             a_row: self.a.row as u32,
             a_depth: self.a.col as u32,
-            out_row: self.out.row as u32,
-            out_col: self.out.col as u32,
-            accumulate: u32::from(self.accumulate),
+            out_row: out.row as u32,
+            out_col: out.col as u32,
+            accumulate: u32::from(self.accumulate && parts == 1),
             scale: self.scale,
             rank: self.low.map_or(0, |(_, _, rank)| rank as u32),
+            split: split as u32,
+            half_scale: GRADIENT_SCALE,
         };
         // What does not ride along is not read; `a` stands in.
         let (low, low_a) = self.low.map_or((self.a.binding, self.a.binding), |(low, a, _)| (low.into(), a));
         let mut bindings = vec![self.a.binding, low, low_a];
         self.b.bind(&mut bindings);
-        bindings.push(self.out.binding);
+        bindings.push(out.binding);
         let depth = self.depth + self.low.map_or(0, |(_, _, rank)| rank);
         list.weigh(2.0 * (self.rows * self.cols) as f64 * depth as f64);
-        let groups = [self.cols.div_ceil(tile_cols) as u32, self.rows.div_ceil(tile_rows) as u32, 1];
+        let groups = [self.cols.div_ceil(tile_cols), self.rows.div_ceil(tile_rows), parts].map(|n| n as u32);
         list.dispatch(kernel, &bindings, &params, groups);
+        if parts > 1 {
+            let params = kernels::matmul_sum::Params {
+                rows: self.rows as u32,
+                cols: self.cols as u32,
+                parts: parts as u32,
+                out_row: self.out.row as u32,
+                out_col: self.out.col as u32,
+                accumulate: u32::from(self.accumulate),
+            };
+            list.dispatch(&kernels::MATMUL_SUM, &[out.binding, self.out.binding], &params, spread(self.rows * self.cols));
+        }
+    }
+
+    /// What one workgroup takes of the depth: all of it on a processor, and on a GPU where there are enough tiles; else a
+    /// part, so that there are some hundred workgroups, none with less than a span or two. The form plays no part in it:
+    /// which one is fastest changes no bit.
+    fn split(&self, list: &Recorder) -> usize {
+        let tiles = self.rows.div_ceil(64) * self.cols.div_ceil(64);
+        let parts = if list.subgroup() > 0 || self.low.is_some() { 1 } else { (WORKGROUPS / tiles).max(1) };
+        self.depth.div_ceil(parts.min(self.depth.div_ceil(2 * SPAN))).next_multiple_of(SPAN)
     }
 }
+
+/// The terms that nn.wgsl adds up at a time.
+const SPAN: usize = 1024;
+/// Workgroups that keep most GPUs busy.
+const WORKGROUPS: usize = 256;
 
 /// One pair of matrices of a skinny product: `l[depth, i]`, `z[depth, cols]` and their result `out[i, cols]`.
 #[derive(Clone, Copy)]

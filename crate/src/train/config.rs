@@ -184,6 +184,8 @@ run_config! { |method|
     "Model" {
         load_in_4bit: bool = false,
             "Quantize the blocks' linear layers to NF4 while the model is loaded, from F16 or F32: QLoRA's base.";
+        fp16: bool = false,
+            "Multiply in half precision, on the GPU's matrix units: faster and less exact. Native only.";
     }
     "Training" {
         num_train_epochs: f64 = 3.0, in 0.001..=100000, "Passes over the examples.";
@@ -264,6 +266,9 @@ const METHOD: &str = "method";
 
 /// The field that says how the model is loaded.
 pub const LOAD_IN_4BIT: &str = "load_in_4bit";
+
+/// The field that says how it is multiplied with.
+pub const FP16: &str = "fp16";
 
 /// LoRA with one of its switches set, which is known by a name of its own.
 pub struct Switch {
@@ -377,6 +382,12 @@ impl RunConfig {
             return Err(invalid(LOAD_IN_4BIT, what, "leave it out, or load the model again as it says".into()));
         }
         self.load_in_4bit = model.load_in_4bit;
+        let half = model.context.half();
+        if self.set.contains(FP16) && self.fp16 != half {
+            let what = format!("it is {}, and the device was opened otherwise", self.fp16);
+            return Err(invalid(FP16, what, "leave it out, or load the model again as it says".into()));
+        }
+        self.fp16 = half;
         Ok(())
     }
 

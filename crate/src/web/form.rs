@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
 use super::to_js;
-use crate::train::config::{LOAD_IN_4BIT, Method, RunConfig, Switch};
+use crate::train::config::{FP16, LOAD_IN_4BIT, Method, RunConfig, Switch};
 use crate::train::lab;
 
 /// The methods, the fields of a run with their help and defaults, and the page's first config.
@@ -15,8 +15,8 @@ pub fn defaults() -> JsValue {
         .1
         .iter()
         .enumerate()
-        // How the model is loaded is settled before there is a run.
-        .filter(|(_, field)| field.name != LOAD_IN_4BIT)
+        // How the model is loaded is settled before there is a run, and browsers have no matrix units.
+        .filter(|(_, field)| ![LOAD_IN_4BIT, FP16].contains(&field.name))
         .map(|(index, field)| {
             // The page's form has texts for lists and patterns, and the engine reads those.
             let plain = |default: &Value| match default {

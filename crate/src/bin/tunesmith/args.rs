@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tunesmith::Result;
 use tunesmith::peft::merge::OutType;
-use tunesmith::train::config::{LOAD_IN_4BIT, Method, RunConfig};
+use tunesmith::train::config::{FP16, LOAD_IN_4BIT, Method, RunConfig};
 use tunesmith::train::field::{Field, FieldValue, Input};
 
 use super::bench;
@@ -19,7 +19,7 @@ pub const SCALE: &str = "adapter-scale";
 const RENDERING: [&str; 3] = ["max_length", "completion_only_loss", "assistant_only_loss"];
 
 /// Fields that say how the model is loaded: whatever loads one has these.
-const LOADING: [&str; 1] = [LOAD_IN_4BIT];
+const LOADING: [&str; 2] = [LOAD_IN_4BIT, FP16];
 
 /// The whole command line.
 pub fn command() -> Command {
@@ -146,7 +146,7 @@ fn inspect() -> Command {
                 .help("Examples of a dataset to show; --json has them all"),
         )
         .arg(json())
-        .args(loading_flags())
+        .args(flags_of(&[LOAD_IN_4BIT]))
         .args(flags_of(&RENDERING))
 }
 

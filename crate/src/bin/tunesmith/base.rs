@@ -6,8 +6,9 @@ use clap::ArgMatches;
 use pollster::block_on;
 use tunesmith::format::gguf::Gguf;
 use tunesmith::format::source::FileSource;
-use tunesmith::gpu::Context;
+use tunesmith::gpu::{Context, Features};
 use tunesmith::model::Model;
+use tunesmith::train::config::RunConfig;
 use tunesmith::{Error, Result};
 
 use super::report::Report;
@@ -40,21 +41,29 @@ pub fn open(path: &Path) -> Result<Gguf> {
 ///
 /// # Errors
 /// As [`path`], [`open`] and [`load_gguf`].
-pub fn load(matches: &ArgMatches, load_in_4bit: bool, report: &mut Report) -> Result<Model> {
+pub fn load(matches: &ArgMatches, config: &RunConfig, report: &mut Report) -> Result<Model> {
     let gguf = open(&path(matches, report)?)?;
-    load_gguf(&gguf, load_in_4bit, report)
+    load_gguf(&gguf, config, report)
 }
 
-/// Puts a model onto the device, its linear layers in NF4 if so wished.
+/// The device, as the settings ask for it.
+///
+/// # Errors
+/// As [`Context::with`].
+pub fn device(config: &RunConfig) -> Result<Context> {
+    block_on(Context::with(if config.fp16 { Features::Half } else { Features::Fast }))
+}
+
+/// Puts a model onto the device, as the settings ask for it.
 ///
 /// # Errors
 /// For a model we cannot run, or a device that cannot hold it.
-pub fn load_gguf(gguf: &Gguf, load_in_4bit: bool, report: &mut Report) -> Result<Model> {
-    let context = block_on(Context::new())?;
+pub fn load_gguf(gguf: &Gguf, config: &RunConfig, report: &mut Report) -> Result<Model> {
+    let context = device(config)?;
     forms::restore(&context);
     report.start_bar(gguf.file_len(), "Loading the model {bar:24} {percent}%");
     let progress = |done, total| report.move_bar(done, total);
-    let model = block_on(Model::load_as(&context, gguf, load_in_4bit, progress));
+    let model = block_on(Model::load_as(&context, gguf, config.load_in_4bit, progress));
     report.end_bar();
     model
 }

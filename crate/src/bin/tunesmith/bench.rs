@@ -69,12 +69,12 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let settings = settings(matches);
     let mut out = Out::new(matches)?;
     let started = now_ms();
-    let load_in_4bit = args::settings(matches)?.load_in_4bit;
+    let config = args::settings(matches)?;
     let model = match matches.get_one::<String>("synthetic") {
         Some(name) => {
-            base::load_gguf(&synthetic::gguf(&Shape::named(name)?, encoding(matches))?, load_in_4bit, report)?
+            base::load_gguf(&synthetic::gguf(&Shape::named(name)?, encoding(matches))?, &config, report)?
         }
-        None => base::load(matches, load_in_4bit, report)?,
+        None => base::load(matches, &config, report)?,
     };
     let load = load_average();
     let start = start(&model, &settings, load);
@@ -121,6 +121,7 @@ fn start(model: &Model, settings: &Settings, load: Option<[f64; 3]>) -> Value {
             "name": model.config.name,
             "quantization": model.quantization,
             "load_in_4bit": model.load_in_4bit,
+            "fp16": model.context.half(),
             "embedding": format!("{:?}", model.embedding.encoding()),
             "parameters": model.parameters,
             "device_bytes": model.gpu_bytes(),

@@ -6,7 +6,6 @@ use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::json;
 use tunesmith::Result;
-use tunesmith::gpu::Context;
 use tunesmith::model::Model;
 use tunesmith::train::{Estimate, estimate};
 
@@ -23,7 +22,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let examples = data::read(args::path(matches, "data").expect("a required flag"))?;
     let held_out = args::path(matches, "eval-data").map(|path| data::read(path)).transpose()?;
     let gguf = base::open(&base::path(matches, report)?)?;
-    let context = block_on(Context::new())?.rehearsal();
+    let context = base::device(&config)?.rehearsal();
     let model = block_on(Model::load_as(&context, &gguf, config.load_in_4bit, |_, _| ()))?;
     let examples = data::render(examples, &model, &config, report)?;
     let held_out = held_out.map(|held_out| data::render(held_out, &model, &config, report)).transpose()?;

@@ -19,7 +19,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let config = args::settings(matches)?;
     let adapter = args::path(matches, "adapter").map(|folder| Adapter::read(folder)).transpose()?;
     let data = data::read(args::path(matches, "data").expect("a required flag"))?;
-    let model = base::load(matches, config.load_in_4bit, report)?;
+    let model = base::load(matches, &config, report)?;
     let lines: Vec<usize> = data.examples.iter().map(|(line, _)| *line).collect();
     let examples = data::render(data, &model, &config, report)?;
     let peft = adapter.map(|adapter| adapter.load(&model, matches)).transpose()?;

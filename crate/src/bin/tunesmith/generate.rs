@@ -23,7 +23,7 @@ use super::{args, base};
 pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let folders = matches.get_many::<PathBuf>("adapter").into_iter().flatten();
     let adapters = folders.map(|folder| Adapter::read(folder)).collect::<Result<Vec<_>>>()?;
-    let model = base::load(matches, args::settings(matches)?.load_in_4bit, report)?;
+    let model = base::load(matches, &args::settings(matches)?, report)?;
     let mut loaded = Vec::with_capacity(adapters.len());
     for adapter in &adapters {
         loaded.push((adapter.folder.as_str(), adapter.load(&model, matches)?));

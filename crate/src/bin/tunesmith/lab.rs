@@ -42,7 +42,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let examples = data::read(args::path(matches, "data").expect("a required flag"))?;
     let held_out = args::path(matches, "eval-data").map(|path| data::read(path)).transpose()?;
     let file = examples.file.clone();
-    let model = Rc::new(base::load(matches, asked.load_in_4bit, report)?);
+    let model = Rc::new(base::load(matches, &asked, report)?);
     let examples = data::render(examples, &model, &asked, report)?;
     let held_out = held_out.map(|held_out| data::render(held_out, &model, &asked, report)).transpose()?;
     let mut lab = Lab::new(model.clone(), &file, examples, held_out)?;

@@ -9,6 +9,7 @@ use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::json;
 use tunesmith::peft::merge::{Merge, OutType};
+use tunesmith::train::config::{Method, RunConfig};
 use tunesmith::{Error, Result};
 
 use super::adapter::Adapter;
@@ -27,7 +28,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     }
     let adapter = Adapter::read(args::path(matches, "adapter").expect("a required flag"))?;
     let gguf = base::open(&base::path(matches, report)?)?;
-    let model = base::load_gguf(&gguf, false, report)?;
+    let model = base::load_gguf(&gguf, &RunConfig::new(Method::Lora), report)?;
     let peft = adapter.load(&model, matches)?;
     let merge = Merge::new(&model, &gguf, peft.as_ref(), outtype)?;
 

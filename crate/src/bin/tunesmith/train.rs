@@ -42,7 +42,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let examples = data::read(args::path(matches, "data").expect("a required flag"))?;
     let held_out = args::path(matches, "eval-data").map(|path| data::read(path)).transpose()?;
 
-    let model = Rc::new(base::load(matches, config.load_in_4bit, report)?);
+    let model = Rc::new(base::load(matches, &config, report)?);
     if let Some(adapter) = &init {
         config = adapter.settings(&asked, &model)?;
     }
