@@ -1,9 +1,11 @@
 // out[i, c] (+)= scale * sum_p l[p, i] * z[p, c], for few i: every product with a low-rank matrix but the two that ride
 // along in nt.wgsl and nn.wgsl. All three are addressed by strides.
-// variant plain: PLAIN LANES=32 N=4
-// variant sg8_deep: SG=8 SG8 DEEP LANES=8 N=8
-// variant sg8_wide: SG=8 SG8 WIDE LANES=8 N=8 N4=2
-// variant sg4: SG=4 LANES=4 N=4
+// variant plain: PLAIN LANES=32 N=4 COLS=128
+// variant deep: SLICES V4 DEEP LANES=256 COLS=16 ROUNDS=2
+// variant wide: SLICES V4 WIDE LANES=256 COLS=32 ROUNDS=4
+// variant sg8_deep: SG=8 V4 SG8 DEEP LANES=8 N=8 COLS=64
+// variant sg8_wide: SG=8 V4 SG8 WIDE LANES=8 N=8 N4=2 COLS=64
+// variant sg4: SG=4 LANES=4 N=4 COLS=16
 //
 // One dispatch takes up to four entries, each from one of two pairs (l0, z0) and (l1, z1), so that both gradients of a
 // low-rank pair are one dispatch. Entry e is entries[2 e] = (depth, columns, start in l, start in z) and
@@ -30,9 +32,9 @@ struct Params {
     stride: u32,
 }
 
-// With SG8 `z` is read in vec4, along the depth (DEEP) or along the columns (WIDE): its numbers are one beside another there,
+// With V4 `z` is read in vec4, along the depth (DEEP) or along the columns (WIDE): its numbers are one beside another there,
 // and every start, stride and count is a multiple of 4.
-#ifdef SG8
+#ifdef V4
 alias Z = vec4<f32>;
 #else
 alias Z = f32;
@@ -46,8 +48,33 @@ alias Z = f32;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 
 const LANES = $LANESu;
+// Columns of one workgroup.
+const COLS = $COLSu;
 // Numbers i of one workgroup, as four vec4.
 const WIDTH = 16u;
+#ifdef SLICES
+// Depth goes in blocks of 128; of each the four vec4 of `l`. In the end the sums of each slice.
+const DEPTH = 128u;
+var<workgroup> tile: array<vec4<f32>, 1024>;
+
+// The 32 slices' sums of four vec4 added up, in their order. Lane n of the first 128 gets number n % 4 of the vec4 n / 32
+// of the columns n / 4 % 8.
+fn over_slices(lane: u32, x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32>) -> f32 {
+    workgroupBarrier();
+#for k 4
+    tile[$k * LANES + lane] = x$k;
+#endfor
+    workgroupBarrier();
+    var sum = 0.0;
+    if lane < 128u {
+        let first = lane / 32u * LANES + lane / 4u % 8u;
+        for (var slice = 0u; slice < 32u; slice++) {
+            sum += tile[first + slice * 8u][lane % 4u];
+        }
+    }
+    return sum;
+}
+#else
 #ifdef PLAIN
 // Depth goes in blocks of 16; of each the four vec4 of `l`.
 const DEPTH = 16u;
@@ -55,9 +82,10 @@ var<workgroup> tile: array<vec4<f32>, 64>;
 #else
 const DEPTH = 4u;
 #endif
+#endif
 
-// One workgroup computes 16 rows i x (N LANES) columns of `out`; a lane owns N columns, LANES apart, or (WIDE) fours of
-// neighbours.
+// One workgroup computes 16 rows i x COLS columns of `out`; a lane owns N columns, LANES apart, or (WIDE) fours of
+// neighbours. With SLICES it owns COLS / 8 columns and a slice of the depth, one of 32.
 @compute @workgroup_size($LANES)
 fn main(
     @builtin(local_invocation_index) lane: u32,
@@ -77,9 +105,16 @@ fn main(
     let depth = place.x;
     let cols = place.y;
     let count = shape.y;
-    let across = (cols + LANES * $Nu - 1u) / (LANES * $Nu);
+    let across = (cols + COLS - 1u) / COLS;
     let i0 = tile_index / across * WIDTH;
-    let first_col = tile_index % across * LANES * $Nu;
+    let first_col = tile_index % across * COLS;
+#ifdef SLICES
+#for s 2
+    if shape.z == $su {
+#import shared/skinny_slices.wgsl
+    }
+#endfor
+#else
 #ifdef WIDE
     let col0 = first_col + lane * 4u;
 #else
@@ -118,4 +153,5 @@ fn main(
         }
     }
 #endfor
+#endif
 }

@@ -316,6 +316,11 @@ fn grouped() {
         let base = || Grouped { layers: vec![(193, q4_1, true)], ..base };
         check_grouped(&mut bench, &Grouped { constant: true, rank: 1, rows: 67, scale: -1.5, ..base() });
         check_grouped(&mut bench, &Grouped { apart: true, residual: true, rank: 65, rows: 13, k: 576, ..base() });
+        // More rows and features than one block of a depth, and neither a multiple of it.
+        for rank in [16, 5] {
+            let layers = vec![(132, f32, true), (36, f32, true)];
+            check_grouped(&mut bench, &Grouped { rows: 135, k: 260, layers, rank, ..base() });
+        }
         for (i, lows) in [[true, true, true], [true, false, true], [false, true, false], [false, false, true]]
             .into_iter()
             .enumerate()

@@ -137,9 +137,17 @@ fn check(context: &Context, name: &str, head: &Head, x: &[f32], batches: [&[Targ
 fn every_shape() {
     let context = context();
     let mut worst = 0f64;
-    for (rows, channels, vocab) in
-        [(1, 1, 1), (1, 8, 2), (3, 33, 63), (7, 16, 64), (37, 48, 65), (64, 48, 193), (65, 32, 577), (150, 36, 97)]
-    {
+    for (rows, channels, vocab) in [
+        (1, 1, 1),
+        (1, 8, 2),
+        (3, 33, 63),
+        (7, 16, 64),
+        (37, 48, 65),
+        (64, 48, 193),
+        (65, 32, 577),
+        (66, 8, 1100),
+        (150, 36, 97),
+    ] {
         let name = format!("{rows} rows, {vocab} x {channels}");
         let x = uniform(&format!("loss {name} x"), rows * channels, 1.0);
         let w = uniform(&format!("loss {name} w"), vocab * channels, 0.5);
@@ -250,18 +258,21 @@ fn identity(context: &Context, n: usize) -> Head {
 #[test]
 fn extreme_logits() {
     let context = context();
-    let (rows, n) = (6, 67);
-    let head = identity(&context, n);
-    let mut x = uniform("loss extreme", rows * n, 1.0);
-    // Far above, far below, both, all alike, and all zero.
-    x[..n].iter_mut().for_each(|x| *x += 1e4);
-    x[n..2 * n].iter_mut().for_each(|x| *x -= 1e4);
-    x[2 * n..3 * n].iter_mut().for_each(|x| *x *= 1e4);
-    x[3 * n..4 * n].fill(-1e4);
-    x[4 * n..5 * n].fill(0.0);
-    let all = targets("extreme", rows, n, |_| true);
-    let few = targets("extreme", rows, n, |row| row == 3 || row == 4);
-    check(&context, "extreme", &head, &x, [&all, &few], false);
+    let rows = 6;
+    // A number a lane and several, in fours and not.
+    for n in [67, 301, 1100] {
+        let head = identity(&context, n);
+        let mut x = uniform("loss extreme", rows * n, 1.0);
+        // Far above, far below, both, all alike, and all zero.
+        x[..n].iter_mut().for_each(|x| *x += 1e4);
+        x[n..2 * n].iter_mut().for_each(|x| *x -= 1e4);
+        x[2 * n..3 * n].iter_mut().for_each(|x| *x *= 1e4);
+        x[3 * n..4 * n].fill(-1e4);
+        x[4 * n..5 * n].fill(0.0);
+        let all = targets("extreme", rows, n, |_| true);
+        let few = targets("extreme", rows, n, |row| row == 3 || row == 4);
+        check(&context, "extreme", &head, &x, [&all, &few], false);
+    }
 }
 
 #[test]

@@ -93,6 +93,8 @@ impl Tape<'_> {
             // A closed gate writes none of its rows.
             self.list.clear(dx);
         }
+        let in_fours = vocab.is_multiple_of(4);
+        let kernel = if in_fours { &kernels::LOSS_CROSS_ENTROPY_V4 } else { &kernels::LOSS_CROSS_ENTROPY_PLAIN };
         for (gate, chunk) in loss_chunks(capacity).enumerate() {
             let (first, len) = (chunk.start, chunk.len());
             let bytes = |rows: usize| (rows * channels * 4) as u64;
@@ -103,7 +105,7 @@ impl Tape<'_> {
             self.product_nt(len, piece(x_value), w, logits.into());
             let params = kernels::loss_cross_entropy::Params { vocab: vocab as u32, first: first as u32 };
             let bindings = [labels.into(), weights.into(), logits.into(), nll.into()];
-            self.list.dispatch(&kernels::LOSS_CROSS_ENTROPY, &bindings, &params, [len as u32, 1, 1]);
+            self.list.dispatch(kernel, &bindings, &params, [len as u32, 1, 1]);
             // All of it within the gate: the next chunk's logits may lie where these do.
             if train {
                 self.product_gradient(len, logits, piece(x_value), w);

@@ -303,16 +303,17 @@ impl Skinny {
     }
 
     pub fn record(&self, list: &mut Recorder) {
-        let (kernel, (tile_rows, tile_cols)) = match list.subgroup() {
-            8 if self.in_fours(|z| (z.row, z.col), |entry| entry.depth) => {
-                (&kernels::MATMUL_SKINNY_SG8_DEEP, (16, 8 * 8))
-            }
-            8 if self.in_fours(|z| (z.col, z.row), |entry| entry.cols) => {
-                (&kernels::MATMUL_SKINNY_SG8_WIDE, (16, 8 * 8))
-            }
-            4 => (&kernels::MATMUL_SKINNY_SG4, (16, 4 * 4)),
-            _ => (&kernels::MATMUL_SKINNY_PLAIN, (16, 32 * 4)),
+        let deep = self.in_fours(|z| (z.row, z.col), |entry| entry.depth);
+        let wide = self.in_fours(|z| (z.col, z.row), |entry| entry.cols);
+        let (kernel, tile_cols) = match list.subgroup() {
+            8 if deep => (&kernels::MATMUL_SKINNY_SG8_DEEP, 8 * 8),
+            8 if wide => (&kernels::MATMUL_SKINNY_SG8_WIDE, 8 * 8),
+            4 => (&kernels::MATMUL_SKINNY_SG4, 4 * 4),
+            0 if deep => (&kernels::MATMUL_SKINNY_DEEP, 8 * 2),
+            0 if wide => (&kernels::MATMUL_SKINNY_WIDE, 8 * 4),
+            _ => (&kernels::MATMUL_SKINNY_PLAIN, 32 * 4),
         };
+        let tile_rows = 16;
         let [first, second] = self.pairs;
         // Those that are not there have no tile.
         let mut entries = [[0, 0, 0, u32::MAX]; 8];
