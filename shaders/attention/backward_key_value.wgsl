@@ -1,13 +1,13 @@
 // dk and dv of attention: dv_j = sum_i p_ij dout_i, dk_j = scale sum_i ds_ij q_i, over the rows i that see key j and
 // over the query heads that share its head, into the last columns of dqkv. key_ranges[j]: the rows that see key j,
 // [start, end). qkv, dqkv: [T, (H + 2 K) D].
-// variant d16: D4=4
-// variant d32: D4=8
-// variant d48: D4=12
-// variant d64: D4=16
-// variant d80: D4=20
-// variant d96: D4=24
-// variant d128: D4=32
+// variant d16: D4=4 C=1 N=1 J=2 L=1 HALVES
+// variant d32: D4=8 C=2 N=1 J=2 L=2 HALVES
+// variant d48: D4=12 C=3 N=1 J=2 L=3 HALVES
+// variant d64: D4=16 C=4 N=1 J=2 L=4 HALVES
+// variant d80: D4=20 C=5 N=2 J=1 L=3
+// variant d96: D4=24 C=6 N=2 J=1 L=3
+// variant d128: D4=32 C=8 N=2 J=1 L=4
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
@@ -122,72 +122,209 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
 }
 #else
-const KEYS = 32u;
-const ROWS = 8u;
-var<workgroup> q_tile: array<vec4<f32>, $D4 * 8>;
-var<workgroup> g_tile: array<vec4<f32>, $D4 * 8>;
-var<workgroup> stat_tile: array<vec2<f32>, 8>;
+#import shared/attention.wgsl
+const PART = 16u * $Ju;
 
-// One workgroup computes dk and dv for 32 keys of one kv head, a key a lane; tiles of 8 query rows are shared.
-@compute @workgroup_size(32)
+// Vec4 d of chunk c of a row: scaled queries, and behind them dout; keys, and behind them values.
+fn load_row(c: u32, row: u32, head: u32, d: u32) -> vec4<f32> {
+    if c < $Cu {
+        return qkv[(row * (params.heads + 2u * params.kv_heads) + head) * $D4u + c * 4u + d] * params.scale;
+    }
+    return dout[(row * params.heads + head) * $D4u + (c - $Cu) * 4u + d];
+}
+
+fn load_key(c: u32, key: u32, kv_head: u32, d: u32) -> vec4<f32> {
+    let head = params.heads + kv_head + select(0u, params.kv_heads, c >= $Cu);
+    return qkv[(key * (params.heads + 2u * params.kv_heads) + head) * $D4u + c % $Cu * 4u + d];
+}
+
+// Vec4 i of the rows from `row` on, which are whole there: of dout, and in the second turn of q.
+fn load_part(turn: u32, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
+    let at = min(row + i / $D4u, last - 1u);
+    if turn == 0u {
+        return dout[(at * params.heads + head) * $D4u + i % $D4u];
+    }
+    return qkv[(at * (params.heads + 2u * params.kv_heads) + head) * $D4u + i % $D4u];
+}
+
+// One workgroup computes dk and dv for 32 keys of one kv head, against 64 query rows at a time: a lane the scores of 4 keys
+// that lie side by side and 4 rows, 16 apart, and then 4 keys of N vec4 of either result, 16 apart. The weights go through
+// workgroup memory, PART rows at a time. A key's sums go row by row, so the way tiles fall on its rows changes no bit of it.
+@compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let across = lane % 16u;
+    let down = lane / 16u;
     let kv_head = group.y;
     let shared_heads = params.heads / params.kv_heads;
-    let key = min(group.x * KEYS + lane, params.keys - 1u);
-    let range = key_ranges[key];
-    let first = key_ranges[group.x * KEYS].x;
-    let last = key_ranges[min(group.x * KEYS + KEYS, params.keys) - 1u].y;
-    let row_size = (params.heads + 2u * params.kv_heads) * $D4u;
-    let k_at = key * row_size + (params.heads + kv_head) * $D4u;
-    let v_at = k_at + params.kv_heads * $D4u;
-#for d D4
-    let k$d = qkv[k_at + $du] * params.scale;
-    let v$d = qkv[v_at + $du];
-    var a$d = vec4<f32>();
-    var b$d = vec4<f32>();
+    let key0 = group.x * 32u;
+    let last_key = min(key0 + 32u, params.keys) - 1u;
+    let start = key_ranges[key0].x;
+    let end = key_ranges[last_key].y;
+    // A lane loads one vec4 of a chunk's key `line`, and of its rows `line` and `line` + 32.
+    let line = lane / 4u;
+    let store_at = place(lane % 4u, line);
+    let line_key = min(key0 + line, last_key);
+#for e 4
+    let range$e = key_ranges[min(key0 + down * 4u + $e, last_key)];
+#for n N
+    // Of dv and of dk; they change places before each turn.
+    var a$e_$n = vec4<f32>();
+    var b$e_$n = vec4<f32>();
+#endfor
 #endfor
     for (var head = kv_head * shared_heads; head < (kv_head + 1u) * shared_heads; head++) {
-        for (var row0 = first; row0 < last; row0 += ROWS) {
+        for (var row0 = start; row0 < end; row0 += 64u) {
+            let line_row0 = min(row0 + line, end - 1u);
+            let line_row1 = min(row0 + line + 32u, end - 1u);
+            var next_q0 = load_row(0u, line_row0, head, lane % 4u);
+            var next_q1 = load_row(0u, line_row1, head, lane % 4u);
+            var next_k0 = load_key(0u, line_key, kv_head, lane % 4u);
             workgroupBarrier();
-            for (var i = lane; i < ROWS * $D4u; i += KEYS) {
-                let row = min(row0 + i / $D4u, last - 1u);
-                q_tile[i] = qkv[row * row_size + head * $D4u + i % $D4u];
-                g_tile[i] = dout[(row * params.heads + head) * $D4u + i % $D4u];
+            pool[store_at] = next_q0;
+            pool[store_at + 32u] = next_q1;
+            pool[store_at + 256u] = next_k0;
+            let rows = row0 + across + vec4<u32>(0u, 16u, 32u, 48u);
+            var lse = vec4<f32>();
+            var delta = vec4<f32>();
+#for j 4
+            {
+                let stat = stats[min(rows[$j], end - 1u) * params.heads + head];
+                lse[$j] = stat.x;
+                delta[$j] = stat.y;
             }
-            if lane < ROWS {
-                stat_tile[lane] = stats[min(row0 + lane, last - 1u) * params.heads + head];
-            }
-            workgroupBarrier();
-            for (var i = 0u; i < ROWS; i++) {
-                let base = i * $D4u;
-                var s = 0.0;
-                var dp = 0.0;
-#for d D4
-                let q$d = q_tile[base + $du];
-                let g$d = g_tile[base + $du];
-                s += dot(q$d, k$d);
-                dp += dot(g$d, v$d);
 #endfor
-                let seen = row0 + i >= range.x && row0 + i < range.y;
-                let p = select(0.0, exp(s - stat_tile[i].x), seen);
-                let ds = select(0.0, p * (dp - stat_tile[i].y), seen);
-#for d D4
-                a$d = fma(vec4<f32>(ds), q$d, a$d);
-                b$d = fma(vec4<f32>(p), g$d, b$d);
+            // Of each key what the lane's four rows have.
+#for e 4
+            var s$e = vec4<f32>();
+            var p$e = vec4<f32>();
+#endfor
+            // All chunks of q k, and then all of dout v.
+            for (var c = 1u; c <= 2u * $Cu; c++) {
+                workgroupBarrier();
+                // The next chunk is on its way while this one is multiplied.
+                if c < 2u * $Cu {
+                    next_q0 = load_row(c, line_row0, head, lane % 4u);
+                    next_q1 = load_row(c, line_row1, head, lane % 4u);
+                    next_k0 = load_key(c, line_key, kv_head, lane % 4u);
+                }
+                if row0 < range3.y && row0 + 64u > range0.x {
+                    let q_chunk = (c + 1u) % 2u * CHUNK;
+                    let k_chunk = q_chunk + 256u;
+                    for (var d = 0u; d < 4u; d++) {
+#for j 4
+                        let q$j = pool[q_chunk + place(d, across + $j * 16)];
+#endfor
+                        let x = vec4<f32>(q0.x, q1.x, q2.x, q3.x);
+                        let y = vec4<f32>(q0.y, q1.y, q2.y, q3.y);
+                        let z = vec4<f32>(q0.z, q1.z, q2.z, q3.z);
+                        let w = vec4<f32>(q0.w, q1.w, q2.w, q3.w);
+#for e 4
+                        {
+                            let k = pool[k_chunk + place(d, down * 4u + $e)];
+                            s$e = fma(vec4<f32>(k.x), x, s$e);
+                            s$e = fma(vec4<f32>(k.y), y, s$e);
+                            s$e = fma(vec4<f32>(k.z), z, s$e);
+                            s$e = fma(vec4<f32>(k.w), w, s$e);
+                        }
+#endfor
+                    }
+                }
+                if c == $Cu {
+#for e 4
+                    {
+                        let seen = (rows >= vec4<u32>(range$e.x)) & (rows < vec4<u32>(range$e.y));
+                        p$e = select(vec4<f32>(), exp(s$e - lse), seen);
+                        s$e = vec4<f32>();
+                    }
+#endfor
+                }
+                if c < 2u * $Cu {
+                    let at = c % 2u * CHUNK + store_at;
+                    pool[at] = next_q0;
+                    pool[at + 32u] = next_q1;
+                    pool[at + 256u] = next_k0;
+                }
+            }
+            // The first rows are on their way, too.
+#for w L
+            var x$w = load_part(0u, row0, end, head, lane + $w * LANES);
+#endfor
+#for e 4
+            // ds
+            s$e = p$e * (s$e - delta);
+#endfor
+            // dv from p and dout, then dk from ds and q.
+            for (var turn = 0u; turn < 2u; turn++) {
+                for (var part = 0u; part < 64u; part += PART) {
+                    workgroupBarrier();
+                    // Weights as [row][key]; again no two lanes side by side in one bank.
+#for j J
+                    pool[(across + $j * 16) * 8u + (down ^ (across % 8u))] = vec4<f32>(p0[$j], p1[$j], p2[$j], p3[$j]);
+#endfor
+#for e 4
+#ifdef HALVES
+                    p$e = p$e.zwxy;
+#else
+                    p$e = p$e.yzwx;
+#endif
+#endfor
+#for w L
+                    pool[PART * 8u + lane + $w * LANES] = x$w;
+#endfor
+                    workgroupBarrier();
+                    let next = part + PART;
+                    if next < 64u || turn == 0u {
+#for w L
+                        x$w = load_part(turn + next / 64u, row0 + next % 64u, end, head, lane + $w * LANES);
+#endfor
+                    }
+                    // Only rows that see some key of the lane. Lanes past the last column work for nothing.
+                    let first = row0 + part;
+                    let seen = min(max(range3.y, first) - first, PART);
+                    for (var i = (max(range0.x, first) - first) / 4u * 4u; i < seen; i += 4u) {
+#for t 4
+                        {
+                            let weights = pool[(i + $t) * 8u + (down ^ ((i + $t) % 8u))];
+#for n N
+                            let y$n = pool[PART * 8u + (i + $t) * $D4u + across + $n * 16];
+#for e 4
+                            a$e_$n = fma(vec4<f32>(weights[$e]), y$n, a$e_$n);
+#endfor
+#endfor
+                        }
+#endfor
+                    }
+                }
+#for e 4
+                p$e = s$e;
+#for n N
+                let a$e_$n_before = a$e_$n;
+                a$e_$n = b$e_$n;
+                b$e_$n = a$e_$n_before;
+#endfor
 #endfor
             }
         }
     }
-    if group.x * KEYS + lane < params.keys {
-#for d D4
-        if params.accumulate != 0u {
-            dqkv[k_at + $du] += a$d * params.scale;
-            dqkv[v_at + $du] += b$d;
-        } else {
-            dqkv[k_at + $du] = a$d * params.scale;
-            dqkv[v_at + $du] = b$d;
-        }
+#for e 4
+    {
+        let key = key0 + down * 4u + $e;
+        if key <= last_key {
+#for n N
+            if across + $n * 16 < $D4 {
+                let k_at = (key * (params.heads + 2u * params.kv_heads) + params.heads + kv_head) * $D4u + across + $n * 16;
+                let v_at = k_at + params.kv_heads * $D4u;
+                b$e_$n *= params.scale;
+                if params.accumulate != 0u {
+                    a$e_$n += dqkv[v_at];
+                    b$e_$n += dqkv[k_at];
+                }
+                dqkv[v_at] = a$e_$n;
+                dqkv[k_at] = b$e_$n;
+            }
 #endfor
+        }
     }
+#endfor
 }
 #endif

@@ -1,13 +1,13 @@
 // dq of attention, into the first columns of dqkv; and stats[t, h].y = delta = sum_d dout out, which the other gradients
 // read. With p = exp(s - lse), s = scale q.k: ds = p (dout.v - delta), dq = scale sum_j ds_j k_j.
 // qkv, dqkv: [T, (H + 2 K) D].
-// variant d16: D4=4
-// variant d32: D4=8
-// variant d48: D4=12
-// variant d64: D4=16
-// variant d80: D4=20
-// variant d96: D4=24
-// variant d128: D4=32
+// variant d16: D4=4 C=1 N=1 J=2 L=1 HALVES
+// variant d32: D4=8 C=2 N=1 J=2 L=2 HALVES
+// variant d48: D4=12 C=3 N=1 J=2 L=3 HALVES
+// variant d64: D4=16 C=4 N=1 J=2 L=4 HALVES
+// variant d80: D4=20 C=5 N=2 J=1 L=3
+// variant d96: D4=24 C=6 N=2 J=1 L=3
+// variant d128: D4=32 C=8 N=2 J=1 L=4
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
@@ -127,69 +127,222 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
 }
 #else
-const ROWS = 32u;
-const KEYS = 8u;
-var<workgroup> k_tile: array<vec4<f32>, $D4 * 8>;
-var<workgroup> v_tile: array<vec4<f32>, $D4 * 8>;
+#import shared/attention.wgsl
+const PART = 16u * $Ju;
 
-// One workgroup computes dq for 32 query rows of one head, a row a lane; tiles of 8 keys and values are shared.
-@compute @workgroup_size(32)
+// Vec4 d of chunk c of a row: scaled queries, and behind them dout; keys, and behind them values.
+fn load_row(c: u32, row: u32, head: u32, d: u32) -> vec4<f32> {
+    if c < $Cu {
+        return qkv[(row * (params.heads + 2u * params.kv_heads) + head) * $D4u + c * 4u + d] * params.scale;
+    }
+    return dout[(row * params.heads + head) * $D4u + (c - $Cu) * 4u + d];
+}
+
+fn load_key(c: u32, key: u32, kv_head: u32, d: u32) -> vec4<f32> {
+    let head = params.heads + kv_head + select(0u, params.kv_heads, c >= $Cu);
+    return qkv[(key * (params.heads + 2u * params.kv_heads) + head) * $D4u + c % $Cu * 4u + d];
+}
+
+// One workgroup computes dq of 64 query rows of one head, against 64 keys at a time: lanes share the work out as in
+// forward.wgsl. A row's sums go key by key, so the way tiles fall on its keys changes no bit of it.
+@compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let across = lane % 16u;
+    let down = lane / 16u;
     let head = group.y;
     let kv_head = head / (params.heads / params.kv_heads);
-    let row = min(group.x * ROWS + lane, params.rows - 1u);
-    let range = ranges[row];
-    let first = ranges[group.x * ROWS].x;
-    let last = ranges[min(group.x * ROWS + ROWS, params.rows) - 1u].y;
-    let out_at = (row * params.heads + head) * $D4u;
-    let kv_row = (params.heads + 2u * params.kv_heads) * $D4u;
-    let at = row * kv_row + head * $D4u;
-    let k_at = (params.heads + kv_head) * $D4u;
-    let v_at = k_at + params.kv_heads * $D4u;
-    let lse = stats[row * params.heads + head].x;
-    var delta = 0.0;
-#for d D4
-    let q$d = qkv[at + $du] * params.scale;
-    let g$d = dout[out_at + $du];
-    delta += dot(g$d, out[out_at + $du]);
-    var a$d = vec4<f32>();
+    let row_size = (params.heads + 2u * params.kv_heads) * $D4u;
+    let kv_at = (params.heads + kv_head) * $D4u;
+    // The last rows see the most keys, so they go first.
+    let row0 = ((params.rows + 63u) / 64u - 1u - group.x) * 64u;
+    let last_row = min(row0 + 64u, params.rows) - 1u;
+    let start = ranges[row0].x;
+    let end = ranges[last_row].y;
+    // A lane loads one vec4 of a chunk's rows `line` and `line` + 32.
+    let line = lane / 4u;
+    let store_at = place(lane % 4u, line);
+    let line_row0 = min(row0 + line, last_row);
+    let line_row1 = min(row0 + line + 32u, last_row);
+    // Of the keys that some row of the lane sees, the first and the one behind the last.
+    let least = ranges[min(row0 + down * 8u, last_row)].x;
+    let most = ranges[min(row0 + down * 8u + 7u, last_row)].y;
+#for h 2
+    var lse$h = vec4<f32>();
+    var delta$h = vec4<f32>();
+#for e 4
+#for n N
+    var o$h_$e_$n = vec4<f32>();
 #endfor
-    for (var key0 = first; key0 < last; key0 += KEYS) {
-        workgroupBarrier();
-        for (var i = lane; i < KEYS * $D4u; i += ROWS) {
-            let key = min(key0 + i / $D4u, last - 1u);
-            let source = key * kv_row + i % $D4u;
-            k_tile[i] = qkv[k_at + source];
-            v_tile[i] = qkv[v_at + source];
+    {
+        let row_at = min(row0 + down * 8u + $h * 4 + $e, last_row) * params.heads + head;
+        lse$h[$e] = stats[row_at].x;
+#for n N
+        if across + $n * 16 < $D4 {
+            let at = row_at * $D4u + across + $n * 16;
+            delta$h[$e] += dot(dout[at], out[at]);
         }
-        workgroupBarrier();
-        for (var j = 0u; j < KEYS; j++) {
-            let base = j * $D4u;
-            var s = 0.0;
-            var dp = 0.0;
-#for d D4
-            let k$d = k_tile[base + $du];
-            s += dot(q$d, k$d);
-            dp += dot(g$d, v_tile[base + $du]);
 #endfor
-            let seen = key0 + j >= range.x && key0 + j < range.y;
-            let ds = vec4<f32>(select(0.0, exp(s - lse) * (dp - delta), seen));
-#for d D4
-            a$d = fma(ds, k$d, a$d);
+    }
+#endfor
+    pool[down * 32u + $h * 16 + across] = delta$h;
+    delta$h = vec4<f32>();
+#endfor
+    workgroupBarrier();
+    for (var i = 0u; i < 16u; i++) {
+        delta0 += pool[down * 32u + i];
+        delta1 += pool[down * 32u + i + 16u];
+    }
+    for (var key0 = start; key0 < end; key0 += 64u) {
+        let line_key0 = min(key0 + line, end - 1u);
+        let line_key1 = min(key0 + line + 32u, end - 1u);
+        var next_q0 = load_row(0u, line_row0, head, lane % 4u);
+        var next_q1 = load_row(0u, line_row1, head, lane % 4u);
+        var next_k0 = load_key(0u, line_key0, kv_head, lane % 4u);
+        var next_k1 = load_key(0u, line_key1, kv_head, lane % 4u);
+        workgroupBarrier();
+        pool[store_at] = next_q0;
+        pool[store_at + 32u] = next_q1;
+        pool[store_at + 256u] = next_k0;
+        pool[store_at + 288u] = next_k1;
+        let keys = key0 + across + vec4<u32>(0u, 16u, 32u, 48u);
+#for h 2
+#for e 4
+        var s$h_$e = vec4<f32>();
+        var p$h_$e = vec4<f32>();
+#endfor
+#endfor
+        // All chunks of q k, and then all of dout v.
+        for (var c = 1u; c <= 2u * $Cu; c++) {
+            workgroupBarrier();
+            // The next chunk is on its way while this one is multiplied.
+            if c < 2u * $Cu {
+                next_q0 = load_row(c, line_row0, head, lane % 4u);
+                next_q1 = load_row(c, line_row1, head, lane % 4u);
+                next_k0 = load_key(c, line_key0, kv_head, lane % 4u);
+                next_k1 = load_key(c, line_key1, kv_head, lane % 4u);
+            }
+            if key0 < most && key0 + 64u > least {
+                let q_chunk = (c + 1u) % 2u * CHUNK;
+                let k_chunk = q_chunk + 256u;
+                for (var d = 0u; d < 4u; d++) {
+#for j 4
+                    let k$j = pool[k_chunk + place(d, across + $j * 16)];
+#endfor
+                    let x = vec4<f32>(k0.x, k1.x, k2.x, k3.x);
+                    let y = vec4<f32>(k0.y, k1.y, k2.y, k3.y);
+                    let z = vec4<f32>(k0.z, k1.z, k2.z, k3.z);
+                    let w = vec4<f32>(k0.w, k1.w, k2.w, k3.w);
+#for h 2
+#for e 4
+                    {
+                        let a = pool[q_chunk + place(d, down * 8u + $h * 4 + $e)];
+                        s$h_$e = fma(vec4<f32>(a.x), x, s$h_$e);
+                        s$h_$e = fma(vec4<f32>(a.y), y, s$h_$e);
+                        s$h_$e = fma(vec4<f32>(a.z), z, s$h_$e);
+                        s$h_$e = fma(vec4<f32>(a.w), w, s$h_$e);
+                    }
+#endfor
+#endfor
+                }
+            }
+            if c == $Cu {
+#for h 2
+#for e 4
+                {
+                    let range = ranges[min(row0 + down * 8u + $h * 4 + $e, last_row)];
+                    let seen = (keys >= vec4<u32>(range.x)) & (keys < vec4<u32>(range.y));
+                    p$h_$e = select(vec4<f32>(), exp(s$h_$e - lse$h[$e]), seen);
+                    s$h_$e = vec4<f32>();
+                }
+#endfor
+#endfor
+            }
+            if c < 2u * $Cu {
+                let at = c % 2u * CHUNK + store_at;
+                pool[at] = next_q0;
+                pool[at + 32u] = next_q1;
+                pool[at + 256u] = next_k0;
+                pool[at + 288u] = next_k1;
+            }
+        }
+        // The first keys are on their way, too.
+#for w L
+        var k_part$w = qkv[min(key0 + (lane + $w * LANES) / $D4, end - 1u) * row_size + kv_at
+            + (lane + $w * LANES) % $D4];
+#endfor
+#for h 2
+#for e 4
+        // ds
+        p$h_$e *= s$h_$e - delta$h[$e];
+#endfor
+#endfor
+        for (var first = key0; first < key0 + 64u; first += PART) {
+            workgroupBarrier();
+#for h 2
+#for j J
+            pool[(across + $j * 16) * 16u + ((down * 2u + $h) ^ (across % 8u))] =
+                vec4<f32>(p$h_0[$j], p$h_1[$j], p$h_2[$j], p$h_3[$j]);
+#endfor
+#for e 4
+#ifdef HALVES
+            p$h_$e = p$h_$e.zwxy;
+#else
+            p$h_$e = p$h_$e.yzwx;
+#endif
+#endfor
+#endfor
+#for w L
+            pool[PART * 16u + lane + $w * LANES] = k_part$w;
+#endfor
+            workgroupBarrier();
+            if first + PART < key0 + 64u {
+#for w L
+                k_part$w = qkv[min(first + PART + (lane + $w * LANES) / $D4, end - 1u) * row_size + kv_at
+                    + (lane + $w * LANES) % $D4];
+#endfor
+            }
+            // Only keys that some row of the lane sees. Lanes past the last column work for nothing.
+            let seen = min(max(most, first) - first, PART);
+            for (var j = (max(least, first) - first) / 4u * 4u; j < seen; j += 4u) {
+#for t 4
+                {
+                    let ds_at = (j + $t) * 16u;
+                    let ds0 = pool[ds_at + (down * 2u ^ ((j + $t) % 8u))];
+                    let ds1 = pool[ds_at + ((down * 2u + 1u) ^ ((j + $t) % 8u))];
+#for n N
+                    let x$n = pool[PART * 16u + (j + $t) * $D4u + across + $n * 16];
+#for h 2
+#for e 4
+                    o$h_$e_$n = fma(vec4<f32>(ds$h[$e]), x$n, o$h_$e_$n);
+#endfor
+#endfor
+#endfor
+                }
+#endfor
+            }
+        }
+    }
+#for h 2
+#for e 4
+    {
+        let row = row0 + down * 8u + $h * 4 + $e;
+        if row <= last_row {
+            if across == $h * 4 + $e {
+                stats[row * params.heads + head].y = delta$h[$e];
+            }
+#for n N
+            if across + $n * 16 < $D4 {
+                let at = row * row_size + head * $D4u + across + $n * 16;
+                o$h_$e_$n *= params.scale;
+                if params.accumulate != 0u {
+                    o$h_$e_$n += dqkv[at];
+                }
+                dqkv[at] = o$h_$e_$n;
+            }
 #endfor
         }
     }
-    if group.x * ROWS + lane < params.rows {
-        stats[row * params.heads + head].y = delta;
-        if params.accumulate != 0u {
-#for d D4
-            dqkv[at + $du] += a$d * params.scale;
 #endfor
-        } else {
-#for d D4
-            dqkv[at + $du] = a$d * params.scale;
 #endfor
-        }
-    }
 }
 #endif

@@ -1,13 +1,13 @@
 // Causal grouped-query attention, a tile of keys at a time (Dao et al. 2022, arXiv:2205.14135): no T x T matrix exists.
 // out: [T, H * D]; q, k and v are ranges of columns of their bindings; ranges[t]: the keys row t may see, [start, end); stats: [T, H] of
 // (log-sum-exp, 0). Starts and ends never decrease with t, as packing lays segments one after the other.
-// variant d16: D4=4
-// variant d32: D4=8
-// variant d48: D4=12
-// variant d64: D4=16
-// variant d80: D4=20
-// variant d96: D4=24
-// variant d128: D4=32
+// variant d16: D4=4 C=1 N=1 J=2 L=1 HALVES
+// variant d32: D4=8 C=2 N=1 J=2 L=2 HALVES
+// variant d48: D4=12 C=3 N=1 J=2 L=3 HALVES
+// variant d64: D4=16 C=4 N=1 J=2 L=4 HALVES
+// variant d80: D4=20 C=5 N=2 J=1 L=3
+// variant d96: D4=24 C=6 N=2 J=1 L=3
+// variant d128: D4=32 C=8 N=2 J=1 L=4
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
@@ -158,76 +158,232 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
 }
 #else
-const ROWS = 32u;
-const KEYS = 8u;
+#import shared/attention.wgsl
 const MASKED = -1e30;
-var<workgroup> k_tile: array<vec4<f32>, $D4 * 8>;
-var<workgroup> v_tile: array<vec4<f32>, $D4 * 8>;
+const PART = 16u * $Ju;
 
-// One workgroup computes 32 query rows of one head, a row a lane; tiles of 8 keys and values are shared.
-@compute @workgroup_size(32)
+// One workgroup computes 64 query rows of one head, against 64 keys at a time: a lane the scores of 8 rows that lie side by
+// side and 4 keys, 16 apart, and then 8 rows of N vec4 of the result, 16 apart. The weights go through workgroup memory,
+// PART keys at a time.
+@compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let across = lane % 16u;
+    let down = lane / 16u;
     let head = group.y;
-    let kv_head = head / (params.heads / params.kv_heads);
-    let row = min(group.x * ROWS + lane, params.rows - 1u);
-    let range = ranges[row];
-    let first = ranges[group.x * ROWS].x;
-    let last = ranges[min(group.x * ROWS + ROWS, params.rows) - 1u].y;
-    let at = (row * params.heads + head) * $D4u;
-    let q_at = row * params.q_row + head * $D4u;
-#for d D4
-    let q$d = q[q_at + $du] * params.scale;
-    var o$d = vec4<f32>();
+    let kv_at = head / (params.heads / params.kv_heads) * $D4u;
+    // The last rows see the most keys, so they go first.
+    let row0 = ((params.rows + 63u) / 64u - 1u - group.x) * 64u;
+    let last_row = min(row0 + 64u, params.rows) - 1u;
+    // A lane loads one vec4 of a chunk's rows `line` and `line` + 32.
+    let line = lane / 4u;
+    let store_at = place(lane % 4u, line);
+    let q_at0 = min(row0 + line, last_row) * params.q_row + head * $D4u + lane % 4u;
+    let q_at1 = min(row0 + line + 32u, last_row) * params.q_row + head * $D4u + lane % 4u;
+#for h 2
+    var m$h = vec4<f32>(MASKED);
+    // The sum of the lane's own keys alone.
+    var l$h = vec4<f32>();
+#for e 4
+#for n N
+    var o$h_$e_$n = vec4<f32>();
 #endfor
-    // The largest score first and then the sums, key by key: the way tiles fall on a row's keys changes no bit of it, so
-    // a row is the same wherever packing puts it.
-    var m = MASKED;
-    for (var key0 = first; key0 < last; key0 += KEYS) {
-        workgroupBarrier();
-        for (var i = lane; i < KEYS * $D4u; i += ROWS) {
-            let key = min(key0 + i / $D4u, last - 1u);
-            k_tile[i] = k[params.k_at + key * params.kv_row + kv_head * $D4u + i % $D4u];
+#endfor
+#endfor
+    var row = row0;
+    while row <= last_row {
+        // Segment by segment, so that tiles start where a row's keys do: a row is the same wherever packing puts it. To the
+        // rows of other segments the keys are masked, which changes no bit of theirs.
+        let start = ranges[row].x;
+        if ranges[last_row].x == start {
+            row = last_row;
         }
-        workgroupBarrier();
-        // The keys go in a loop and not in a row of copies: unrolled, software adapters take minutes to compile this.
-        for (var j = 0u; j < KEYS; j++) {
-            let base = j * $D4u;
-            var s = 0.0;
-#for d D4
-            s += dot(q$d, k_tile[base + $du]);
+        var end = ranges[row].y;
+        for (row++; row <= last_row && ranges[row].x == start; row++) {
+            end = ranges[row].y;
+        }
+        // The lane's rows see the keys before these.
+        var most = 0u;
+#for h 2
+        var limit$h = vec4<u32>();
+#for e 4
+        {
+            let range = ranges[min(row0 + down * 8u + $h * 4 + $e, last_row)];
+            limit$h[$e] = select(0u, range.y, range.x == start);
+            most = max(most, limit$h[$e]);
+        }
 #endfor
-            m = max(m, select(MASKED, s, key0 + j >= range.x && key0 + j < range.y));
+#endfor
+        for (var key0 = start; key0 < end; key0 += 64u) {
+            let k_at0 = params.k_at + min(key0 + line, end - 1u) * params.kv_row + kv_at + lane % 4u;
+            let k_at1 = params.k_at + min(key0 + line + 32u, end - 1u) * params.kv_row + kv_at + lane % 4u;
+            var next_q0 = q[q_at0];
+            var next_q1 = q[q_at1];
+            var next_k0 = k[k_at0];
+            var next_k1 = k[k_at1];
+            workgroupBarrier();
+            pool[store_at] = next_q0 * params.scale;
+            pool[store_at + 32u] = next_q1 * params.scale;
+            pool[store_at + 256u] = next_k0;
+            pool[store_at + 288u] = next_k1;
+            // Of each row the scores of the lane's four keys.
+#for h 2
+#for e 4
+            var s$h_$e = vec4<f32>();
+#endfor
+#endfor
+            for (var c = 1u; c <= $Cu; c++) {
+                workgroupBarrier();
+                // The next chunk is on its way while this one is multiplied.
+                if c < $Cu {
+                    next_q0 = q[q_at0 + c * 4u];
+                    next_q1 = q[q_at1 + c * 4u];
+                    next_k0 = k[k_at0 + c * 4u];
+                    next_k1 = k[k_at1 + c * 4u];
+                }
+                if key0 < most {
+                    let q_chunk = (c + 1u) % 2u * CHUNK;
+                    let k_chunk = q_chunk + 256u;
+                    for (var d = 0u; d < 4u; d++) {
+#for j 4
+                        let k$j = pool[k_chunk + place(d, across + $j * 16)];
+#endfor
+                        let x = vec4<f32>(k0.x, k1.x, k2.x, k3.x);
+                        let y = vec4<f32>(k0.y, k1.y, k2.y, k3.y);
+                        let z = vec4<f32>(k0.z, k1.z, k2.z, k3.z);
+                        let w = vec4<f32>(k0.w, k1.w, k2.w, k3.w);
+#for h 2
+#for e 4
+                        {
+                            let a = pool[q_chunk + place(d, down * 8u + $h * 4 + $e)];
+                            s$h_$e = fma(vec4<f32>(a.x), x, s$h_$e);
+                            s$h_$e = fma(vec4<f32>(a.y), y, s$h_$e);
+                            s$h_$e = fma(vec4<f32>(a.z), z, s$h_$e);
+                            s$h_$e = fma(vec4<f32>(a.w), w, s$h_$e);
+                        }
+#endfor
+#endfor
+                    }
+                }
+                if c < $Cu {
+                    let at = c % 2u * CHUNK + store_at;
+                    pool[at] = next_q0 * params.scale;
+                    pool[at + 32u] = next_q1 * params.scale;
+                    pool[at + 256u] = next_k0;
+                    pool[at + 288u] = next_k1;
+                }
+            }
+            // The first values are on their way, too.
+#for w L
+            var v$w = v[params.v_at + min(key0 + (lane + $w * LANES) / $D4, end - 1u) * params.kv_row + kv_at
+                + (lane + $w * LANES) % $D4];
+#endfor
+            // The rows' maxima, where the chunk before the last one was.
+            let keys = key0 + across + vec4<u32>(0u, 16u, 32u, 48u);
+            let top_at = $Cu % 2u * CHUNK + down * 32u;
+#for h 2
+            var top$h = vec4<f32>();
+#for e 4
+            s$h_$e = select(vec4<f32>(MASKED), s$h_$e, keys < vec4<u32>(limit$h[$e]));
+            top$h[$e] = max(max(s$h_$e.x, s$h_$e.y), max(s$h_$e.z, s$h_$e.w));
+#endfor
+            pool[top_at + $h * 16 + across] = top$h;
+#endfor
+            workgroupBarrier();
+            top0 = m0;
+            top1 = m1;
+            for (var i = 0u; i < 16u; i++) {
+                top0 = max(top0, pool[top_at + i]);
+                top1 = max(top1, pool[top_at + i + 16u]);
+            }
+#for h 2
+            let f$h = select(exp(m$h - top$h), vec4<f32>(1.0), m$h == top$h);
+            m$h = top$h;
+            l$h *= f$h;
+#for e 4
+            s$h_$e = select(vec4<f32>(), exp(s$h_$e - m$h[$e]), s$h_$e > vec4<f32>(MASKED));
+            l$h[$e] += (s$h_$e.x + s$h_$e.y) + (s$h_$e.z + s$h_$e.w);
+#for n N
+            o$h_$e_$n *= f$h[$e];
+#endfor
+#endfor
+#endfor
+            for (var first = key0; first < key0 + 64u; first += PART) {
+                workgroupBarrier();
+                // Weights as [key][row]; again no two lanes side by side in one bank.
+#for h 2
+#for j J
+                pool[(across + $j * 16) * 16u + ((down * 2u + $h) ^ (across % 8u))] =
+                    vec4<f32>(s$h_0[$j], s$h_1[$j], s$h_2[$j], s$h_3[$j]);
+#endfor
+#for e 4
+#ifdef HALVES
+                s$h_$e = s$h_$e.zwxy;
+#else
+                s$h_$e = s$h_$e.yzwx;
+#endif
+#endfor
+#endfor
+#for w L
+                pool[PART * 16u + lane + $w * LANES] = v$w;
+#endfor
+                workgroupBarrier();
+                if first + PART < key0 + 64u {
+#for w L
+                    v$w = v[params.v_at + min(first + PART + (lane + $w * LANES) / $D4, end - 1u) * params.kv_row + kv_at
+                        + (lane + $w * LANES) % $D4];
+#endfor
+                }
+                // None for keys that no row of the lane sees. Lanes past the last column work for nothing.
+                let seen = min(max(most, first) - first, PART);
+                for (var j = 0u; j < seen; j += 4u) {
+#for t 4
+                    {
+                        let p_at = (j + $t) * 16u;
+                        let p0 = pool[p_at + (down * 2u ^ ((j + $t) % 8u))];
+                        let p1 = pool[p_at + ((down * 2u + 1u) ^ ((j + $t) % 8u))];
+#for n N
+                        let x$n = pool[PART * 16u + (j + $t) * $D4u + across + $n * 16];
+#for h 2
+#for e 4
+                        o$h_$e_$n = fma(vec4<f32>(p$h[$e]), x$n, o$h_$e_$n);
+#endfor
+#endfor
+#endfor
+                    }
+#endfor
+                }
+            }
         }
     }
-    var l = 0.0;
-    for (var key0 = first; key0 < last; key0 += KEYS) {
-        workgroupBarrier();
-        for (var i = lane; i < KEYS * $D4u; i += ROWS) {
-            let key = min(key0 + i / $D4u, last - 1u);
-            let source = key * params.kv_row + kv_head * $D4u + i % $D4u;
-            k_tile[i] = k[params.k_at + source];
-            v_tile[i] = v[params.v_at + source];
-        }
-        workgroupBarrier();
-        for (var j = 0u; j < KEYS; j++) {
-            let base = j * $D4u;
-            var s = 0.0;
-#for d D4
-            s += dot(q$d, k_tile[base + $du]);
+    workgroupBarrier();
+#for h 2
+    pool[down * 32u + $h * 16 + across] = l$h;
+    var sum$h = vec4<f32>();
 #endfor
-            let seen = key0 + j >= range.x && key0 + j < range.y;
-            let p = select(0.0, exp(s - m), seen);
-            l += p;
-#for d D4
-            o$d = fma(vec4<f32>(p), v_tile[base + $du], o$d);
+    workgroupBarrier();
+    for (var i = 0u; i < 16u; i++) {
+        sum0 += pool[down * 32u + i];
+        sum1 += pool[down * 32u + i + 16u];
+    }
+#for h 2
+    // 0 where there is no key.
+    sum$h = max(sum$h, vec4<f32>(1e-30));
+    let stat$h = m$h + log(sum$h);
+#for e 4
+    {
+        let row = row0 + down * 8u + $h * 4 + $e;
+        if row <= last_row {
+            if across == $h * 4 + $e {
+                stats[row * params.heads + head] = vec2<f32>(stat$h[$e], 0.0);
+            }
+#for n N
+            if across + $n * 16 < $D4 {
+                out[(row * params.heads + head) * $D4u + across + $n * 16] = o$h_$e_$n / sum$h[$e];
+            }
 #endfor
         }
     }
-    if group.x * ROWS + lane < params.rows {
-#for d D4
-        out[at + $du] = o$d / max(l, 1e-30);
 #endfor
-        stats[row * params.heads + head] = vec2<f32>(m + log(max(l, 1e-30)), 0.0);
-    }
+#endfor
 }
 #endif

@@ -60,7 +60,11 @@ impl Attention {
     fn kernel(&self, list: &Recorder, name: &str, rows: usize, heads: usize) -> (&'static Kernel, [u32; 3]) {
         let Heads { kv_heads, head_dim, .. } = self.heads;
         let (form, groups) = match list.subgroup() {
-            0 => (String::new(), [rows.div_ceil(32), heads, 1]),
+            // Tiles of query rows of a head, or of keys of a kv head.
+            0 => {
+                let tile = if name == "backward_key_value" { 32 } else { 64 };
+                (String::new(), [rows.div_ceil(tile), heads, 1])
+            }
             lanes => {
                 // As many rows a lane as a processor's nearest caches have room for, of data and of code, of all heads that
                 // share one together.
