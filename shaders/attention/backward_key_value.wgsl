@@ -122,21 +122,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
 }
 #else
-#import shared/attention.wgsl
-const PART = 16u * $Ju;
-
-// Vec4 d of chunk c of a row: scaled queries, and behind them dout; keys, and behind them values.
-fn load_row(c: u32, row: u32, head: u32, d: u32) -> vec4<f32> {
-    if c < $Cu {
-        return qkv[(row * (params.heads + 2u * params.kv_heads) + head) * $D4u + c * 4u + d] * params.scale;
-    }
-    return dout[(row * params.heads + head) * $D4u + (c - $Cu) * 4u + d];
-}
-
-fn load_key(c: u32, key: u32, kv_head: u32, d: u32) -> vec4<f32> {
-    let head = params.heads + kv_head + select(0u, params.kv_heads, c >= $Cu);
-    return qkv[(key * (params.heads + 2u * params.kv_heads) + head) * $D4u + c % $Cu * 4u + d];
-}
+#import shared/attention_backward.wgsl
 
 // Vec4 i of the rows from `row` on, which are whole there: of dout, and in the second turn of q.
 fn load_part(turn: u32, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
@@ -147,9 +133,10 @@ fn load_part(turn: u32, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
     return qkv[(at * (params.heads + 2u * params.kv_heads) + head) * $D4u + i % $D4u];
 }
 
-// One workgroup computes dk and dv for 32 keys of one kv head, against 64 query rows at a time: a lane the scores of 4 keys
-// that lie side by side and 4 rows, 16 apart, and then 4 keys of N vec4 of either result, 16 apart. The weights go through
-// workgroup memory, PART rows at a time. A key's sums go row by row, so the way tiles fall on its rows changes no bit of it.
+// One workgroup computes dk and dv for 32 keys of one kv head, against 64 query rows at a time: a lane has the scores
+// of 4 keys that lie side by side and 4 rows, 16 apart, and then 4 keys of N vec4 of either result, 16 apart. The
+// weights go through memory of the workgroup, those of PART rows at a time. A key's sums go row by row, so the way
+// tiles fall on its rows changes no bit of it.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let across = lane % 16u;
@@ -312,7 +299,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         if key <= last_key {
 #for n N
             if across + $n * 16 < $D4 {
-                let k_at = (key * (params.heads + 2u * params.kv_heads) + params.heads + kv_head) * $D4u + across + $n * 16;
+                let head_at = key * (params.heads + 2u * params.kv_heads) + params.heads + kv_head;
+                let k_at = head_at * $D4u + across + $n * 16;
                 let v_at = k_at + params.kv_heads * $D4u;
                 b$e_$n *= params.scale;
                 if params.accumulate != 0u {

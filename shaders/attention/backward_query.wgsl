@@ -127,21 +127,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
 }
 #else
-#import shared/attention.wgsl
-const PART = 16u * $Ju;
-
-// Vec4 d of chunk c of a row: scaled queries, and behind them dout; keys, and behind them values.
-fn load_row(c: u32, row: u32, head: u32, d: u32) -> vec4<f32> {
-    if c < $Cu {
-        return qkv[(row * (params.heads + 2u * params.kv_heads) + head) * $D4u + c * 4u + d] * params.scale;
-    }
-    return dout[(row * params.heads + head) * $D4u + (c - $Cu) * 4u + d];
-}
-
-fn load_key(c: u32, key: u32, kv_head: u32, d: u32) -> vec4<f32> {
-    let head = params.heads + kv_head + select(0u, params.kv_heads, c >= $Cu);
-    return qkv[(key * (params.heads + 2u * params.kv_heads) + head) * $D4u + c % $Cu * 4u + d];
-}
+#import shared/attention_backward.wgsl
 
 // One workgroup computes dq of 64 query rows of one head, against 64 keys at a time: lanes share the work out as in
 // forward.wgsl. A row's sums go key by key, so the way tiles fall on its keys changes no bit of it.
@@ -307,7 +293,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for t 4
                 {
                     let ds_at = (j + $t) * 16u;
-                    let ds0 = pool[ds_at + (down * 2u ^ ((j + $t) % 8u))];
+                    let ds0 = pool[ds_at + ((down * 2u) ^ ((j + $t) % 8u))];
                     let ds1 = pool[ds_at + ((down * 2u + 1u) ^ ((j + $t) % 8u))];
 #for n N
                     let x$n = pool[PART * 16u + (j + $t) * $D4u + across + $n * 16];

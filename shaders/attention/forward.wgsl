@@ -160,11 +160,10 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #else
 #import shared/attention.wgsl
 const MASKED = -1e30;
-const PART = 16u * $Ju;
 
-// One workgroup computes 64 query rows of one head, against 64 keys at a time: a lane the scores of 8 rows that lie side by
-// side and 4 keys, 16 apart, and then 8 rows of N vec4 of the result, 16 apart. The weights go through workgroup memory,
-// PART keys at a time.
+// One workgroup computes 64 query rows of one head, against 64 keys at a time: a lane has the scores of 8 rows that lie
+// side by side and 4 keys, 16 apart, and then 8 rows of N vec4 of the result, 16 apart. The weights go through memory
+// of the workgroup, those of PART keys at a time.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let across = lane % 16u;
@@ -191,8 +190,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
     var row = row0;
     while row <= last_row {
-        // Segment by segment, so that tiles start where a row's keys do: a row is the same wherever packing puts it. To the
-        // rows of other segments the keys are masked, which changes no bit of theirs.
+        // Segment by segment, so that tiles start where a row's keys do: a row is the same wherever packing puts it. To
+        // the rows of other segments the keys are masked, which changes no bit of theirs.
         let start = ranges[row].x;
         if ranges[last_row].x == start {
             row = last_row;
@@ -329,8 +328,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 workgroupBarrier();
                 if first + PART < key0 + 64u {
 #for w L
-                    v$w = v[params.v_at + min(first + PART + (lane + $w * LANES) / $D4, end - 1u) * params.kv_row + kv_at
-                        + (lane + $w * LANES) % $D4];
+                    v$w = v[params.v_at + min(first + PART + (lane + $w * LANES) / $D4, end - 1u) * params.kv_row
+                        + kv_at + (lane + $w * LANES) % $D4];
 #endfor
                 }
                 // None for keys that no row of the lane sees. Lanes past the last column work for nothing.
@@ -339,7 +338,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for t 4
                     {
                         let p_at = (j + $t) * 16u;
-                        let p0 = pool[p_at + (down * 2u ^ ((j + $t) % 8u))];
+                        let p0 = pool[p_at + ((down * 2u) ^ ((j + $t) % 8u))];
                         let p1 = pool[p_at + ((down * 2u + 1u) ^ ((j + $t) % 8u))];
 #for n N
                         let x$n = pool[PART * 16u + (j + $t) * $D4u + across + $n * 16];
