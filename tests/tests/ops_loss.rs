@@ -4,7 +4,7 @@ use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::quant::{dequantize, pack, quantize_q4_1};
 use tunesmith::gpu::Context;
 use tunesmith::model::{Parameter, Weight};
-use tunesmith::ops::{Targets, loss_chunks};
+use tunesmith::ops::Targets;
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Guarded, TOLERANCE, context, contexts, nmse};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};
@@ -63,7 +63,7 @@ fn check(context: &Context, name: &str, head: &Head, x: &[f32], batches: [&[Targ
     let (vocab, channels) = (head.matrix.rows, head.matrix.cols);
     let rows = x.len() / channels;
     let matrix = Matrix::from_f32(rows, channels, x);
-    let buffers = Targets::new(context, rows).unwrap();
+    let buffers = Targets::new(context, rows, vocab).unwrap();
     let nll = Guarded::new(context, &vec![f32::NAN; buffers.capacity]);
     let total = Guarded::new(context, &[0f32]);
     let buffers = Targets { nll: nll.buffer.clone(), total: total.buffer.clone(), ..buffers };
@@ -89,7 +89,7 @@ fn check(context: &Context, name: &str, head: &Head, x: &[f32], batches: [&[Targ
             check_gradient(name, &matrix, &want_dx, 6, |x| head.reference(x, targets).1);
         }
         let gates = buffers.write(context, targets);
-        let open: Vec<_> = loss_chunks(buffers.capacity).filter(|chunk| chunk.start < targets.len()).collect();
+        let open: Vec<_> = buffers.chunks().filter(|chunk| chunk.start < targets.len()).collect();
         assert_eq!(gates, open.len());
         chunks.push(gates);
         let mut bits = Vec::new();
@@ -212,7 +212,7 @@ fn a_trained_head() {
                 let parameter = Parameter { values: values.buffer.clone(), grads: grads.buffer.clone(), offset: 64 };
                 let weight = Weight::trained("head", vocab, channels, parameter);
                 let (value, dx) = (Guarded::new(&context, &x), Guarded::new(&context, &vec![0f32; x.len()]));
-                let buffers = Targets::new(&context, rows).unwrap();
+                let buffers = Targets::new(&context, rows, vocab).unwrap();
                 let mut t = Tape::new(&context);
                 let input = t.leaf(rows, channels, &value.buffer, wants_dx.then_some(&dx.buffer));
                 let input = t.gather(input, &buffers.rows, buffers.capacity);
@@ -279,7 +279,7 @@ fn extreme_logits() {
 fn a_single_word_has_no_loss() {
     let context = context();
     let head = Head::plain(&context, 1, 4, &[1.0, 2.0, 3.0, 4.0]);
-    let buffers = Targets::new(&context, 1).unwrap();
+    let buffers = Targets::new(&context, 1, 1).unwrap();
     let (value, grad) = (Guarded::new(&context, &[1f32; 4]), Guarded::new(&context, &[0.5f32; 4]));
     let mut t = Tape::new(&context);
     let x = t.leaf(1, 4, &value.buffer, Some(&grad.buffer));
@@ -304,7 +304,7 @@ fn weights_and_padding() {
     check(&context, "weights", &head, &x, [&targets, &targets[..2]], true);
 
     // A batch without targets loses nothing and moves nothing.
-    let buffers = Targets::new(&context, rows).unwrap();
+    let buffers = Targets::new(&context, rows, vocab).unwrap();
     let (value, grad) = (Guarded::new(&context, &x), Guarded::new(&context, &vec![1f32; x.len()]));
     let mut t = Tape::new(&context);
     let input = t.leaf(rows, channels, &value.buffer, Some(&grad.buffer));
@@ -339,7 +339,7 @@ fn a_loss_times_a_power_of_two_is_its_gradient_times_that() {
     let (rows, channels, vocab) = (11, 32, 97);
     let x = Guarded::new(&context, &uniform("loss powers x", rows * channels, 1.0));
     let head = Head::plain(&context, vocab, channels, &uniform("loss powers w", vocab * channels, 0.5));
-    let buffers = Targets::new(&context, rows).unwrap();
+    let buffers = Targets::new(&context, rows, vocab).unwrap();
     let grad = Guarded::new(&context, &vec![0f32; rows * channels]);
     let mut t = Tape::new(&context);
     let input = t.leaf(rows, channels, &x.buffer, Some(&grad.buffer));

@@ -212,7 +212,7 @@ impl Ops<'_> {
     /// The language-model head with its loss, every row with a target. The gradient is made together with the loss.
     async fn head(&self, rows: usize, tell: &mut impl FnMut(OpCost) -> Result<()>) -> Result<()> {
         let (context, head) = (self.context(), self.model.head());
-        let targets = Targets::new(context, rows)?;
+        let targets = Targets::new(context, rows, head.rows)?;
         let weight = 1.0 / rows as f32;
         let labels: Vec<(u32, u32, f32)> =
             (0..rows as u32).map(|row| (row, (mix(row.into()) % head.rows as u64) as u32, weight)).collect();

@@ -115,7 +115,7 @@ pub enum Features {
     Fast,
     /// Those too that products are made with in half precision, on a GPU's matrix units.
     Half,
-    /// None: what every browser has.
+    /// None: what every browser has. Kernels also check their loops and their indices, as they do there.
     Plain,
 }
 
@@ -131,6 +131,7 @@ struct Inner {
     failure: Arc<Mutex<Option<Error>>>,
     subgroup: u32,
     half: bool,
+    checked: bool,
     pace: Pace,
     submits: Cell<usize>,
     rehearsal: bool,
@@ -163,6 +164,7 @@ impl Context {
             .await
             .map_err(|error| no_adapter(error.to_string()))?;
         let adapter_info = adapter.get_info();
+        let adapter_backend = adapter_info.backend;
         let limits = wgpu::Limits::default();
         let subgroups = match wanted {
             Features::Fast | Features::Half => subgroup::Wanted::of(&adapter),
@@ -218,11 +220,8 @@ impl Context {
             }
         });
         let subgroup = subgroups.lanes();
-        let on = [
-            ("subgroup", subgroup > 0),
-            ("timestamp-query", !timestamps.is_empty()),
-            ("cooperative-matrix", half),
-        ];
+        let on =
+            [("subgroup", subgroup > 0), ("timestamp-query", !timestamps.is_empty()), ("cooperative-matrix", half)];
         let names: Vec<String> = on.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).to_owned()).collect();
         let info = DeviceInfo::new(adapter_info, &limits, &names);
         Ok(Self(Rc::new(Inner {
@@ -233,6 +232,7 @@ impl Context {
             failure,
             subgroup,
             half,
+            checked: wanted == Features::Plain || adapter_backend != wgpu::Backend::Vulkan,
             pace: Pace::default(),
             submits: Cell::default(),
             rehearsal: false,
@@ -253,6 +253,7 @@ impl Context {
             failure: self.0.failure.clone(),
             subgroup: self.0.subgroup,
             half: self.0.half,
+            checked: self.0.checked,
             pace: Pace::default(),
             submits: Cell::default(),
             rehearsal: true,
@@ -461,11 +462,11 @@ impl Context {
         let mut missing: Vec<&Kernel> = kernels.filter(|kernel| !pipelines.contains_key(&kernel.index)).collect();
         missing.sort_by_key(|kernel| kernel.index);
         missing.dedup_by_key(|kernel| kernel.index);
-        let device = &self.0.device;
+        let (device, checked) = (&self.0.device, self.0.checked);
         #[cfg(target_arch = "wasm32")]
-        let compiled = missing.iter().map(|kernel| compile(device, kernel)).collect::<Vec<_>>();
+        let compiled = missing.iter().map(|kernel| compile(device, kernel, checked)).collect::<Vec<_>>();
         #[cfg(not(target_arch = "wasm32"))]
-        let compiled = side_by_side(&missing, |kernel| compile(device, kernel));
+        let compiled = side_by_side(&missing, |kernel| compile(device, kernel, checked));
         pipelines.extend(missing.iter().map(|kernel| kernel.index).zip(compiled));
     }
 
@@ -500,9 +501,17 @@ fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) ->
     made.into_iter().map(|(_, result)| result).collect()
 }
 
-fn compile(device: &wgpu::Device, kernel: &'static Kernel) -> wgpu::ComputePipeline {
+fn compile(device: &wgpu::Device, kernel: &'static Kernel, checked: bool) -> wgpu::ComputePipeline {
     let source = wgpu::ShaderSource::Wgsl(kernel.wgsl());
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
+    let described = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
+    let module = if checked {
+        device.create_shader_module(described)
+    } else {
+        // Every index into workgroup memory costs an instruction more with its check, which is a tenth of a product's time.
+        // SAFETY: the kernels are ours; the op tests run each of them between sentinels, those for GPUs with checks. Vulkan's
+        // drivers keep accesses to storage within its bindings themselves.
+        unsafe { device.create_shader_module_trusted(described, wgpu::ShaderRuntimeChecks::unchecked()) }
+    };
     let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,

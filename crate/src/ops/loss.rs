@@ -7,20 +7,22 @@ use crate::gpu::{Buffer, BufferId, Context, kernels};
 use crate::model::Weight;
 use crate::tape::{Tape, Var};
 
-/// Rows of logits in memory at a time.
-pub const LOSS_ROWS: usize = 64;
+/// Rows of logits in memory at a time, at least.
+const FEWEST: usize = 64;
+/// And at most.
+const MOST: usize = 512;
 
-/// The rows that the head takes at a time, of `capacity`. The first ones are few, for the examples with a word for an
-/// answer.
-pub fn loss_chunks(capacity: usize) -> impl Iterator<Item = Range<usize>> {
-    let small = [0..LOSS_ROWS / 4, LOSS_ROWS / 4..LOSS_ROWS / 2, LOSS_ROWS / 2..LOSS_ROWS];
-    let large = (1..capacity.div_ceil(LOSS_ROWS)).map(|i| i * LOSS_ROWS..(i + 1) * LOSS_ROWS);
+/// The rows that the head takes at a time, of `capacity`, with `most` of them in memory. The first ones are few, for the
+/// examples with a word for an answer.
+fn chunks(capacity: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let small = [0..most / 4, most / 4..most / 2, most / 2..most];
+    let large = (1..capacity.div_ceil(most)).map(move |i| i * most..(i + 1) * most);
     let cut = move |chunk: Range<usize>| chunk.start..chunk.end.min(capacity);
     small.into_iter().chain(large).map(cut).filter(|chunk| !chunk.is_empty())
 }
 
 /// What the rows of a batch must predict, and where the losses go. Only rows with a target are listed, side by side,
-/// so that one of the [`loss_chunks`] without targets is a closed gate of the plan and costs nothing.
+/// so that one of the chunks without targets is a closed gate of the plan and costs nothing.
 #[derive(Clone)]
 pub struct Targets {
     /// `[capacity]`: the batch row of each target; a number past T pads.
@@ -35,14 +37,19 @@ pub struct Targets {
     pub total: Buffer,
     /// Most targets.
     pub capacity: usize,
+    /// Rows of logits in memory at a time.
+    pub chunk: usize,
 }
 
 impl Targets {
-    /// Buffers for batches of up to `capacity` targets.
+    /// Buffers for batches of up to `capacity` targets among `vocab` tokens. Many targets are taken some hundred at a time,
+    /// as far as one binding holds their logits: so a step stays below a thousand dispatches.
     ///
     /// # Errors
     /// As [`Context::buffer`].
-    pub fn new(context: &Context, capacity: usize) -> Result<Self> {
+    pub fn new(context: &Context, capacity: usize, vocab: usize) -> Result<Self> {
+        let fit = (context.binding_limit() as usize / 4 / vocab + 1).next_power_of_two() / 2;
+        let chunk = (capacity / 8).next_power_of_two().min(fit).clamp(FEWEST, MOST);
         let buffer = |what| context.buffer(what, capacity as u64 * 4);
         Ok(Self {
             rows: buffer("target rows")?,
@@ -51,6 +58,7 @@ impl Targets {
             nll: buffer("losses")?,
             total: context.buffer("loss", 4)?,
             capacity,
+            chunk,
         })
     }
 
@@ -68,7 +76,12 @@ impl Targets {
         context.write(&self.rows, 0, &padded(u32::MAX, |target| target.0));
         context.write(&self.labels, 0, &padded(u32::MAX, |target| target.1));
         context.write(&self.weights, 0, &padded(0, |target| target.2.to_bits()));
-        loss_chunks(self.capacity).filter(|chunk| chunk.start < targets.len()).count()
+        self.chunks().filter(|chunk| chunk.start < targets.len()).count()
+    }
+
+    /// The rows that the head takes at a time.
+    pub fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        chunks(self.capacity, self.chunk)
     }
 }
 
@@ -95,7 +108,7 @@ impl Tape<'_> {
         }
         let in_fours = vocab.is_multiple_of(4);
         let kernel = if in_fours { &kernels::LOSS_CROSS_ENTROPY_V4 } else { &kernels::LOSS_CROSS_ENTROPY_PLAIN };
-        for (gate, chunk) in loss_chunks(capacity).enumerate() {
+        for (gate, chunk) in targets.chunks().enumerate() {
             let (first, len) = (chunk.start, chunk.len());
             let bytes = |rows: usize| (rows * channels * 4) as u64;
             let piece = |buffer: BufferId| buffer.slice(bytes(first), bytes(len));

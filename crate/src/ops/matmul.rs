@@ -239,16 +239,21 @@ impl Nn {
                 out_col: self.out.col as u32,
                 accumulate: u32::from(self.accumulate),
             };
-            list.dispatch(&kernels::MATMUL_SUM, &[out.binding, self.out.binding], &params, spread(self.rows * self.cols));
+            list.dispatch(
+                &kernels::MATMUL_SUM,
+                &[out.binding, self.out.binding],
+                &params,
+                spread(self.rows * self.cols),
+            );
         }
     }
 
-    /// What one workgroup takes of the depth: all of it on a processor, and on a GPU where there are enough tiles; else a
-    /// part, so that there are some hundred workgroups, none with less than a span or two. The form plays no part in it:
-    /// which one is fastest changes no bit.
+    /// What one workgroup takes of the depth: all of it on a processor, and on a GPU where there are many rows; else a part,
+    /// so that few rows keep the GPU busy, too. Neither the form nor the number of rows plays a part in it: the bits of a
+    /// row hang on neither.
     fn split(&self, list: &Recorder) -> usize {
-        let tiles = self.rows.div_ceil(64) * self.cols.div_ceil(64);
-        let parts = if list.subgroup() > 0 || self.low.is_some() { 1 } else { (WORKGROUPS / tiles).max(1) };
+        let whole = list.subgroup() > 0 || self.low.is_some() || self.rows > FEW_ROWS;
+        let parts = if whole { 1 } else { (WORKGROUPS / self.cols.div_ceil(64)).max(1) };
         self.depth.div_ceil(parts.min(self.depth.div_ceil(2 * SPAN))).next_multiple_of(SPAN)
     }
 }
@@ -257,6 +262,8 @@ impl Nn {
 const SPAN: usize = 1024;
 /// Workgroups that keep most GPUs busy.
 const WORKGROUPS: usize = 256;
+/// Rows that are few: more fill most GPUs whatever the depth.
+const FEW_ROWS: usize = 512;
 
 /// One pair of matrices of a skinny product: `l[depth, i]`, `z[depth, cols]` and their result `out[i, cols]`.
 #[derive(Clone, Copy)]

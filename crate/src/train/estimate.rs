@@ -107,7 +107,7 @@ pub(super) fn choose_recompute(
     let there = model.gpu_bytes() + 4 * peft.params().bytes();
     for recompute in Recompute::FASTEST_FIRST {
         let rehearsal = model.rehearsal();
-        let targets = Targets::new(&rehearsal.context, size.targets)?;
+        let targets = Targets::new(&rehearsal.context, size.targets, model.config.vocab)?;
         let _pass = Pass::training(&rehearsal, peft, size.rows, recompute, targets, split)?;
         if there + rehearsal.context.bytes().peak <= config.memory_bytes() {
             return Ok(recompute);

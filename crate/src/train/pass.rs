@@ -35,7 +35,7 @@ impl Pass {
     pub fn new(model: &Model, peft: Option<&dyn Peft>, size: Size, training: Option<Recompute>) -> Result<Self> {
         let context = &model.context;
         let inputs = Inputs::new(context, size.rows)?;
-        let targets = Targets::new(context, size.targets)?;
+        let targets = Targets::new(context, size.targets, model.config.vocab)?;
         let decoder =
             Decoder { model, peft, training: training.is_some(), recompute: training.unwrap_or(Recompute::None) };
         let mut t = Tape::new(context);

@@ -306,7 +306,8 @@ impl Trainer {
         if self.passes.len() == PLANS {
             self.passes.pop_front();
         }
-        let targets = Targets { total: self.total.clone(), ..Targets::new(&self.model.context, size.targets)? };
+        let targets = Targets::new(&self.model.context, size.targets, self.model.config.vocab)?;
+        let targets = Targets { total: self.total.clone(), ..targets };
         let (peft, recompute) = (self.peft.as_ref(), self.config.recompute);
         let pass = Pass::training(&self.model, peft, size.rows, recompute, targets, self.trunk.is_some())?;
         self.passes.push_back((size, pass));

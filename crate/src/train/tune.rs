@@ -18,7 +18,7 @@ pub const TUNE_MS: f64 = 20_000.0;
 /// As [`Pass::training`].
 pub fn untuned(model: &Model, peft: &dyn Peft, size: Size) -> Result<Vec<Product>> {
     let rehearsal = model.rehearsal();
-    let targets = Targets::new(&rehearsal.context, size.targets)?;
+    let targets = Targets::new(&rehearsal.context, size.targets, model.config.vocab)?;
     Pass::training(&rehearsal, peft, size.rows, Recompute::None, targets, false)?;
     let mut known: std::collections::BTreeSet<String> = model.context.forms().into_keys().collect();
     let products = rehearsal.context.products().into_iter();

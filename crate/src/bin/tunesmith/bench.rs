@@ -71,9 +71,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let started = now_ms();
     let config = args::settings(matches)?;
     let model = match matches.get_one::<String>("synthetic") {
-        Some(name) => {
-            base::load_gguf(&synthetic::gguf(&Shape::named(name)?, encoding(matches))?, &config, report)?
-        }
+        Some(name) => base::load_gguf(&synthetic::gguf(&Shape::named(name)?, encoding(matches))?, &config, report)?,
         None => base::load(matches, &config, report)?,
     };
     let load = load_average();
