@@ -4,6 +4,8 @@
     python3 tests/peers/compare.py [--tokens 128,256] [--rounds 3] [--steps 4] [--pytorch venv/bin/python]
         [--meganeura tests/peers/meganeura/target/release/peer-meganeura] [--encodings q4_1,f32] [--out FILE]
 
+An encoding with +fp16 behind it is multiplied in half precision. PyTorch takes CUDA where there is one.
+
 Each round starts every engine once, one after the other, so that a machine that gets busier meanwhile changes all of
 them. A figure is the median over the rounds of each round's median. The table is Markdown on standard output; FILE gets
 every round as JSON. Needs nothing but Python's own library, and the peers' own commands (README.md beside this file).
@@ -27,7 +29,7 @@ def main() -> None:
     parser.add_argument("--tokens", default="128,256", help="rows of a step, comma separated")
     parser.add_argument("--rounds", type=int, default=3, help="starts of each engine")
     parser.add_argument("--steps", type=int, default=4, help="timed steps of a start")
-    parser.add_argument("--encodings", default="q4_1,f32", help="of our own weights")
+    parser.add_argument("--encodings", default="q4_1,f32", help="of our own weights, +fp16 for products in half precision")
     parser.add_argument("--pytorch", help="a Python that has torch, transformers and peft")
     parser.add_argument("--meganeura", help="the built peer")
     parser.add_argument("--out", type=Path, help="a file for every round")
@@ -36,7 +38,7 @@ def main() -> None:
 
     engines = {f"Tunesmith, {encoding}": ours(encoding) for encoding in options.encodings.split(",")}
     if options.pytorch:
-        engines["PyTorch + PEFT, f32, 2 threads"] = peer([options.pytorch, str(HERE / "pytorch_peft.py"), "--warmup", "1"])
+        engines["PyTorch + PEFT, f32"] = peer([options.pytorch, str(HERE / "pytorch_peft.py"), "--warmup", "1"])
     if options.meganeura:
         engines["meganeura, f32"] = peer([options.meganeura, "--what", "lora_step", "--warmup", "1"])
 
@@ -78,8 +80,11 @@ def main() -> None:
 def ours(encoding: str):
     program = ROOT / "target" / "release" / ("tunesmith.exe" if os.name == "nt" else "tunesmith")
 
+    encoding, _, half = encoding.partition("+")
+
     def run(rows: int, steps: int):
         flags = ["--synthetic", "smollm2-135m", "--encoding", encoding, "--only", "step", "--json"]
+        flags += [f"--{half}"] if half else []
         for line in lines([str(program), "bench", *flags, "--tokens", str(rows), "--steps", str(steps)]):
             kind = line.get("what")
             if kind in ("step", "forward"):

@@ -2,10 +2,11 @@
 
     python3.11 -m venv venv && venv/bin/pip install torch transformers peft
     venv/bin/python tests/peers/pytorch_peft.py [--tokens 128,256,512] [--steps 6] [--threads 2]
-        [--device cpu|cuda] [--dtype f32|bf16] [--compile]
+        [--device cpu|cuda] [--dtype f32|bf16] [--compile] [--gemm]
 
 One JSON object a line on standard output, everything else on standard error. CUDA is used where there is one. `--dtype
-bf16` is autocast over f32 weights; `--compile` is torch.compile with its defaults. Nothing is downloaded.
+bf16` is autocast over f32 weights; `--compile` is torch.compile with its defaults. `--gemm` times the products of the layers alone, forward and back, in f32
+without TF32. Nothing is downloaded.
 """
 
 import argparse
@@ -35,9 +36,15 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--no-forward", action="store_true", help="the step only, so that peak_bytes is its own")
+    parser.add_argument("--gemm", action="store_true", help="the layers' products alone")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    if options.gemm:
+        for t in map(int, options.tokens.split(",")):
+            for k, n in [(576, 960), (576, 576), (576, 3072), (1536, 576)]:
+                gemm(options, t, k, n)
+        return
 
     config = transformers.LlamaConfig(
         num_hidden_layers=30, hidden_size=576, num_attention_heads=9, num_key_value_heads=3, head_dim=64,
@@ -90,6 +97,24 @@ def main() -> None:
             report(what, t, ms, f"{note}; loss {losses[0]:.3f} -> {losses[-1]:.3f}")
 
 
+def gemm(options: argparse.Namespace, t: int, k: int, n: int) -> None:
+    """(t, k) by (k, n) and back, each some times over for one time: a GPU answers in less than a call takes."""
+    assert not torch.backends.cuda.matmul.allow_tf32
+    x, w, dy = (torch.randn(shape, device=options.device) for shape in [(t, k), (n, k), (t, n)])
+    for what, work in [("gemm", lambda: x @ w.T), ("gemm_back", lambda: dy @ w)]:
+        ms = []
+        for i in range(options.warmup + options.steps):
+            start, times = time.perf_counter(), 100 if options.device == "cuda" else 2
+            for _ in range(times):
+                y = work()
+            y[0, 0].item()
+            if i >= options.warmup:
+                ms.append((time.perf_counter() - start) * 1e3 / times)
+        gflops = 2 * t * k * n / statistics.median(ms) / 1e6
+        where = torch.cuda.get_device_name() if options.device == "cuda" else f"{options.threads} threads"
+        report(what, t, ms, f"{where}, f32", k=k, n=n, gflops=round(gflops, 1))
+
+
 def check(what: str, losses: list[float]) -> None:
     """Random weights know nothing: ln V at first; then the same tokens again and again must be learnt."""
     if not abs(losses[0] - math.log(49152)) < (0.5 if what == "forward" else 1.5):
@@ -98,10 +123,10 @@ def check(what: str, losses: list[float]) -> None:
         sys.exit(f"{what}: the loss does not fall: {losses}")
 
 
-def report(what: str, t: int, ms: list[float], note: str) -> None:
+def report(what: str, t: int, ms: list[float], note: str, **more: float) -> None:
     line = {
         "peer": "pytorch-peft", "version": torch.__version__, "what": what, "model": "smollm2-135m", "t": t, "ms": ms,
-        "median_ms": statistics.median(ms), "peak_bytes": peak_bytes(), "load": os.getloadavg()[0], "note": note,
+        "median_ms": statistics.median(ms), "peak_bytes": peak_bytes(), "load": os.getloadavg()[0], "note": note, **more,
     }  # fmt: skip
     print(json.dumps(line), flush=True)
 

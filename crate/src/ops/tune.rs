@@ -12,6 +12,9 @@ const TIMES: usize = 3;
 const LONG_MS: f64 = 2.0;
 /// Most repetitions.
 const MOST: usize = 64;
+/// A GPU that had nothing to do, and it has nothing to do while a kernel is compiled, runs slowly at first: so long it is
+/// kept busy before it is timed.
+const WARM_MS: f64 = 30.0;
 
 /// How long each form of a product took, in milliseconds.
 #[derive(Clone, Debug)]
@@ -76,6 +79,10 @@ async fn time(context: &Context, product: &Product) -> Result<f64> {
     let single = run(&once).await?;
     let times = ((LONG_MS / single.max(1e-3)).ceil() as usize).clamp(1, MOST);
     let many = if times == 1 { once } else { plan(context, product, times)? };
+    let started = now_ms();
+    while now_ms() - started < WARM_MS {
+        run(&many).await?;
+    }
     let mut fastest = f64::INFINITY;
     for _ in 0..TIMES {
         fastest = fastest.min(run(&many).await? / times as f64);
