@@ -122,6 +122,9 @@ export async function verify() {
     for (const back of [false, true]) {
       const shape = back ? [m, outputs, inputs] : [m, inputs, outputs];
       const [a, b, pair] = [uniform(m * shape[1]), uniform(outputs * inputs), uniform(rank * (inputs + outputs))];
+      // The least and the greatest number that there may be.
+      b.set(uniform(1, () => 0));
+      b.set(uniform(1, () => 1 - 2 ** -53), b.length - 1);
       const { values, free } = await prepare(a, b, shape, back, pair);
       const sum = Float64Array.from(back ? b : transposed(b, inputs, outputs));
       const rest = pair.subarray(rank * inputs);
@@ -163,8 +166,9 @@ export async function adapter() {
   return [vendor, architecture, description].filter(Boolean).join(' ');
 }
 
-function uniform(length) {
-  return Float32Array.from({ length }, () => Math.random() * 2 - 1);
+/** Numbers in [-1, 1) that f32 holds exactly. One nearer to 1 would become 1, for which Q8_0 and Q4_1 have no code. */
+function uniform(length, random = Math.random) {
+  return Float32Array.from({ length }, () => Math.floor(random() * 2 ** 24) / 2 ** 23 - 1);
 }
 
 function transposed(matrix, rows, cols) {
