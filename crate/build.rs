@@ -186,7 +186,11 @@ fn describe(name: &str, wgsl: &str, subgroup: &str) -> (String, String) {
             | naga::valid::Capabilities::COOPERATIVE_MATRIX,
     )
     .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
-    .subgroup_operations(naga::valid::SubgroupOperationSet::BALLOT | naga::valid::SubgroupOperationSet::SHUFFLE)
+    .subgroup_operations(
+        naga::valid::SubgroupOperationSet::BALLOT
+            | naga::valid::SubgroupOperationSet::SHUFFLE
+            | naga::valid::SubgroupOperationSet::QUAD_FRAGMENT_COMPUTE,
+    )
     .validate(&module)
     .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(wgsl)));
     let entry = &module.entry_points[0];

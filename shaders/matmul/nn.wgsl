@@ -1,49 +1,49 @@
 // out[i, k] (+)= scale * sum_p a[i, p] * b[p, k] [+ sum_r low[i, r] * low_a[r, k]]: `b` is row-major [depth, cols], in
 // any encoding.
-// variant q4: Q4 PLAIN R=8 N4=2 L=24
-// variant q4_tile: Q4 TILE R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
-// variant q4_tile_v4: Q4 TILE V4 R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
-// variant q4_small_v4: Q4 TILE V4 R=4 N4=1 X=16 Y=8 K4=8 LA=2 LB=2
-// variant q4_matrix: Q4 TILE MATRIX V4 R=8 N4=1 X=16 Y=8 K4=8 LA=4 LB=2
-// variant q4_sg8: Q4 SCALED SG=8 SG8 N4=2 R=16 G=2 L=8
-// variant q4_sg8_v4: Q4 SCALED SG=8 SG8 V4 N4=2 R=16 G=2 L=8
-// variant q4_sg4: Q4 SCALED SG=4 SG4 N4=2 R=16 L=4
-// variant nf4: NF4 PLAIN R=8 N4=2 L=24
-// variant nf4_tile: NF4 TILE R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
-// variant nf4_tile_v4: NF4 TILE V4 R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
-// variant nf4_small_v4: NF4 TILE V4 R=4 N4=1 X=16 Y=8 K4=8 LA=2 LB=2
-// variant nf4_matrix: NF4 TILE MATRIX V4 R=8 N4=1 X=16 Y=8 K4=8 LA=4 LB=2
-// variant nf4_sg8: NF4 SCALED SG=8 SG8 N4=2 R=16 G=2 L=8
-// variant nf4_sg8_v4: NF4 SCALED SG=8 SG8 V4 N4=2 R=16 G=2 L=8
-// variant nf4_sg4: NF4 SCALED SG=4 SG4 N4=2 R=16 L=4
-// variant q8: Q8 PLAIN R=8 N4=2 L=24
-// variant q8_tile: Q8 TILE R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
-// variant q8_tile_v4: Q8 TILE V4 R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
-// variant q8_small_v4: Q8 TILE V4 R=4 N4=1 X=16 Y=8 K4=8 LA=2 LB=2
-// variant q8_matrix: Q8 TILE MATRIX V4 R=8 N4=1 X=16 Y=8 K4=8 LA=4 LB=2
-// variant q8_sg8: Q8 SCALED SG=8 SG8 N4=2 R=16 G=2 L=8
-// variant q8_sg8_v4: Q8 SCALED SG=8 SG8 V4 N4=2 R=16 G=2 L=8
-// variant q8_sg4: Q8 SCALED SG=4 SG4 N4=2 R=16 L=4
-// variant f16: F16 PLAIN R=8 N4=2 L=24
-// variant f16_tile: F16 TILE R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
-// variant f16_tile_v4: F16 TILE V4 R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
-// variant f16_small_v4: F16 TILE V4 R=4 N4=1 X=16 Y=8 K4=8 LA=2 LB=2
-// variant f16_matrix: F16 TILE MATRIX V4 R=8 N4=1 X=16 Y=8 K4=8 LA=4 LB=2
-// variant f16_sg8: F16 SG=8 SG8 N4=2 R=16 G=2 L=8
-// variant f16_sg8_v4: F16 SG=8 SG8 V4 N4=2 R=16 G=2 L=8
-// variant f16_sg4: F16 SG=4 SG4 N4=2 R=16 L=4
-// variant f32: F32 PLAIN R=8 N4=2 L=24
-// variant f32_tile: F32 TILE R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
-// variant f32_tile_v4: F32 TILE V4 R=8 N4=2 X=8 Y=8 K4=4 LA=4 LB=2
-// variant f32_small_v4: F32 TILE V4 R=4 N4=1 X=16 Y=8 K4=8 LA=2 LB=2
-// variant f32_matrix: F32 TILE MATRIX V4 R=8 N4=1 X=16 Y=8 K4=8 LA=4 LB=2
-// variant f32_sg8: F32 SG=8 SG8 N4=2 R=16 G=2 L=8
-// variant f32_sg8_v4: F32 SG=8 SG8 V4 N4=2 R=16 G=2 L=8
-// variant f32_sg4: F32 SG=4 SG4 N4=2 R=16 L=4
+// variant q4: Q4 PLAIN R=8 L=24 H=1 E=2
+// variant q4_tile: Q4 TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
+// variant q4_tile_v4: Q4 TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
+// variant q4_small_v4: Q4 TILE V4 R=4 H=1 E=1 X=16 Y=8 K4=8 LA=2 LB=2
+// variant q4_matrix: Q4 TILE MATRIX V4 R=8 H=1 E=1 X=16 Y=8 K4=8 LA=4 LB=2
+// variant q4_sg8: Q4 SCALED SG=8 SG8 R=16 G=2 L=8 H=1 E=2
+// variant q4_sg8_v4: Q4 SCALED SG=8 SG8 V4 R=16 G=2 L=8 H=1 E=2
+// variant q4_sg4: Q4 SCALED SG=4 SG4 R=16 L=4 H=2 E=2
+// variant nf4: NF4 PLAIN R=8 L=24 H=1 E=2
+// variant nf4_tile: NF4 TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
+// variant nf4_tile_v4: NF4 TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
+// variant nf4_small_v4: NF4 TILE V4 R=4 H=1 E=1 X=16 Y=8 K4=8 LA=2 LB=2
+// variant nf4_matrix: NF4 TILE MATRIX V4 R=8 H=1 E=1 X=16 Y=8 K4=8 LA=4 LB=2
+// variant nf4_sg8: NF4 SCALED SG=8 SG8 R=16 G=2 L=8 H=1 E=2
+// variant nf4_sg8_v4: NF4 SCALED SG=8 SG8 V4 R=16 G=2 L=8 H=1 E=2
+// variant nf4_sg4: NF4 SCALED SG=4 SG4 R=16 L=4 H=2 E=2
+// variant q8: Q8 PLAIN R=8 L=24 H=1 E=2
+// variant q8_tile: Q8 TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
+// variant q8_tile_v4: Q8 TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
+// variant q8_small_v4: Q8 TILE V4 R=4 H=1 E=1 X=16 Y=8 K4=8 LA=2 LB=2
+// variant q8_matrix: Q8 TILE MATRIX V4 R=8 H=1 E=1 X=16 Y=8 K4=8 LA=4 LB=2
+// variant q8_sg8: Q8 SCALED SG=8 SG8 R=16 G=2 L=8 H=1 E=2
+// variant q8_sg8_v4: Q8 SCALED SG=8 SG8 V4 R=16 G=2 L=8 H=1 E=2
+// variant q8_sg4: Q8 SCALED SG=4 SG4 R=16 L=4 H=2 E=2
+// variant f16: F16 PLAIN R=8 L=24 H=1 E=2
+// variant f16_tile: F16 TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
+// variant f16_tile_v4: F16 TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
+// variant f16_small_v4: F16 TILE V4 R=4 H=1 E=1 X=16 Y=8 K4=8 LA=2 LB=2
+// variant f16_matrix: F16 TILE MATRIX V4 R=8 H=1 E=1 X=16 Y=8 K4=8 LA=4 LB=2
+// variant f16_sg8: F16 SG=8 SG8 R=16 G=2 L=8 H=1 E=2
+// variant f16_sg8_v4: F16 SG=8 SG8 V4 R=16 G=2 L=8 H=1 E=2
+// variant f16_sg4: F16 SG=4 SG4 R=16 L=4 H=2 E=2
+// variant f32: F32 PLAIN R=8 L=24 H=1 E=2
+// variant f32_tile: F32 TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
+// variant f32_tile_v4: F32 TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
+// variant f32_small_v4: F32 TILE V4 R=4 H=1 E=1 X=16 Y=8 K4=8 LA=2 LB=2
+// variant f32_matrix: F32 TILE MATRIX V4 R=8 H=1 E=1 X=16 Y=8 K4=8 LA=4 LB=2
+// variant f32_sg8: F32 SG=8 SG8 R=16 G=2 L=8 H=1 E=2
+// variant f32_sg8_v4: F32 SG=8 SG8 V4 R=16 G=2 L=8 H=1 E=2
+// variant f32_sg4: F32 SG=4 SG4 R=16 L=4 H=2 E=2
 //
 // The same packed weights as nt.wgsl read in the other direction: the input gradient of a linear layer, and with f32
 // `b` every weight gradient. `a` and `out` are addressed by strides. As in nt.wgsl a workgroup shares its rows of `a`
-// through workgroup memory or by subgroup broadcasts, and TILE the decoded `b` as well. A long depth may be split over
+// through workgroup memory or by subgroup broadcasts or swaps, and TILE the decoded `b` as well. A long depth may be split over
 // workgroups (z), which each write a matrix of their own for sum.wgsl.
 #ifdef MATRIX
 enable f16;
@@ -128,8 +128,11 @@ fn scale_of(at: u32) -> f32 {
 #endif
 
 // Depth goes in blocks of this many.
-#ifdef SG
+#ifdef SG8
 const DEPTH = 4u;
+#endif
+#ifdef SG4
+const DEPTH = 8u;
 #endif
 #ifdef PLAIN
 const DEPTH = 16u;
@@ -141,7 +144,8 @@ var<workgroup> tile: array<vec4<f32>, $R * 4>;
 const ROWS_APART = $Yu;
 const SIZE = $Xu * ROWS_APART;
 const TILE_ROWS = $Ru * ROWS_APART;
-const TILE_COLS = $Xu * $N4u * 4u;
+const TILE_COLS = $Xu * $Hu * 4u;
+const COLS_APART = $Xu * 4u;
 const DEPTH = $K4u * 4u;
 // `a` in vec4 along the depth, `b` along the columns.
 #ifdef MATRIX
@@ -150,12 +154,13 @@ var<workgroup> half_b: array<f16, 32 * 72>;
 #import shared/matrix.wgsl
 #else
 var<workgroup> tile: array<vec4<f32>, $R * $Y * $K4>;
-var<workgroup> tile_b: array<vec4<f32>, $N4 * $X * $K4 * 4>;
+var<workgroup> tile_b: array<vec4<f32>, $H * $X * $K4 * 4>;
 #endif
 #else
 // Lanes of 8 neighbouring columns; 24 of them make tiles of 192, which divide the usual layer sizes without waste.
 const LANES = $Lu;
 const ROWS_APART = 1u;
+const COLS_APART = LANES * 8u;
 #endif
 // A long f32 sum stops seeing its small terms. The loss head sums over the vocabulary, where the many unlikely tokens
 // pull together: sums of at most this many terms are added up instead, a multiple of DEPTH.
@@ -186,22 +191,31 @@ fn put(at: u32, sum: f32, accumulate: bool) {
     out[at] = value;
 }
 
-// One workgroup computes R rows x (8 LANES) columns of `out`, or TILE_ROWS x TILE_COLS. A lane owns R rows, ROWS_APART, of
-// N4 fours of columns: neighbours, or X fours apart.
+// One workgroup computes R rows x (8 LANES H) columns of `out`, or TILE_ROWS x TILE_COLS. A lane owns R rows, ROWS_APART, of
+// H times E fours of neighbouring columns, COLS_APART.
 #ifdef TILE
 @compute @workgroup_size(SIZE)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let row0 = group.y * TILE_ROWS + lane / $Xu;
-    let col = group.x * TILE_COLS + lane % $Xu * 4u;
-    const COLS_APART = $Xu * 4u;
+#for h H
+    let col$h = group.x * TILE_COLS + lane % $Xu * 4u + $hu * COLS_APART;
+#endfor
 #else
 @compute @workgroup_size($L)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let row0 = group.y * $Ru;
-    let col = (group.x * LANES + lane) * 8u;
-    const COLS_APART = 4u;
+#for h H
+    let col$h = ((group.x * $Hu + $hu) * LANES + lane) * 8u;
     // A lane past the end works on the last eight columns again and writes nothing.
-    let k = min(col, max(params.cols, 8u) - 8u);
+    let k$h = min(col$h, max(params.cols, 8u) - 8u);
+#endfor
+#ifdef SG4
+    let place = vec4<u32>(0u, 1u, 2u, 3u);
+#import shared/place.wgsl
+#else
+    let col = col0;
+    let k = k0;
+#endif
 #endif
 #ifdef SG8
 #ifdef SCALED
@@ -232,8 +246,10 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #import shared/matrix_sums.wgsl
 #else
 #for i R
-#for j N4
-        var c$i_$j = vec4<f32>();
+#for h H
+#for e E
+        var c$i_$h_$e = vec4<f32>();
+#endfor
 #endfor
 #endfor
 #endif
@@ -289,30 +305,18 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #else
         if span == 0u && params.rank > 0u {
             for (var r = 0u; r < params.rank; r++) {
-#ifdef TILE
-#for j N4
-                let at$j = r * params.cols + min(col + $ju * COLS_APART, params.cols - 1u);
+#for h H
+#for e E
 #ifdef V4
-                let v$j = low_a[at$j / 4u];
+                let v$h_$e = low_a[(r * params.cols + min(col$h + $eu * 4u, params.cols - 4u)) / 4u];
 #else
-                let last$j = (r + 1u) * params.cols - 1u;
-                let v$j = vec4<f32>(low_a[at$j], low_a[min(at$j + 1u, last$j)],
-                    low_a[min(at$j + 2u, last$j)], low_a[min(at$j + 3u, last$j)]);
+                let last$h_$e = (r + 1u) * params.cols - 1u;
+                let at$h_$e = r * params.cols + col$h + $eu * 4u;
+                let v$h_$e = vec4<f32>(low_a[min(at$h_$e, last$h_$e)], low_a[min(at$h_$e + 1u, last$h_$e)],
+                    low_a[min(at$h_$e + 2u, last$h_$e)], low_a[min(at$h_$e + 3u, last$h_$e)]);
 #endif
 #endfor
-#else
-#ifdef V4
-                let v0 = low_a[(r * params.cols + k) / 4u];
-                let v1 = low_a[(r * params.cols + k) / 4u + 1u];
-#else
-                let last = (r + 1u) * params.cols - 1u;
-                let at = r * params.cols + col;
-                let v0 = vec4<f32>(low_a[min(at, last)], low_a[min(at + 1u, last)],
-                    low_a[min(at + 2u, last)], low_a[min(at + 3u, last)]);
-                let v1 = vec4<f32>(low_a[min(at + 4u, last)], low_a[min(at + 5u, last)],
-                    low_a[min(at + 6u, last)], low_a[min(at + 7u, last)]);
-#endif
-#endif
+#endfor
 #ifdef SG8
                 // A lane has a number of each eighth row.
                 var own: array<f32, $G>;
@@ -327,26 +331,30 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #else
                     let x = low[min(row0 + $iu * ROWS_APART, params.rows - 1u) * params.rank + r];
 #endif
-#for j N4
-                    c$i_$j = fma(vec4<f32>(x), v$j, c$i_$j);
+#for h H
+#for e E
+                    c$i_$h_$e = fma(vec4<f32>(x), v$h_$e, c$i_$h_$e);
+#endfor
 #endfor
                 }
 #endfor
             }
         }
         // Written from an array in a loop: a store for each register makes for long code.
-        var sums: array<vec4<f32>, $R * $N4>;
+        var sums: array<vec4<f32>, $R * $H * $E>;
 #for i R
-#for j N4
-        sums[$i * $N4 + $j] = c$i_$j;
+#for h H
+#for e E
+        sums[($i * $H + $h) * $E + $e] = c$i_$h_$e;
+#endfor
 #endfor
 #endfor
         for (var i = 0u; i < $Ru && row0 + i * ROWS_APART < params.rows; i++) {
-            for (var e = 0u; e < $N4u * 4u; e++) {
-                let column = col + e / 4u * COLS_APART + e % 4u;
+            for (var e = 0u; e < $Hu * $Eu * 4u; e++) {
+                let column = col0 + e / ($Eu * 4u) * COLS_APART + e % ($Eu * 4u);
                 if column < params.cols {
                     let at = out_at + (row0 + i * ROWS_APART) * params.out_row + column * params.out_col;
-                    put(at, sums[i * $N4u + e / 4u][e % 4u], params.accumulate != 0u || span > begin);
+                    put(at, sums[i * $Hu * $Eu + e / 4u][e % 4u], params.accumulate != 0u || span > begin);
                 }
             }
         }

@@ -8,7 +8,7 @@
 // variant q4_row: Q4 PLAIN R=1 N=2
 // variant q4_sg8: Q4 SG=8 SG8 R=16 G=2 N=12
 // variant q4_sg8_v4: Q4 SG=8 SG8 V4 R=16 G=2 N=12
-// variant q4_sg4: Q4 WHOLE SG=4 SG4 R=16 N=12
+// variant q4_sg4: Q4 WHOLE SG=4 SG4 R=16 N=12 E=4
 // variant nf4: NF4 PLAIN R=8 N=6
 // variant nf4_tile: NF4 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
 // variant nf4_tile_v4: NF4 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
@@ -17,7 +17,7 @@
 // variant nf4_row: NF4 PLAIN R=1 N=2
 // variant nf4_sg8: NF4 SG=8 SG8 R=16 G=2 N=12
 // variant nf4_sg8_v4: NF4 SG=8 SG8 V4 R=16 G=2 N=12
-// variant nf4_sg4: NF4 WHOLE SG=4 SG4 R=16 N=12
+// variant nf4_sg4: NF4 WHOLE SG=4 SG4 R=16 N=12 E=4
 // variant q8: Q8 PLAIN R=8 N=6
 // variant q8_tile: Q8 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
 // variant q8_tile_v4: Q8 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
@@ -26,7 +26,7 @@
 // variant q8_row: Q8 PLAIN R=1 N=2
 // variant q8_sg8: Q8 SG=8 SG8 R=16 G=2 N=12
 // variant q8_sg8_v4: Q8 SG=8 SG8 V4 R=16 G=2 N=12
-// variant q8_sg4: Q8 WHOLE SG=4 SG4 R=16 N=12
+// variant q8_sg4: Q8 WHOLE SG=4 SG4 R=16 N=12 E=4
 // variant f16: F16 PLAIN R=8 N=6
 // variant f16_tile: F16 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
 // variant f16_tile_v4: F16 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
@@ -35,7 +35,7 @@
 // variant f16_row: F16 PLAIN R=1 N=2
 // variant f16_sg8: F16 SG=8 SG8 R=16 G=2 N=12
 // variant f16_sg8_v4: F16 SG=8 SG8 V4 R=16 G=2 N=12
-// variant f16_sg4: F16 SG=4 SG4 R=16 N=12
+// variant f16_sg4: F16 SG=4 SG4 R=16 N=12 E=1
 // variant f32: F32 PLAIN R=8 N=6
 // variant f32_tile: F32 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
 // variant f32_tile_v4: F32 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
@@ -44,7 +44,7 @@
 // variant f32_row: F32 PLAIN R=1 N=2
 // variant f32_sg8: F32 SG=8 SG8 R=16 G=2 N=12
 // variant f32_sg8_v4: F32 SG=8 SG8 V4 R=16 G=2 N=12
-// variant f32_sg4: F32 SG=4 SG4 R=16 N=12
+// variant f32_sg4: F32 SG=4 SG4 R=16 N=12 E=1
 //
 // `a` and `out` are addressed by strides, so either may be a transposed view or a range of columns. Depth goes in blocks
 // of 32, the block of the quantized encodings. Up to three segments of columns, one behind the other, are layers that share their input;
@@ -52,8 +52,8 @@
 //
 // Three forms. PLAIN shares rows of `a` through workgroup memory. TILE, for GPUs, shares the decoded columns of `b` as
 // well; `small` is the one for products of few tiles. With SG lanes a subgroup and a workgroup, rows are shared by
-// subgroup broadcasts: adapters that run on a processor pay for each barrier with every live register. PLAIN and TILE
-// give the same bits. A TILE may also be multiplied by a GPU's matrix units (MATRIX), in half precision.
+// subgroup broadcasts or swaps: adapters that run on a processor pay for each barrier with every live register. PLAIN and
+// TILE give the same bits. A TILE may also be multiplied by a GPU's matrix units (MATRIX), in half precision.
 #ifdef MATRIX
 enable f16;
 enable wgpu_cooperative_matrix;

@@ -11,12 +11,13 @@ fn nf4_scale(at: u32) -> f32 {
     return product + bitcast<f32>(scales[record + 1u]);
 }
 
-// What four codes stand for before they are scaled. Choosing costs less than a table, which would be in memory.
-fn nf4_choose(code: vec4<u32>) -> vec4<f32> {
-    let bit0 = (code & vec4<u32>(1u)) != vec4<u32>();
-    let bit1 = (code & vec4<u32>(2u)) != vec4<u32>();
-    let bit2 = (code & vec4<u32>(4u)) != vec4<u32>();
-    let bit3 = (code & vec4<u32>(8u)) != vec4<u32>();
+// What four codes stand for before they are scaled, each with its lowest bit at `one`. Choosing costs less than a table,
+// which would be in memory.
+fn nf4_choose(code: vec4<u32>, one: vec4<u32>) -> vec4<f32> {
+    let bit0 = (code & one) != vec4<u32>();
+    let bit1 = (code & (2u * one)) != vec4<u32>();
+    let bit2 = (code & (4u * one)) != vec4<u32>();
+    let bit3 = (code & (8u * one)) != vec4<u32>();
     let pair0 = select(vec4<f32>(-1.0), vec4<f32>(-0.6961928), bit0);
     let pair1 = select(vec4<f32>(-0.52507305), vec4<f32>(-0.3949175), bit0);
     let pair2 = select(vec4<f32>(-0.28444138), vec4<f32>(-0.18477343), bit0);
@@ -38,7 +39,7 @@ var<private> nf4_own: vec2<f32>;
 
 // Comes first.
 fn nf4_share(lane: u32) {
-    nf4_own = nf4_choose(vec4<u32>(lane, lane + 8u, 0u, 0u)).xy;
+    nf4_own = nf4_choose(vec4<u32>(lane, lane + 8u, 0u, 0u), vec4<u32>(1u)).xy;
 }
 
 fn nf4_ask(code: u32) -> f32 {
@@ -51,6 +52,6 @@ fn nf4(code: vec4<u32>) -> vec4<f32> {
 }
 #else
 fn nf4(code: vec4<u32>) -> vec4<f32> {
-    return nf4_choose(code);
+    return nf4_choose(code, vec4<u32>(1u));
 }
 #endif

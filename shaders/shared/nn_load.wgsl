@@ -6,7 +6,11 @@
         let at = p * params.cols + k;
         let w = codes[at / 8u];
 #import shared/nn_scale.wgsl
+#ifdef SG4
+#import shared/place_eight.wgsl
+#else
 #import shared/eight.wgsl
+#endif
 #endif
 #endif
 #ifdef F16

@@ -1,6 +1,6 @@
 // The scale of the lane's columns in row p of nn.wgsl's `b`, element `at`: with subgroups the lane of that row has it.
 #ifdef SG4
-        let s = subgroupBroadcast(own, $qu);
+        let s = s$g_$h_$q;
 #else
 #ifdef SG8
         let in_first = at / BLOCK == (p * params.cols + first_k) / BLOCK;

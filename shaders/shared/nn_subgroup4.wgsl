@@ -1,31 +1,58 @@
-// A block of nn.wgsl's sums with subgroups of four, for SwiftShader; nt_subgroup4.wgsl says what costs there. Four rows of
-// `b` are decoded, and then each row of `a` in turn is loaded and multiplied with them. The body is kept short: with 20
-// rows of `a` instead of 16 a multiplication takes half as long again, and more columns or rows of `b` cost, too.
-            let own_p = min(p0 + lane, params.depth - 1u);
+// A block of nn.wgsl's sums with subgroups of four, for SwiftShader; nt_subgroup4.wgsl says what costs there. Eight rows of
+// `b` are decoded, each four of them in the lane's own order, and then each row of `a` in turn is loaded and multiplied
+// with them.
+#for g 2
+            // Past the depth a lane loads the last number again, as a zero.
+            let in_depth$g = p0 + $gu * 4u + lane < params.depth;
+            let own_p$g = min(p0 + $gu * 4u + lane, params.depth - 1u);
+            let own_a$g = own_p$g * params.a_depth;
+#for q 4
+            let p_$g_$q = min(p0 + $gu * 4u + (lane ^ $qu), params.depth - 1u);
+#endfor
+#for h H
 #ifdef SCALED
-            // The lanes' columns are one block of each row, so that each lane loads one row's scale for all four.
-            let own = scale_of(own_p * params.cols + k);
+            // All lanes' eight columns are in one block of a row, so that each lane loads one row's scale for all four.
+            let s$g_$h_0 = scale_of(own_p$g * params.cols + k$h);
+            let s$g_$h_1 = quadSwapX(s$g_$h_0);
+            let s$g_$h_2 = quadSwapY(s$g_$h_0);
+            let s$g_$h_3 = quadSwapDiagonal(s$g_$h_0);
 #endif
 #for q 4
-            var v$q_0: vec4<f32>;
-            var v$q_1: vec4<f32>;
+            var v$g_$h_$q_0: vec4<f32>;
+            var v$g_$h_$q_1: vec4<f32>;
             {
-                let p = min(p0 + $qu, params.depth - 1u);
+                let p = p_$g_$q;
+                let k = k$h;
+                let col = col$h;
 #import shared/nn_load.wgsl
-                v$q_0 = v0;
-                v$q_1 = v1;
+                v$g_$h_$q_0 = v0;
+                v$g_$h_$q_1 = v1;
             }
 #endfor
-            // Past the depth a lane loads the last number again, as a zero.
-            let in_depth = p0 + lane < params.depth;
+#endfor
+#endfor
 #for i R
             {
-                let y = select(0.0, a[a$i + own_p * params.a_depth], in_depth);
-#for q 4
+#for g 2
+                let y$g = select(0.0, a[a$i + own_a$g], in_depth$g);
+#endfor
+#for g 2
                 {
-                    let x = vec4<f32>(subgroupBroadcast(y, $qu));
-                    c$i_0 = fma(x, v$q_0, c$i_0);
-                    c$i_1 = fma(x, v$q_1, c$i_1);
+                    let x = y$g;
+                    let y = quadSwapX(x);
+                    let z = quadSwapY(x);
+                    let w = quadSwapDiagonal(x);
+#for h H
+#for t 2
+                    // One sum after the other: the compiler has few registers.
+                    c$i_$h_$t = vec4<f32>(
+#for e 4
+                        fma(v$g_$h_3_$t[$e], w, fma(v$g_$h_2_$t[$e], z,
+                            fma(v$g_$h_1_$t[$e], y, fma(v$g_$h_0_$t[$e], x, c$i_$h_$t[$e])))),
+#endfor
+                    );
+#endfor
+#endfor
                 }
 #endfor
             }

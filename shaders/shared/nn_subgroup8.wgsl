@@ -21,8 +21,8 @@
             {
                 let x = subgroupBroadcast(own_a[$i / 8], $iu % 8u);
 #for q 4
-                c$i_0 = fma(vec4<f32>(x[$q]), v$q_0, c$i_0);
-                c$i_1 = fma(vec4<f32>(x[$q]), v$q_1, c$i_1);
+                c$i_0_0 = fma(vec4<f32>(x[$q]), v$q_0, c$i_0_0);
+                c$i_0_1 = fma(vec4<f32>(x[$q]), v$q_1, c$i_0_1);
 #endfor
             }
 #endfor

@@ -47,12 +47,12 @@
 #endfor
 #for e 4
                 {
-#for j N4
-                    let v$j = tile_b[($qu * 4u + $eu) * (TILE_COLS / 4u) + lane % $Xu + $ju * $Xu];
+#for h H
+                    let v$h = tile_b[($qu * 4u + $eu) * (TILE_COLS / 4u) + lane % $Xu + $hu * $Xu];
 #endfor
 #for i R
-#for j N4
-                    c$i_$j = fma(vec4<f32>(x$i[$e]), v$j, c$i_$j);
+#for h H
+                    c$i_$h_0 = fma(vec4<f32>(x$i[$e]), v$h, c$i_$h_0);
 #endfor
 #endfor
                 }

@@ -1,43 +1,30 @@
-// Eight weights of column n of nt.wgsl's `b` from depth p on, dequantized, as v0 and v1. Past the depth they are any finite
-// numbers: `a` is zero there.
-            let at = n * params.depth + p;
-#ifdef F16
-#ifdef V4
-            let last = (params.cols0 + params.cols1 + params.cols2) * params.depth / 4u - 1u;
-            let h0 = codes[min(at / 4u, last)];
-            let h1 = codes[min(at / 4u + 1u, last)];
-            let v0 = vec4<f32>(unpack2x16float(h0.x), unpack2x16float(h0.y));
-            let v1 = vec4<f32>(unpack2x16float(h1.x), unpack2x16float(h1.y));
-#else
-            let h0 = (n * params.depth + min(p, params.depth - 4u)) / 2u;
-            let h1 = (n * params.depth + min(p + 4u, params.depth - 4u)) / 2u;
-            let v0 = vec4<f32>(unpack2x16float(codes[h0]), unpack2x16float(codes[h0 + 1u]));
-            let v1 = vec4<f32>(unpack2x16float(codes[h1]), unpack2x16float(codes[h1 + 1u]));
-#endif
-#else
-#ifdef F32
-#ifdef V4
-            let last = (params.cols0 + params.cols1 + params.cols2) * params.depth / 4u - 1u;
-            let v0 = codes[min(at / 4u, last)];
-            let v1 = codes[min(at / 4u + 1u, last)];
-#else
-            let last = n * params.depth + params.depth - 1u;
-            let v0 = vec4<f32>(codes[min(at, last)], codes[min(at + 1u, last)],
-                codes[min(at + 2u, last)], codes[min(at + 3u, last)]);
-            let v1 = vec4<f32>(codes[min(at + 4u, last)], codes[min(at + 5u, last)],
-                codes[min(at + 6u, last)], codes[min(at + 7u, last)]);
-#endif
-#else
-            let w = codes[at / 8u];
-#ifdef Q4
-            let s = scales[at / 32u];
-#endif
-#ifdef NF4
-            let s = nf4_scale(at);
-#endif
+// With subgroups of four: weights p0 + 8 $q to p0 + 8 $q + 7 of column j of nt.wgsl's `b`, as v0 and v1, each in the order
+// of `place`.
+#ifdef WHOLE
 #ifdef Q8
-            let s = scales[at / 32u];
+            let four = select(w$j_0, w$j_1, $qu > 1u);
+            let w = vec2<u32>(four[$q * 2 % 4], four[$q * 2 % 4 + 1]);
+#else
+            let w = w$j[$q];
 #endif
-#import shared/eight.wgsl
+            let s = s$j;
+#import shared/place_eight.wgsl
+#else
+#ifdef F16
+            // `a` is zero past the depth, so a clamped, finite weight adds nothing.
+            let odd = vec2<bool>(lane % 2u == 1u);
+#for t 2
+            let half$t = (n$j * params.depth + min(p0 + $qu * 8u + $tu * 4u, params.depth - 4u)) / 2u;
+            let near$t = unpack2x16float(codes[half$t + lane / 2u]);
+            let far$t = unpack2x16float(codes[half$t + ((lane / 2u) ^ 1u)]);
+            let v$t = vec4<f32>(select(near$t, near$t.yx, odd), select(far$t, far$t.yx, odd));
+#endfor
+#endif
+#ifdef F32
+            let row = n$j * params.depth;
+#for t 2
+            let o$t = row + min(vec4<u32>(p0 + $qu * 8u + $tu * 4u) + place, vec4<u32>(params.depth - 1u));
+            let v$t = vec4<f32>(codes[o$t.x], codes[o$t.y], codes[o$t.z], codes[o$t.w]);
+#endfor
 #endif
 #endif

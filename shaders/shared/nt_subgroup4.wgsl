@@ -1,54 +1,61 @@
-// The sums of nt.wgsl with subgroups of four, for SwiftShader: there a load costs as much as dozens of multiplications, a
-// broadcast a few, and a value that lives across a branch is slow. So columns are decoded half a block at a time, and
-// then each row in turn is loaded and multiplied with all of them.
-    for (var block = 0u; block < blocks; block++) {
+// The sums of nt.wgsl with subgroups of four, for SwiftShader, whose compiler leaves much to do: a load is a hundred
+// instructions, a broadcast thirty, a swap among four lanes a few, a sum that lives across a loop a dozen, a product and a
+// sum four. So a lane takes each four of the depth in an order of its own, number q of them from place lane ^ q: swaps bring
+// it the numbers of `a`. And as much of the depth as loads little more is straight code.
+    let place = vec4<u32>(lane) ^ vec4<u32>(0u, 1u, 2u, 3u);
+#import shared/place.wgsl
+    for (var p0 = 0u; p0 < params.depth; p0 += $Eu * 8u) {
+#ifdef WHOLE
+        let block = p0 / 32u;
+#endif
 #for j N
 #import shared/nt_block.wgsl
-#endfor
-#for q2 2
+#for q E
+        var v$j_$q_0: vec4<f32>;
+        var v$j_$q_1: vec4<f32>;
         {
-#for j N
-#for q4 4
-            var v$j_$q4: vec4<f32>;
-            {
-#import shared/nt_four.wgsl
-                v$j_$q4 = v$j;
-            }
+#import shared/nt_eight.wgsl
+            v$j_$q_0 = v0;
+            v$j_$q_1 = v1;
+        }
 #endfor
 #endfor
-            let p = block * 32u + $q2 * 16u + lane;
+#for q E
+#for t 2
+        let p_$q_$t = p0 + $qu * 8u + $tu * 4u + lane;
 #ifdef WHOLE
-#for q4 4
-            let at_$q4 = (p + $q4 * 4u) * params.a_depth;
-#endfor
+        let at_$q_$t = p_$q_$t * params.a_depth;
 #else
-            // Past the depth a lane loads the last number again, as a zero.
-#for q4 4
-            let at_$q4 = min(p + $q4 * 4u, params.depth - 1u) * params.a_depth;
-            let in_$q4 = p + $q4 * 4u < params.depth;
-#endfor
+        // Past the depth a lane loads the last number again, as a zero.
+        let at_$q_$t = min(p_$q_$t, params.depth - 1u) * params.a_depth;
+        let in_$q_$t = p_$q_$t < params.depth;
 #endif
+#endfor
+#endfor
 #for i R
-            {
-                let at = params.a_at + min(row0 + $iu, params.rows - 1u) * params.a_row;
-#for q4 4
+        {
+            let at = params.a_at + min(row0 + $iu, params.rows - 1u) * params.a_row;
+#for q E
+#for t 2
 #ifdef WHOLE
-                let y$q4 = a[at + at_$q4];
+            let y_$q_$t = a[at + at_$q_$t];
 #else
-                let y$q4 = select(0.0, a[at + at_$q4], in_$q4);
+            let y_$q_$t = select(0.0, a[at + at_$q_$t], in_$q_$t);
 #endif
 #endfor
-#for q4 4
-#for e 4
-                {
-                    let x = subgroupBroadcast(y$q4, $eu);
+#endfor
+#for q E
+#for t 2
+            {
+                let x = y_$q_$t;
+                let y = quadSwapX(x);
+                let z = quadSwapY(x);
+                let w = quadSwapDiagonal(x);
 #for j N
-                    c$i_$j = fma(v$j_$q4[$e], x, c$i_$j);
-#endfor
-                }
-#endfor
+                c$i_$j = fma(v$j_$q_$t.w, w, fma(v$j_$q_$t.z, z, fma(v$j_$q_$t.y, y, fma(v$j_$q_$t.x, x, c$i_$j))));
 #endfor
             }
+#endfor
 #endfor
         }
 #endfor

@@ -13,7 +13,7 @@
         {
             let n = first + min(tile_index * TILE_COLS + rb$t, cols - 1u);
             let p = p0 + qb$t * 4u;
-#import shared/nt_eight.wgsl
+#import shared/nt_tile_eight.wgsl
             b$t_0 = v0;
             b$t_1 = v1;
         }

@@ -196,7 +196,7 @@ impl Nn {
             MATRIX
         } else {
             let form = list.form(Product { straight: true, encoding, rows, cols: vec![self.cols], depth });
-            variant(form, list.subgroup(), in_fours, (8, 24 * 8), [8 * 8, 4 * 8])
+            variant(form, list.subgroup(), in_fours, (8, 24 * 8), [8 * 8, 4 * 16])
         };
         let kernel = Kernel::named(&format!("matmul_nn_{}{variant}", encoding.name()));
         let split = self.split(list);
