@@ -43,7 +43,7 @@ impl Setup {
         let (values, grads, m, v) = (buffer(&values), buffer(&zeros), buffer(&zeros), buffer(&zeros));
         let (hyper, state, sums) = (buffer(&[0.0; 8]), buffer(&[0.0; 2]), buffer(&vec![0.0; pieces.len()]));
         let table = Guarded::new(&context, &pieces);
-        let mut list = Recorder::default();
+        let mut list = Recorder::new(&context);
         let buffers = Hyper {
             values: std::slice::from_ref(&values.buffer),
             grads: std::slice::from_ref(&grads.buffer),

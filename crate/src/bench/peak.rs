@@ -67,7 +67,7 @@ fn one<P: bytemuck::Pod>(
     params: &P,
     groups: [u32; 3],
 ) -> Result<Plan> {
-    let mut list = Recorder::default();
+    let mut list = Recorder::new(context);
     let bindings: Vec<_> = buffers.iter().map(|buffer| list.fixed(buffer).into()).collect();
     list.dispatch(kernel, &bindings, params, groups);
     Plan::new(context, list)

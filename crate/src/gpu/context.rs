@@ -223,6 +223,7 @@ impl Context {
         let on =
             [("subgroup", subgroup > 0), ("timestamp-query", !timestamps.is_empty()), ("cooperative-matrix", half)];
         let names: Vec<String> = on.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).to_owned()).collect();
+        let software = is_software(&adapter_info);
         let info = DeviceInfo::new(adapter_info, &limits, &names);
         Ok(Self(Rc::new(Inner {
             device,
@@ -238,7 +239,7 @@ impl Context {
             rehearsal: false,
             tally: Tally::default(),
             arena: Arena::default(),
-            forms: Rc::default(),
+            forms: Rc::new(Forms::new(software)),
         })))
     }
 

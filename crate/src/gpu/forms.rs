@@ -66,17 +66,30 @@ impl Product {
 pub type Choices = BTreeMap<String, Form>;
 
 /// The choices of one context, and the products that were recorded on it.
-#[derive(Default)]
 pub(super) struct Forms {
+    /// The form of what was not tried.
+    untried: Form,
     choices: Rc<RefCell<Choices>>,
     forced: Cell<Option<Form>>,
     seen: RefCell<BTreeSet<Product>>,
 }
 
 impl Forms {
+    /// Without a choice yet, for an adapter that is a processor or a GPU. Of a GPU's forms the small tiles are the fastest
+    /// more often than others, and never far behind.
+    pub fn new(software: bool) -> Self {
+        Self {
+            untried: if software { Form::Plain } else { Form::Small },
+            choices: Rc::default(),
+            forced: Cell::default(),
+            seen: RefCell::default(),
+        }
+    }
+
     /// The same choices, with nothing recorded yet.
     pub fn rehearsal(&self) -> Self {
-        Self { choices: self.choices.clone(), forced: self.forced.clone(), seen: RefCell::default() }
+        let (untried, forced) = (self.untried, self.forced.clone());
+        Self { untried, choices: self.choices.clone(), forced, seen: RefCell::default() }
     }
 
     /// The form for a product where kernels may use subgroups of so many lanes.
@@ -86,7 +99,8 @@ impl Forms {
         match chosen {
             Some(Form::Subgroup) | None if subgroup > 0 => Form::Subgroup,
             Some(form @ (Form::Tile | Form::Small)) => form,
-            _ => Form::Plain,
+            Some(_) => Form::Plain,
+            None => self.untried,
         }
     }
 

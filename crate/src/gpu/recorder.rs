@@ -63,7 +63,6 @@ pub(super) struct Command {
 }
 
 /// Records dispatches in order. Which arena slot a buffer gets follows from the list itself.
-#[derive(Default)]
 pub struct Recorder {
     pub(super) buffers: Vec<Storage>,
     pub(super) commands: Vec<Command>,
@@ -84,8 +83,16 @@ const UNIFORM_ALIGNMENT: usize = 256;
 impl Recorder {
     /// An empty list for this device.
     pub fn new(context: &Context) -> Self {
-        let (subgroup, half, forms) = (context.subgroup(), context.half(), context.shared_forms().clone());
-        Self { subgroup, half, forms, ..Self::default() }
+        Self {
+            buffers: Vec::new(),
+            commands: Vec::new(),
+            uniforms: Vec::new(),
+            gate: None,
+            subgroup: context.subgroup(),
+            half: context.half(),
+            forms: context.shared_forms().clone(),
+            weight: None,
+        }
     }
 
     /// Lanes of the subgroups that kernels of this list may use; 0 where they may use none.

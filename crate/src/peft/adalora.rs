@@ -111,7 +111,7 @@ impl Tuning for AdaLora {
         let like = |what| params.like(what);
         let (sensitivity, uncertainty) = (like("sensitivity")?, like("uncertainty")?);
         let gone = like("ranks that are gone")?;
-        let mut list = Recorder::default();
+        let mut list = Recorder::new(&context);
         record_mask(&mut list, &params.values, &gone);
         let mask = Plan::new(&context, list)?;
         let scale = (config.lora_alpha / (f64::from(config.init_r) + 1e-5)) as f32;
@@ -326,7 +326,7 @@ impl Peft for AdaLora {
             if step < end {
                 let mut update = self.update.borrow_mut();
                 if update.is_none() {
-                    let mut list = Recorder::default();
+                    let mut list = Recorder::new(&self.context);
                     let buffers = Importance {
                         values: &self.params.values,
                         grads: &self.params.grads,

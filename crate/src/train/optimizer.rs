@@ -63,7 +63,7 @@ impl Optimizer {
         let sums = context.buffer("gradient norms", pieces.len() as u64 * 4)?;
         let hyper = context.buffer("hyperparameters", 32)?;
         let state = context.buffer("optimizer state", 8)?;
-        let mut list = Recorder::default();
+        let mut list = Recorder::new(context);
         let buffers = Hyper {
             values: &params.values,
             grads: &params.grads,
