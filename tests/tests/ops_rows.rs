@@ -297,7 +297,7 @@ fn copy_and_clear() {
     assert_eq!(to.read(&context), values);
 
     let whole = context.buffer_with("cleared", &values).unwrap();
-    let mut list = Recorder::default();
+    let mut list = Recorder::new(&context);
     let id = list.fixed(&whole);
     list.clear(id);
     Plan::new(&context, list).unwrap().run(0);
