@@ -46,11 +46,12 @@ impl Table {
             ),
             "tune" => self.row(
                 "Each product in each of its forms, in ms: direction and encoding, rows x columns x depth",
-                &["product                       ", "   plain", "    tile", "subgroup", "fastest "],
+                &["product                       ", "   plain", "    tile", "   small", "subgroup", "fastest "],
                 &[
                     word(&m["product"]),
                     number(&m["ms"]["plain"], 3),
                     number(&m["ms"]["tile"], 3),
+                    number(&m["ms"]["small"], 3),
                     number(&m["ms"]["subgroup"], 3),
                     word(&m["fastest"]),
                 ],
