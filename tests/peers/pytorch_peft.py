@@ -5,8 +5,8 @@
         [--device cpu|cuda] [--dtype f32|bf16] [--compile] [--gemm]
 
 One JSON object a line on standard output, everything else on standard error. CUDA is used where there is one. `--dtype
-bf16` is autocast over f32 weights; `--compile` is torch.compile with its defaults. `--gemm` times the products of the layers alone, forward and back, in f32
-without TF32. Nothing is downloaded.
+bf16` is autocast over f32 weights; `--compile` is torch.compile with its defaults. `--gemm` times the products of
+the layers alone, forward and back, in f32 without TF32. Nothing is downloaded.
 """
 
 import argparse

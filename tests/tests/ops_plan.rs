@@ -166,7 +166,7 @@ fn what_nobody_reads_is_not_computed() {
 fn the_limits_are_webgpus_defaults() {
     for context in contexts() {
         check_limits(context.info());
-        // The only feature that is ever asked for, and kernels are chosen by.
+        // The only one that is asked for on these, and kernels are chosen by.
         let features: &[&str] = if context.subgroup() == 0 { &[] } else { &["subgroup"] };
         assert_eq!(context.info().features, features);
     }

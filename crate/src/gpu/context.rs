@@ -10,8 +10,9 @@ use serde::Serialize;
 use super::arena::Arena;
 use super::buffer::{Buffer, Bytes, Tally};
 use super::forms::{Choices, Form, Forms, Product};
-use super::kernel::{Access, Kernel};
+use super::kernel::Kernel;
 use super::pace::Pace;
+use super::pipeline;
 use super::subgroup;
 use crate::{Error, Result};
 
@@ -463,11 +464,7 @@ impl Context {
         let mut missing: Vec<&Kernel> = kernels.filter(|kernel| !pipelines.contains_key(&kernel.index)).collect();
         missing.sort_by_key(|kernel| kernel.index);
         missing.dedup_by_key(|kernel| kernel.index);
-        let (device, checked) = (&self.0.device, self.0.checked);
-        #[cfg(target_arch = "wasm32")]
-        let compiled = missing.iter().map(|kernel| compile(device, kernel, checked)).collect::<Vec<_>>();
-        #[cfg(not(target_arch = "wasm32"))]
-        let compiled = side_by_side(&missing, |kernel| compile(device, kernel, checked));
+        let compiled = pipeline::compile_all(&self.0.device, &missing, self.0.checked);
         pipelines.extend(missing.iter().map(|kernel| kernel.index).zip(compiled));
     }
 
@@ -476,71 +473,4 @@ impl Context {
         self.compile(std::iter::once(kernel));
         self.0.pipelines.borrow()[&kernel.index].clone()
     }
-}
-
-/// What `work` makes of each item, in order, on as many threads as there are processors.
-#[cfg(not(target_arch = "wasm32"))]
-fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
-    if threads < 2 {
-        return items.iter().map(work).collect();
-    }
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let take = || {
-        let mut made = Vec::new();
-        loop {
-            let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let Some(item) = items.get(index) else { return made };
-            made.push((index, work(item)));
-        }
-    };
-    let mut made: Vec<(usize, R)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("a compiler does not panic")).collect()
-    });
-    made.sort_by_key(|(index, _)| *index);
-    made.into_iter().map(|(_, result)| result).collect()
-}
-
-fn compile(device: &wgpu::Device, kernel: &'static Kernel, checked: bool) -> wgpu::ComputePipeline {
-    let source = wgpu::ShaderSource::Wgsl(kernel.wgsl());
-    let described = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
-    let module = if checked {
-        device.create_shader_module(described)
-    } else {
-        // Every index into workgroup memory costs an instruction more with its check, which is a tenth of a product's time.
-        // SAFETY: the kernels are ours; the op tests run each of them between sentinels, those for GPUs with checks. Vulkan's
-        // drivers keep accesses to storage within its bindings themselves.
-        unsafe { device.create_shader_module_trusted(described, wgpu::ShaderRuntimeChecks::unchecked()) }
-    };
-    let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
-        count: None,
-    };
-    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
-    for (index, access) in kernel.bindings.iter().enumerate() {
-        let read_only = *access == Access::Read;
-        entries.push(entry(index as u32 + 1, wgpu::BufferBindingType::Storage { read_only }, false));
-    }
-    let layout = device
-        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
-    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some(kernel.name),
-        bind_group_layouts: &[Some(&layout)],
-        immediate_size: 0,
-    });
-    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(kernel.name),
-        layout: Some(&layout),
-        module: &module,
-        entry_point: Some("main"),
-        // Every kernel writes its workgroup memory before it reads it.
-        compilation_options: wgpu::PipelineCompilationOptions {
-            zero_initialize_workgroup_memory: false,
-            ..Default::default()
-        },
-        cache: None,
-    })
 }

@@ -6,6 +6,7 @@ mod context;
 mod forms;
 mod kernel;
 mod pace;
+mod pipeline;
 mod plan;
 mod profile;
 mod readback;
