@@ -4,5 +4,6 @@ pub mod check_op;
 pub mod golden;
 pub mod model_file;
 pub mod models;
+pub mod one_pass;
 pub mod parity;
 pub mod reference;

@@ -1,5 +1,5 @@
-// out[i, k] (+)= scale * sum_p a[i, p] * b[p, k] [+ sum_r low[i, r] * low_a[r, k]]: `b` is row-major [depth, cols], in
-// any encoding.
+// out[i, k] (+)= sum_p a[i, p] * b[p, k] [+ sum_r low[i, r] * low_a[r, k]]: `b` is row-major [depth, cols], in any
+// encoding.
 // variant q4: Q4 PLAIN R=8 L=24 H=1 E=2
 // variant q4_tile: Q4 TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
 // variant q4_tile_v4: Q4 TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
@@ -60,7 +60,6 @@ struct Params {
     out_row: u32,
     out_col: u32,
     accumulate: u32,
-    scale: f32,
     rank: u32,
     // Of the depth, what one workgroup takes: a multiple of SPAN.
     split: u32,
@@ -184,7 +183,7 @@ fn load_a(row: u32, p: u32) -> f32 {
 
 // Element `at` of `out`, whose sum over the depth is this, perhaps added to what is there.
 fn put(at: u32, sum: f32, accumulate: bool) {
-    var value = params.scale * sum;
+    var value = sum;
     if accumulate {
         value += out[at];
     }

@@ -1,4 +1,4 @@
-// out[i, j] (+)= scale * sum_p a[i, p] * b[j, p] [+ residual[i, j]] [+ low_scale * sum_r low[i, r] * low_b[j, r]]:
+// out[i, j] = sum_p a[i, p] * b[j, p] [+ residual[i, j]] [+ low_scale * sum_r low[i, r] * low_b[j, r]]:
 // `b` is row-major [cols, depth], in any encoding.
 // variant q4: Q4 PLAIN R=8 N=6
 // variant q4_tile: Q4 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
@@ -71,8 +71,6 @@ struct Params {
     out_at: u32,
     out_row: u32,
     out_col: u32,
-    accumulate: u32,
-    scale: f32,
     residual: u32,
     rank: u32,
     low_row: u32,
@@ -184,12 +182,9 @@ fn load_a(row: u32, p: u32) -> f32 {
 
 // Element `at` of `out`, whose sum over the depth is this.
 fn put(at: u32, sum: f32) {
-    var value = params.scale * sum;
+    var value = sum;
     if params.residual != 0u {
         value += residual[at];
-    }
-    if params.accumulate != 0u {
-        value += out[at];
     }
     out[at] = value;
 }

@@ -7,10 +7,10 @@ use tunesmith::format::ggml::GgmlType;
 use tunesmith::gpu::{Context, Features, Form};
 use tunesmith::model::Model;
 use tunesmith::peft;
-use tunesmith::train::config::{Method, Recompute, RunConfig};
-use tunesmith::train::{Pass, untuned};
-use tunesmith_tests::golden::hash;
+use tunesmith::train::config::{Method, RunConfig};
+use tunesmith::train::untuned;
 use tunesmith_tests::models;
+use tunesmith_tests::one_pass::one_pass;
 
 /// Loss and gradients of one pass in every form, in bits.
 fn bits(context: &Context, form: Option<Form>, in_4bit: bool) -> Vec<u32> {
@@ -21,31 +21,9 @@ fn bits(context: &Context, form: Option<Form>, in_4bit: bool) -> Vec<u32> {
     } else {
         models::load(context, "nano")
     };
-    let config = RunConfig::new(Method::Lora);
-    let adapter = block_on(peft::create(&model, &config)).unwrap();
-    for (index, tensor) in adapter.params().tensors.iter().enumerate() {
-        adapter.params().write(index, &hash::uniform(&tensor.name, tensor.count(), 0.2));
-    }
-    let rows = 112;
-    let example = tunesmith::data::render::Rendered {
-        ids: (0..rows as u32 - 3).map(|i| 5 + i % 90).collect(),
-        targets: vec![true; rows - 3],
-        truncated: false,
-    };
-    let layout = tunesmith::data::batch::Layout {
-        packing: false,
-        per_device_train_batch_size: 1,
-        max_length: rows,
-        virtual_tokens: 0,
-        vocab_size: model.config.vocab,
-    };
-    let batch = tunesmith::data::batch::Dataset::new(vec![example], layout).batch(&[0]);
-    let pass = Pass::new(&model, Some(adapter.as_ref()), batch.size(), Some(Recompute::None)).unwrap();
-    pass.run(&batch, &tunesmith::objective::sft::targets(&batch, batch.target_tokens), [7, 3]);
-    let loss = block_on(context.read::<f32>(&pass.targets.total, 0, 1)).unwrap();
-    let grads = block_on(adapter.params().read_grads()).unwrap().concat();
+    let (loss, gradients) = one_pass(context, &model, &RunConfig::new(Method::Lora));
     context.force_form(None);
-    loss.iter().chain(&grads).map(|value| value.to_bits()).collect()
+    [loss].iter().chain(&gradients).map(|value| value.to_bits()).collect()
 }
 
 #[test]

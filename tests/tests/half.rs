@@ -2,40 +2,16 @@
 
 use pollster::block_on;
 use tunesmith::Error;
-use tunesmith::data::batch::{Dataset, Layout};
-use tunesmith::data::render::Rendered;
 use tunesmith::gpu::{Context, Features};
-use tunesmith::objective::sft;
-use tunesmith::peft;
-use tunesmith::train::Pass;
-use tunesmith::train::config::{Method, Recompute, RunConfig};
-use tunesmith_tests::golden::hash;
+use tunesmith::train::config::{Method, RunConfig};
 use tunesmith_tests::models;
+use tunesmith_tests::one_pass::one_pass;
 
 /// Loss and gradients of one pass over the small model, with every linear layer's adapter.
 fn pass(context: &Context) -> (f32, Vec<f32>) {
-    let model = models::load(context, "nano");
     let mut config = RunConfig::new(Method::Lora);
     config.set("target_modules", "all-linear").unwrap();
-    let adapter = block_on(peft::create(&model, &config)).unwrap();
-    for (index, tensor) in adapter.params().tensors.iter().enumerate() {
-        adapter.params().write(index, &hash::uniform(&tensor.name, tensor.count(), 0.2));
-    }
-    let rows = 112;
-    let ids = (0..rows as u32 - 3).map(|i| 5 + i % 90).collect();
-    let example = Rendered { ids, targets: vec![true; rows - 3], truncated: false };
-    let layout = Layout {
-        packing: false,
-        per_device_train_batch_size: 1,
-        max_length: rows,
-        virtual_tokens: 0,
-        vocab_size: model.config.vocab,
-    };
-    let batch = Dataset::new(vec![example], layout).batch(&[0]);
-    let pass = Pass::new(&model, Some(adapter.as_ref()), batch.size(), Some(Recompute::None)).unwrap();
-    pass.run(&batch, &sft::targets(&batch, batch.target_tokens), [7, 3]);
-    let loss = block_on(context.read::<f32>(&pass.targets.total, 0, 1)).unwrap()[0];
-    (loss, block_on(adapter.params().read_grads()).unwrap().concat())
+    one_pass(context, &models::load(context, "nano"), &config)
 }
 
 #[test]

@@ -136,8 +136,6 @@ impl Tape<'_> {
             a: View::rows(x, w.cols),
             b: Operand { encoding: w.encoding(), codes, scales },
             out: View::rows(out, w.rows),
-            scale: 1.0,
-            accumulate: false,
             low: None,
             residual: None,
         }
@@ -161,7 +159,6 @@ impl Tape<'_> {
             a: View::rows(dy, w.rows),
             b: Operand { encoding: w.encoding(), codes, scales },
             out: View::rows(out, w.cols),
-            scale: 1.0,
             accumulate,
             low: None,
         }
@@ -255,8 +252,7 @@ fn weight_gradient(list: &mut Recorder, [rows, n, k]: [usize; 3], dy: View, whol
     } else {
         ((k, n), View::rows(x, k).transposed(), Operand::dense(dy.binding), View::rows(dw, k).transposed())
     };
-    Nn { rows: rows_of.0, cols: rows_of.1, depth: rows, a, b, out, scale: 1.0, accumulate: true, low: None }
-        .record(list);
+    Nn { rows: rows_of.0, cols: rows_of.1, depth: rows, a, b, out, accumulate: true, low: None }.record(list);
 }
 
 impl Op for Linear {
@@ -296,8 +292,6 @@ impl Op for Linear {
                 a: View::rows(x, self.k),
                 b: piece.weight.clone(),
                 out: View::rows(y, n).skip_cols(piece.first),
-                scale: 1.0,
-                accumulate: false,
                 low,
                 residual: self.residual.map(|residual| t.value(residual)),
             }
@@ -323,7 +317,6 @@ impl Op for Linear {
                     a: View::rows(dy, n).skip_cols(piece.first),
                     b: piece.weight.clone(),
                     out: View::rows(dx, self.k),
-                    scale: 1.0,
                     accumulate: accumulate != 0 || i > 0,
                     low: along.map(|(low, dlow)| (dlow, low.a, low.ranks())),
                 }
@@ -340,7 +333,6 @@ impl Op for Linear {
                 a: View::rows(dlow, low.ranks()),
                 b: Operand::dense(low.a),
                 out: View::rows(dx, self.k),
-                scale: 1.0,
                 accumulate: accumulate != 0,
                 low: None,
             }

@@ -85,7 +85,6 @@ impl Op for Lstm {
                 a: a.transposed(),
                 b: Operand::dense(b),
                 out,
-                scale: 1.0,
                 accumulate: true,
                 low: None,
             }

@@ -102,7 +102,7 @@ pub(super) struct LowPart {
     pub scale: f32,
 }
 
-/// `out[rows, cols] (+)= scale * a[rows, depth] * b[cols, depth]^T`, with what may ride along.
+/// `out[rows, cols] = a[rows, depth] * b[cols, depth]^T`, with what may ride along.
 pub(super) struct Nt {
     pub rows: usize,
     /// Columns of each segment, and where its columns of `low` start, if it has some.
@@ -111,8 +111,6 @@ pub(super) struct Nt {
     pub a: View,
     pub b: Operand,
     pub out: View,
-    pub scale: f32,
-    pub accumulate: bool,
     pub low: Option<LowPart>,
     /// Added to the result; laid out like `out`.
     pub residual: Option<BufferId>,
@@ -150,8 +148,6 @@ impl Nt {
             out_at: self.out.at as u32,
             out_row: self.out.row as u32,
             out_col: self.out.col as u32,
-            accumulate: u32::from(self.accumulate),
-            scale: self.scale,
             residual: u32::from(self.residual.is_some()),
             rank: low.map_or(0, |low| low.rank as u32),
             low_row: low.map_or(0, |low| low.low_cols as u32),
@@ -175,7 +171,7 @@ impl Nt {
     }
 }
 
-/// `out[rows, cols] (+)= scale * a[rows, depth] * b[depth, cols]`, and `low[rows, rank] * low_a[rank, cols]` with it.
+/// `out[rows, cols] (+)= a[rows, depth] * b[depth, cols]`, and `low[rows, rank] * low_a[rank, cols]` with it.
 pub(super) struct Nn {
     pub rows: usize,
     pub cols: usize,
@@ -183,7 +179,6 @@ pub(super) struct Nn {
     pub a: View,
     pub b: Operand,
     pub out: View,
-    pub scale: f32,
     pub accumulate: bool,
     pub low: Option<(BufferId, Binding, usize)>,
 }
@@ -216,7 +211,6 @@ impl Nn {
             out_row: out.row as u32,
             out_col: out.col as u32,
             accumulate: u32::from(self.accumulate && parts == 1),
-            scale: self.scale,
             rank: self.low.map_or(0, |(_, _, rank)| rank as u32),
             split: split as u32,
             half_scale: GRADIENT_SCALE,

@@ -18,19 +18,8 @@ impl Tape<'_> {
         if columns {
             self.product(n, n, w.rows, a.transposed(), b, out, false);
         } else {
-            Nt {
-                rows: n,
-                segments: vec![(n, None)],
-                depth: w.cols,
-                a,
-                b,
-                out,
-                scale: 1.0,
-                accumulate: false,
-                low: None,
-                residual: None,
-            }
-            .record(&mut self.list);
+            Nt { rows: n, segments: vec![(n, None)], depth: w.cols, a, b, out, low: None, residual: None }
+                .record(&mut self.list);
         }
         let params = kernels::orthogonality_penalty::Params { n: n as u32, weight };
         self.list.weigh(8.0 * (n * n) as f64);
@@ -43,6 +32,6 @@ impl Tape<'_> {
     }
 
     fn product(&mut self, rows: usize, cols: usize, depth: usize, a: View, b: Operand, out: View, accumulate: bool) {
-        Nn { rows, cols, depth, a, b, out, scale: 1.0, accumulate, low: None }.record(&mut self.list);
+        Nn { rows, cols, depth, a, b, out, accumulate, low: None }.record(&mut self.list);
     }
 }

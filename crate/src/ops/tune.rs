@@ -105,15 +105,14 @@ fn plan(context: &Context, product: &Product, times: usize) -> Result<Plan> {
     let a = View::rows(fixed("a", (rows * depth * 4) as u64)?, depth);
     let out = View::rows(fixed("out", (rows * width * 4) as u64)?, width);
     let b = Operand { encoding, codes: codes.into(), scales };
-    let (scale, accumulate) = (1.0, false);
     for _ in 0..times {
         if straight {
             let b = b.clone();
-            Nn { rows, cols: width, depth, a, b, out, scale, accumulate, low: None }.record(&mut list);
+            Nn { rows, cols: width, depth, a, b, out, accumulate: false, low: None }.record(&mut list);
         } else {
             let segments = cols.iter().map(|&cols| (cols, None)).collect();
             let b = b.clone();
-            Nt { rows, segments, depth, a, b, out, scale, accumulate, low: None, residual: None }.record(&mut list);
+            Nt { rows, segments, depth, a, b, out, low: None, residual: None }.record(&mut list);
         }
     }
     Plan::new(context, list)
