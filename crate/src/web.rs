@@ -1,7 +1,11 @@
 //! The surface of the wasm crate: plain data in, plain data out, tensors stay inside. `web/src/engine.d.ts` is its
 //! other half.
 
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use js_sys::{Array, Function, JSON, Object};
 use serde::Serialize;
@@ -131,8 +135,8 @@ impl Session {
         to_js(self.context.info())
     }
 
-    /// Loads a model; the one before stays until this one is ready, and its adapters go with it. `options` is
-    /// `{load_in_4bit}`.
+    /// Loads a model; the one before stays until this one is ready, and its adapters go with it. `on_progress` throws to
+    /// stop. `options` is `{load_in_4bit}`.
     pub async fn load(
         &mut self,
         name: String,
@@ -140,7 +144,21 @@ impl Session {
         on_progress: Function,
         options: Option<Object>,
     ) -> JsResult<JsValue> {
-        let model = self.load_model(&name, &file, &on_progress, options).await.map_err(thrown)?;
+        let stopped = RefCell::new(None);
+        let progress = |done: u64, total: u64| {
+            if let Err(why) = on_progress.call2(&JsValue::NULL, &(done as f64).into(), &(total as f64).into()) {
+                stopped.replace(Some(why));
+            }
+        };
+        // Where the load waits for the device it may end: what it had made goes with it.
+        let model = {
+            let mut loading = pin!(self.load_model(&name, &file, progress, options));
+            poll_fn(|task| match (loading.as_mut().poll(task), stopped.take()) {
+                (Poll::Pending, Some(why)) => Poll::Ready(Err(why)),
+                (poll, _) => poll.map_err(thrown),
+            })
+            .await?
+        };
         let config = &model.config;
         let info = json!({
             "name": config.name,
@@ -168,7 +186,7 @@ impl Session {
         &self,
         name: &str,
         blob: &web_sys::Blob,
-        on_progress: &Function,
+        progress: impl FnMut(u64, u64),
         options: Option<Object>,
     ) -> Result<Model> {
         #[derive(Default, serde::Deserialize)]
@@ -181,10 +199,6 @@ impl Session {
             None => Options::default(),
         };
         let gguf = Gguf::open(Box::new(BlobSource::new(name.into(), blob.clone())?))?;
-        let progress = |done: u64, total: u64| {
-            // A page that no longer listens is no reason to stop.
-            let _ = on_progress.call2(&JsValue::NULL, &(done as f64).into(), &(total as f64).into());
-        };
         Model::load_as(&self.context, &gguf, options.load_in_4bit, progress).await
     }
 

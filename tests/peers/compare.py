@@ -2,7 +2,8 @@
 
     cargo build --release --package tunesmith
     python3 tests/peers/compare.py [--tokens 128,256] [--rounds 3] [--steps 4] [--pytorch venv/bin/python]
-        [--meganeura tests/peers/meganeura/target/release/peer-meganeura] [--encodings q4_1,f32] [--out FILE]
+        [--meganeura tests/peers/meganeura/target/release/peer-meganeura]
+        [--burn tests/peers/burn/target/release/peer-burn] [--encodings q4_1,f32] [--out FILE]
 
 An encoding with +fp16 behind it is multiplied in half precision. PyTorch takes CUDA where there is one.
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--encodings", default="q4_1,f32", help="of our own weights, +fp16 for products in half precision")
     parser.add_argument("--pytorch", help="a Python that has torch, transformers and peft")
     parser.add_argument("--meganeura", help="the built peer")
+    parser.add_argument("--burn", help="the built peer")
     parser.add_argument("--out", type=Path, help="a file for every round")
     options = parser.parse_args()
     tokens = [int(rows) for rows in options.tokens.split(",")]
@@ -39,8 +41,9 @@ def main() -> None:
     engines = {f"Tunesmith, {encoding}": ours(encoding) for encoding in options.encodings.split(",")}
     if options.pytorch:
         engines["PyTorch + PEFT, f32"] = peer([options.pytorch, str(HERE / "pytorch_peft.py"), "--warmup", "1"])
-    if options.meganeura:
-        engines["meganeura, f32"] = peer([options.meganeura, "--what", "lora_step", "--warmup", "1"])
+    for name in ("meganeura", "burn"):
+        if program := getattr(options, name):
+            engines[f"{name}, f32"] = peer([program, "--what", "lora_step", "--warmup", "1"])
 
     rounds = []
     for number in range(options.rounds):

@@ -156,6 +156,30 @@ describe('a run from end to end', () => {
     assert.match(await loadDefaultModel(page), /SmolLM2/);
   });
 
+  it('stops while it loads into the GPU, and loads again', async () => {
+    const { page } = opened;
+    await page.reload();
+    // Loading takes a second: the page itself presses the button, as soon as the first numbers are there.
+    const stopped = page.evaluate(
+      () =>
+        new Promise((done) => {
+          new MutationObserver((_, observer) => {
+            const bar = document.querySelector('[data-testid="model-progress"][data-phase="load"][value]');
+            const button = bar?.parentElement.querySelector('button');
+            if (!button) return;
+            observer.disconnect();
+            done(button.innerText);
+            button.click();
+          }).observe(document.body, { subtree: true, childList: true, attributes: true });
+        }),
+    );
+    await page.getByTestId('load-default').click();
+    assert.equal(await stopped, 'Stop here');
+    await page.getByTestId('load-default').waitFor();
+    assert.equal(await page.getByTestId('model-card').count(), 0);
+    assert.match(await loadDefaultModel(page), /SmolLM2/);
+  });
+
   it('tells what a run needs before it starts, and what a lower limit changes', async () => {
     const { page } = opened;
     await takeStarter(page);

@@ -273,6 +273,7 @@ export class Session {
   /** Asks for an adapter and a device. */
   static create(): Promise<Session>;
   device(): Device;
+  /** `onProgress` throws to stop; the model that was loaded before stays. */
   load(
     name: string,
     file: Blob,

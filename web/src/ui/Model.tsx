@@ -125,11 +125,9 @@ function Loading() {
         </span>
       </label>
       <progress id="model-progress" data-testid="model-progress" data-phase={phase} {...(total > 0 && { value: done, max: total })} />
-      {phase === 'load' ? null : (
-        <Button look="quiet" onClick={() => void cancelLoad()}>
-          Stop here, keep what is downloaded
-        </Button>
-      )}
+      <Button look="quiet" onClick={() => void cancelLoad()}>
+        {phase === 'load' ? 'Stop here' : 'Stop here, keep what is downloaded'}
+      </Button>
     </div>
   );
 }

@@ -80,7 +80,13 @@ interface ModelFile {
 let current: ModelFile | null = null;
 
 async function load(file: ModelFile, options: LoadOptions, note: Problem | null = null): Promise<Loaded> {
-  const info = await withSession((session) => session.load(file.name, file.blob, progress('load'), options));
+  const { signal } = loading;
+  const say = progress('load');
+  const listen = (done: number, total: number) => {
+    if (signal.aborted) throw cancelled;
+    say(done, total);
+  };
+  const info = await withSession((session) => session.load(file.name, file.blob, listen, options));
   current = file;
   return { info, where: file.where, note };
 }
@@ -128,10 +134,14 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
     return load({ name: manifest.name, blob, where: kept ? 'kept' : 'memory' }, {}, note);
   },
 
-  loadFile: ({ file, options }) => load({ name: file.name, blob: file, where: 'file' }, options),
+  loadFile({ file, options }) {
+    loading = new AbortController();
+    return load({ name: file.name, blob: file, where: 'file' }, options);
+  },
 
   reload({ options }) {
     if (!current) throw { code: 'no-model', message: 'No model is loaded.', help: 'Load one first.' } satisfies Problem;
+    loading = new AbortController();
     return load(current, options);
   },
 

@@ -27,8 +27,8 @@ fn main() {
     let options = Options::parse(&[]);
     let device = Device::wgpu(DeviceKind::DefaultDevice);
     let name = device.identity().map_or("unknown device".into(), |identity| identity.name);
-    let tuning = if cfg!(feature = "tuned") { "fusion and autotune" } else { "neither fusion nor autotune" };
-    let note = format!("{name}, wgpu, f32, {tuning}");
+    let (fusion, autotune) = (cfg!(feature = "fusion"), cfg!(feature = "autotune"));
+    let note = format!("{name}, wgpu, f32, fusion {fusion}, autotune {autotune}");
     for &t in &options.tokens {
         if options.wants("gemm") {
             gemm(&options, t, &device, &note);
