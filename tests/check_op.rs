@@ -415,6 +415,13 @@ pub fn nmse(got: &Matrix, want: &Matrix, size: &Matrix) -> f64 {
     if ratio.is_nan() { f64::INFINITY } else { ratio }
 }
 
+/// A trained weight of `values`, with its gradient, in which `before` is.
+pub fn trained(context: &Context, rows: usize, cols: usize, values: &[f32], before: &[f32]) -> (Weight, Guarded) {
+    let (values, grads) = (Guarded::at(context, 64, values), Guarded::at(context, 64, before));
+    let parameter = Parameter { values: values.buffer.clone(), grads: grads.buffer.clone(), offset: 64 };
+    (Weight::trained("trained", rows, cols, parameter), grads)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! Test support: the f64 reference, `check_op` and the golden fixtures.
+//! Test support: the f64 reference, `check_op`, the golden fixtures, and one pass to compare.
 
 pub mod check_op;
 pub mod golden;

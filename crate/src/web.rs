@@ -10,7 +10,6 @@ use std::task::Poll;
 use js_sys::{Array, Function, JSON, Object};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::Digest;
 use wasm_bindgen::prelude::*;
 
 use crate::data::example::{Example, Message};
@@ -76,30 +75,6 @@ fn examples(rows: &Array) -> Result<Vec<(usize, Example)>> {
 #[wasm_bindgen(start)]
 fn start() {
     std::panic::set_hook(Box::new(|info| web_sys::console::error_1(&info.to_string().into())));
-}
-
-/// SHA-256 of a stream of bytes.
-#[wasm_bindgen]
-#[derive(Default)]
-pub struct Sha256(sha2::Sha256);
-
-#[wasm_bindgen]
-impl Sha256 {
-    /// Nothing hashed yet.
-    #[wasm_bindgen(constructor)]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Hashes more bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// The hash of everything so far, in lower-case hexadecimal.
-    pub fn hex(&self) -> String {
-        self.0.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
 }
 
 /// A run that is going, and the number of its adapter.

@@ -1,12 +1,10 @@
 //! The ops that only tuning methods use, against the f64 reference.
 
-use tunesmith::format::ggml::GgmlType;
-use tunesmith::format::quant::{Encoding, quantize_f16, quantize_q4_0, quantize_q4_1, quantize_q8_0};
-use tunesmith::gpu::Context;
-use tunesmith::model::{Parameter, Weight};
-use tunesmith::ops::{Activation, Direction, Heads};
+use tunesmith::format::quant::Encoding;
+use tunesmith::model::Weight;
+use tunesmith::ops::{Activation, Heads};
 use tunesmith::tape::Tape;
-use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, TOLERANCE, context, contexts, nmse};
+use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, TOLERANCE, contexts, nmse, trained};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};
 use tunesmith_tests::reference::{Matrix, activation, activation_slope, check_gradient, lstm, lstm_backward};
 
@@ -247,74 +245,6 @@ fn place_prefix() {
     }
 }
 
-/// The norms of the rows of `w + scale b a`, `[1, n]`.
-fn row_norms(w: &Matrix, a: &Matrix, b: &Matrix, scale: f64) -> Matrix {
-    let moved = w.plus(&b.times(a).scaled(scale));
-    let norms = (0..w.rows).map(|row| moved.row(row).iter().map(|x| x * x).sum::<f64>().sqrt()).collect();
-    Matrix { rows: 1, cols: w.rows, data: norms }
-}
-
-/// Numbers to blocks of ggml's.
-type Stored = fn(usize, usize, &[f32]) -> Input;
-
-/// All rows of a weight and its pair.
-fn whole<'a>(w: &'a Weight, a: &'a Weight, b: &'a Weight, scale: f32) -> Direction<'a> {
-    Direction { w, first: 0, rows: w.rows, a, a_row: 0, b, b_row: 0, rank: a.rows, scale }
-}
-
-#[test]
-fn direction_norms_of_some_rows() {
-    let mut bench = Bench::new("direction_norms of some rows");
-    let (n, k, r) = (11, 64, 3);
-    let values = |what: &str, count: usize| uniform(&format!("direction part {what}"), count, 0.5);
-    bench.check(&Case {
-        name: "rows 4 to 9".into(),
-        inputs: vec![
-            Input::frozen_f32(n, k, &values("w", n * k)),
-            Input::frozen_f32(2 * r, k, &values("a", 2 * r * k)),
-            Input::frozen_f32(n, r, &values("b", n * r)),
-        ],
-        build: &|t, at| {
-            let (w, a, b) = (at[0].weight(), at[1].weight(), at[2].weight());
-            t.direction_norms(&Direction { w, first: 4, rows: 5, a, a_row: 2, b, b_row: 6, rank: r, scale: 0.7 })
-        },
-        forward: &|x| {
-            row_norms(&x[0].some_rows(4..9), &x[1].some_rows(2..5), &x[2].some_rows(6..11), f64::from(0.7f32))
-        },
-        backward: &|x, _| x.to_vec(),
-    });
-}
-
-#[test]
-fn direction_norms() {
-    let mut bench = Bench::new("direction_norms");
-    let types: [(&str, Stored); 6] = [
-        ("Q4_0", |n, k, values| Input::frozen(n, k, GgmlType::Q4_0, quantize_q4_0(values))),
-        ("Q4_1", |n, k, values| Input::frozen(n, k, GgmlType::Q4_1, quantize_q4_1(values))),
-        ("Q8_0", |n, k, values| Input::frozen(n, k, GgmlType::Q8_0, quantize_q8_0(values))),
-        ("F16", |n, k, values| Input::frozen(n, k, GgmlType::F16, quantize_f16(values))),
-        ("F32", Input::frozen_f32),
-        ("NF4", Input::nf4),
-    ];
-    for (n, k, r) in [(1, 32, 1), (3, 64, 3), (4, 96, 8), (5, 576, 16), (97, 160, 65)] {
-        for (ty, frozen) in types {
-            let name = format!("{ty} {n} x {k}, rank {r}");
-            let values = |what: &str, count: usize| uniform(&format!("direction {name} {what}"), count, 0.5);
-            bench.check(&Case {
-                name: name.clone(),
-                inputs: vec![
-                    frozen(n, k, &values("w", n * k)),
-                    Input::frozen_f32(r, k, &values("a", r * k)),
-                    Input::frozen_f32(n, r, &values("b", n * r)),
-                ],
-                build: &|t, at| t.direction_norms(&whole(at[0].weight(), at[1].weight(), at[2].weight(), 0.7)),
-                forward: &|x| row_norms(&x[0], &x[1], &x[2], f64::from(0.7f32)),
-                backward: &|x, _| x.to_vec(),
-            });
-        }
-    }
-}
-
 #[test]
 fn magnitude() {
     let mut bench = Bench::new("magnitude");
@@ -347,50 +277,6 @@ fn magnitude() {
             }
         }
     }
-}
-
-/// A trained weight with its gradient.
-fn trained(context: &Context, rows: usize, cols: usize, values: &[f32], before: &[f32]) -> (Weight, Guarded) {
-    let (values, grads) = (Guarded::at(context, 64, values), Guarded::at(context, 64, before));
-    let parameter = Parameter { values: values.buffer.clone(), grads: grads.buffer.clone(), offset: 64 };
-    (Weight::trained("trained", rows, cols, parameter), grads)
-}
-
-#[test]
-fn a_fresh_magnitude_changes_no_bit() {
-    let context = context();
-    let (rows, n, k, r) = (7, 97, 64, 4);
-    // A row of zeros has no direction, and no gradient that is not a number.
-    let mut w = uniform("fresh w", n * k, 0.5);
-    w[5 * k..6 * k].fill(0.0);
-    let mut x = uniform("fresh x", rows * n, 1.0);
-    x.iter_mut().skip(5).step_by(n).for_each(|x| *x = 0.0);
-    let (w, _) = trained(&context, n, k, &w, &vec![0.0; n * k]);
-    let (a, _) = trained(&context, r, k, &uniform("fresh a", r * k, 0.5), &vec![0.0; r * k]);
-    let (b, _) = trained(&context, n, r, &vec![0.0; n * r], &vec![0.0; n * r]);
-
-    let norms = Guarded::new(&context, &vec![f32::NAN; n]);
-    let mut t = Tape::new(&context);
-    let out = t.direction_norms(&whole(&w, &a, &b, 2.0));
-    t.keep(out, &norms.buffer);
-    t.finish(&context).unwrap().run(0);
-    let (m, dm) = trained(&context, n, 1, &norms.read(&context), &vec![0.0; n]);
-
-    let (value, result) = (Guarded::new(&context, &x), Guarded::new(&context, &vec![f32::NAN; rows * n]));
-    let mut t = Tape::new(&context);
-    let leaf = t.leaf(rows, n, &value.buffer, None);
-    let norms = t.direction_norms(&whole(&w, &a, &b, 2.0));
-    let y = t.magnitude(leaf, 0, &m, norms);
-    t.keep(y, &result.buffer);
-    let dy = Guarded::new(&context, &uniform("fresh dy", rows * n, 1.0));
-    t.seed_grad(y, &dy.buffer);
-    t.backward();
-    t.finish(&context).unwrap().run(0);
-    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-    assert_eq!(bits(&result.read(&context)), bits(&x));
-    let dm = dm.read(&context);
-    assert!(dm.iter().all(|dm| dm.is_finite()) && dm[5] == 0.0, "{dm:?}");
-    context.check().unwrap();
 }
 
 /// The norm of `w w^T - 1`, or of `w^T w - 1`, and its gradient.

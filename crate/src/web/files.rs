@@ -1,6 +1,7 @@
-//! Files of the browser: the person's, and those of its own storage.
+//! Files of the browser: the person's, and those of its own storage; and the hash of what goes into one.
 
 use js_sys::{Reflect, Uint8Array};
+use sha2::Digest;
 use wasm_bindgen::prelude::*;
 
 use super::JsResult;
@@ -85,4 +86,28 @@ fn whole(outcome: JsResult<f64>, expected: usize) -> Result<()> {
 /// What an exception says.
 pub fn describe(error: &JsValue) -> String {
     Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string()).unwrap_or_default()
+}
+
+/// SHA-256 of a stream of bytes.
+#[wasm_bindgen]
+#[derive(Default)]
+pub struct Sha256(sha2::Sha256);
+
+#[wasm_bindgen]
+impl Sha256 {
+    /// Nothing hashed yet.
+    #[wasm_bindgen(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Hashes more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of everything so far, in lower-case hexadecimal.
+    pub fn hex(&self) -> String {
+        self.0.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
