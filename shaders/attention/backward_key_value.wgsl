@@ -1,6 +1,7 @@
 // dk and dv of attention: dv_j = sum_i p_ij dout_i, dk_j = scale sum_i ds_ij q_i, over the rows i that see key j and
-// over the query heads that share its head, into the last columns of dqkv. key_ranges[j]: the rows that see key j,
-// [start, end). qkv, dqkv: [T, (H + 2 K) D].
+// over the query heads that share its head. key_ranges[j]: the rows that see key j, [start, end). qkv: [T, (H + 2 K) D].
+// They are left to add_parts.wgsl, in [T, 2 K D] with subgroups. A GPU wants more workgroups than that is work for: it has
+// a part for each query head, in [T, 2 H D].
 // variant d16: D4=4 C=1 N=1 J=2 L=1 HALVES
 // variant d32: D4=8 C=2 N=1 J=2 L=2 HALVES
 // variant d48: D4=12 C=3 N=1 J=2 L=3 HALVES
@@ -11,7 +12,7 @@
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
-// variant d64_sg8: SG=8 D4=16 N=3 B=2 E=8
+// variant d64_sg8: SG=8 D4=16 N=2 B=2 E=8
 // variant d80_sg8: SG=8 D4=20 N=2 B=4 E=5
 // variant d96_sg8: SG=8 D4=24 N=2 B=3 E=8
 // variant d128_sg8: SG=8 D4=32 N=2 B=4 E=8
@@ -27,7 +28,6 @@ struct Params {
     keys: u32,
     heads: u32,
     kv_heads: u32,
-    accumulate: u32,
     scale: f32,
     // With subgroups: by which the tiles are visited.
     stride: u32,
@@ -38,7 +38,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> key_ranges: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read> stats: array<vec2<f32>>;
 @group(0) @binding(4) var<storage, read> dout: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> dqkv: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> parts: array<vec4<f32>>;
 
 #ifdef SG
 // One workgroup computes dk and dv for (N SG) keys of one kv head, N a lane, all in arrays as in forward.wgsl. E lanes
@@ -109,15 +109,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     for (var i = 0u; i < $D4u * $Nu; i++) {
         let key = key0 + i % $Nu * $SGu + lane;
         if key < params.keys {
-            let at = key * row_size + i / $Nu;
-            var dk = a[i] * params.scale;
-            var dv = b[i];
-            if params.accumulate != 0u {
-                dk += dqkv[k_at + at];
-                dv += dqkv[v_at + at];
-            }
-            dqkv[k_at + at] = dk;
-            dqkv[v_at + at] = dv;
+            let at = (key * 2u * params.kv_heads + group.y) * $D4u + i / $Nu;
+            parts[at] = a[i] * params.scale;
+            parts[at + params.kv_heads * $D4u] = b[i];
         }
     }
 }
@@ -133,16 +127,16 @@ fn load_part(turn: u32, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
     return qkv[(at * (params.heads + 2u * params.kv_heads) + head) * $D4u + i % $D4u];
 }
 
-// One workgroup computes dk and dv for 32 keys of one kv head, against 64 query rows at a time: a lane has the scores
-// of 4 keys that lie side by side and 4 rows, 16 apart, and then 4 keys of N vec4 of either result, 16 apart. The
-// weights go through memory of the workgroup, those of PART rows at a time. A key's sums go row by row, so the way
+// One workgroup computes the part of one query head in dk and dv of 32 keys, against 64 query rows at a time: a lane has
+// the scores of 4 keys that lie side by side and 4 rows, 16 apart, and then 4 keys of N vec4 of either result, 16 apart.
+// The weights go through memory of the workgroup, those of PART rows at a time. A key's sums go row by row, so the way
 // tiles fall on its rows changes no bit of it.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let across = lane % 16u;
     let down = lane / 16u;
-    let kv_head = group.y;
-    let shared_heads = params.heads / params.kv_heads;
+    let head = group.y;
+    let kv_head = head / (params.heads / params.kv_heads);
     let key0 = group.x * 32u;
     let last_key = min(key0 + 32u, params.keys) - 1u;
     let start = key_ranges[key0].x;
@@ -159,138 +153,136 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     var b$e_$n = vec4<f32>();
 #endfor
 #endfor
-    for (var head = kv_head * shared_heads; head < (kv_head + 1u) * shared_heads; head++) {
-        for (var row0 = start; row0 < end; row0 += 64u) {
-            let line_row0 = min(row0 + line, end - 1u);
-            let line_row1 = min(row0 + line + 32u, end - 1u);
-            var next_q0 = load_row(0u, line_row0, head, lane % 4u);
-            var next_q1 = load_row(0u, line_row1, head, lane % 4u);
-            var next_k0 = load_key(0u, line_key, kv_head, lane % 4u);
+    for (var row0 = start; row0 < end; row0 += 64u) {
+        let line_row0 = min(row0 + line, end - 1u);
+        let line_row1 = min(row0 + line + 32u, end - 1u);
+        var next_q0 = load_row(0u, line_row0, head, lane % 4u);
+        var next_q1 = load_row(0u, line_row1, head, lane % 4u);
+        var next_k0 = load_key(0u, line_key, kv_head, lane % 4u);
+        workgroupBarrier();
+        pool[store_at] = next_q0;
+        pool[store_at + 32u] = next_q1;
+        pool[store_at + 256u] = next_k0;
+        let rows = row0 + across + vec4<u32>(0u, 16u, 32u, 48u);
+        var lse = vec4<f32>();
+        var delta = vec4<f32>();
+#for j 4
+        {
+            let stat = stats[min(rows[$j], end - 1u) * params.heads + head];
+            lse[$j] = stat.x;
+            delta[$j] = stat.y;
+        }
+#endfor
+        // Of each key what the lane's four rows have.
+#for e 4
+        var s$e = vec4<f32>();
+        var p$e = vec4<f32>();
+#endfor
+        // All chunks of q k, and then all of dout v.
+        for (var c = 1u; c <= 2u * $Cu; c++) {
             workgroupBarrier();
-            pool[store_at] = next_q0;
-            pool[store_at + 32u] = next_q1;
-            pool[store_at + 256u] = next_k0;
-            let rows = row0 + across + vec4<u32>(0u, 16u, 32u, 48u);
-            var lse = vec4<f32>();
-            var delta = vec4<f32>();
-#for j 4
-            {
-                let stat = stats[min(rows[$j], end - 1u) * params.heads + head];
-                lse[$j] = stat.x;
-                delta[$j] = stat.y;
+            // The next chunk is on its way while this one is multiplied.
+            if c < 2u * $Cu {
+                next_q0 = load_row(c, line_row0, head, lane % 4u);
+                next_q1 = load_row(c, line_row1, head, lane % 4u);
+                next_k0 = load_key(c, line_key, kv_head, lane % 4u);
             }
-#endfor
-            // Of each key what the lane's four rows have.
-#for e 4
-            var s$e = vec4<f32>();
-            var p$e = vec4<f32>();
-#endfor
-            // All chunks of q k, and then all of dout v.
-            for (var c = 1u; c <= 2u * $Cu; c++) {
-                workgroupBarrier();
-                // The next chunk is on its way while this one is multiplied.
-                if c < 2u * $Cu {
-                    next_q0 = load_row(c, line_row0, head, lane % 4u);
-                    next_q1 = load_row(c, line_row1, head, lane % 4u);
-                    next_k0 = load_key(c, line_key, kv_head, lane % 4u);
-                }
-                if row0 < range3.y && row0 + 64u > range0.x {
-                    let q_chunk = (c + 1u) % 2u * CHUNK;
-                    let k_chunk = q_chunk + 256u;
-                    for (var d = 0u; d < 4u; d++) {
+            if row0 < range3.y && row0 + 64u > range0.x {
+                let q_chunk = (c + 1u) % 2u * CHUNK;
+                let k_chunk = q_chunk + 256u;
+                for (var d = 0u; d < 4u; d++) {
 #for j 4
-                        let q$j = pool[q_chunk + place(d, across + $j * 16)];
+                    let q$j = pool[q_chunk + place(d, across + $j * 16)];
 #endfor
-                        let x = vec4<f32>(q0.x, q1.x, q2.x, q3.x);
-                        let y = vec4<f32>(q0.y, q1.y, q2.y, q3.y);
-                        let z = vec4<f32>(q0.z, q1.z, q2.z, q3.z);
-                        let w = vec4<f32>(q0.w, q1.w, q2.w, q3.w);
-#for e 4
-                        {
-                            let k = pool[k_chunk + place(d, down * 4u + $e)];
-                            s$e = fma(vec4<f32>(k.x), x, s$e);
-                            s$e = fma(vec4<f32>(k.y), y, s$e);
-                            s$e = fma(vec4<f32>(k.z), z, s$e);
-                            s$e = fma(vec4<f32>(k.w), w, s$e);
-                        }
-#endfor
-                    }
-                }
-                if c == $Cu {
+                    let x = vec4<f32>(q0.x, q1.x, q2.x, q3.x);
+                    let y = vec4<f32>(q0.y, q1.y, q2.y, q3.y);
+                    let z = vec4<f32>(q0.z, q1.z, q2.z, q3.z);
+                    let w = vec4<f32>(q0.w, q1.w, q2.w, q3.w);
 #for e 4
                     {
-                        let seen = (rows >= vec4<u32>(range$e.x)) & (rows < vec4<u32>(range$e.y));
-                        p$e = select(vec4<f32>(), exp(s$e - lse), seen);
-                        s$e = vec4<f32>();
+                        let k = pool[k_chunk + place(d, down * 4u + $e)];
+                        s$e = fma(vec4<f32>(k.x), x, s$e);
+                        s$e = fma(vec4<f32>(k.y), y, s$e);
+                        s$e = fma(vec4<f32>(k.z), z, s$e);
+                        s$e = fma(vec4<f32>(k.w), w, s$e);
                     }
 #endfor
                 }
-                if c < 2u * $Cu {
-                    let at = c % 2u * CHUNK + store_at;
-                    pool[at] = next_q0;
-                    pool[at + 32u] = next_q1;
-                    pool[at + 256u] = next_k0;
-                }
             }
-            // The first rows are on their way, too.
+            if c == $Cu {
+#for e 4
+                {
+                    let seen = (rows >= vec4<u32>(range$e.x)) & (rows < vec4<u32>(range$e.y));
+                    p$e = select(vec4<f32>(), exp(s$e - lse), seen);
+                    s$e = vec4<f32>();
+                }
+#endfor
+            }
+            if c < 2u * $Cu {
+                let at = c % 2u * CHUNK + store_at;
+                pool[at] = next_q0;
+                pool[at + 32u] = next_q1;
+                pool[at + 256u] = next_k0;
+            }
+        }
+        // The first rows are on their way, too.
 #for w L
-            var x$w = load_part(0u, row0, end, head, lane + $w * LANES);
+        var x$w = load_part(0u, row0, end, head, lane + $w * LANES);
 #endfor
 #for e 4
-            // ds
-            s$e = p$e * (s$e - delta);
+        // ds
+        s$e = p$e * (s$e - delta);
 #endfor
-            // dv from p and dout, then dk from ds and q.
-            for (var turn = 0u; turn < 2u; turn++) {
-                for (var part = 0u; part < 64u; part += PART) {
-                    workgroupBarrier();
-                    // Weights as [row][key]; again no two lanes side by side in one bank.
+        // dv from p and dout, then dk from ds and q.
+        for (var turn = 0u; turn < 2u; turn++) {
+            for (var part = 0u; part < 64u; part += PART) {
+                workgroupBarrier();
+                // Weights as [row][key]; again no two lanes side by side in one bank.
 #for j J
-                    pool[(across + $j * 16) * 8u + (down ^ (across % 8u))] = vec4<f32>(p0[$j], p1[$j], p2[$j], p3[$j]);
+                pool[(across + $j * 16) * 8u + (down ^ (across % 8u))] = vec4<f32>(p0[$j], p1[$j], p2[$j], p3[$j]);
 #endfor
 #for e 4
 #ifdef HALVES
-                    p$e = p$e.zwxy;
+                p$e = p$e.zwxy;
 #else
-                    p$e = p$e.yzwx;
+                p$e = p$e.yzwx;
 #endif
 #endfor
 #for w L
-                    pool[PART * 8u + lane + $w * LANES] = x$w;
+                pool[PART * 8u + lane + $w * LANES] = x$w;
 #endfor
-                    workgroupBarrier();
-                    let next = part + PART;
-                    if next < 64u || turn == 0u {
+                workgroupBarrier();
+                let next = part + PART;
+                if next < 64u || turn == 0u {
 #for w L
-                        x$w = load_part(turn + next / 64u, row0 + next % 64u, end, head, lane + $w * LANES);
+                    x$w = load_part(turn + next / 64u, row0 + next % 64u, end, head, lane + $w * LANES);
 #endfor
-                    }
-                    // Only rows that see some key of the lane. Lanes past the last column work for nothing.
-                    let first = row0 + part;
-                    let seen = min(max(range3.y, first) - first, PART);
-                    for (var i = (max(range0.x, first) - first) / 4u * 4u; i < seen; i += 4u) {
-#for t 4
-                        {
-                            let weights = pool[(i + $t) * 8u + (down ^ ((i + $t) % 8u))];
-#for n N
-                            let y$n = pool[PART * 8u + (i + $t) * $D4u + across + $n * 16];
-#for e 4
-                            a$e_$n = fma(vec4<f32>(weights[$e]), y$n, a$e_$n);
-#endfor
-#endfor
-                        }
-#endfor
-                    }
                 }
-#for e 4
-                p$e = s$e;
+                // Only rows that see some key of the lane. Lanes past the last column work for nothing.
+                let first = row0 + part;
+                let seen = min(max(range3.y, first) - first, PART);
+                for (var i = (max(range0.x, first) - first) / 4u * 4u; i < seen; i += 4u) {
+#for t 4
+                    {
+                        let weights = pool[(i + $t) * 8u + (down ^ ((i + $t) % 8u))];
 #for n N
-                let a$e_$n_before = a$e_$n;
-                a$e_$n = b$e_$n;
-                b$e_$n = a$e_$n_before;
+                        let y$n = pool[PART * 8u + (i + $t) * $D4u + across + $n * 16];
+#for e 4
+                        a$e_$n = fma(vec4<f32>(weights[$e]), y$n, a$e_$n);
 #endfor
 #endfor
+                    }
+#endfor
+                }
             }
+#for e 4
+            p$e = s$e;
+#for n N
+            let a$e_$n_before = a$e_$n;
+            a$e_$n = b$e_$n;
+            b$e_$n = a$e_$n_before;
+#endfor
+#endfor
         }
     }
 #for e 4
@@ -299,16 +291,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         if key <= last_key {
 #for n N
             if across + $n * 16 < $D4 {
-                let head_at = key * (params.heads + 2u * params.kv_heads) + params.heads + kv_head;
-                let k_at = head_at * $D4u + across + $n * 16;
-                let v_at = k_at + params.kv_heads * $D4u;
-                b$e_$n *= params.scale;
-                if params.accumulate != 0u {
-                    a$e_$n += dqkv[v_at];
-                    b$e_$n += dqkv[k_at];
-                }
-                dqkv[v_at] = a$e_$n;
-                dqkv[k_at] = b$e_$n;
+                let at = (key * 2u * params.heads + head) * $D4u + across + $n * 16;
+                parts[at] = b$e_$n * params.scale;
+                parts[at + params.heads * $D4u] = a$e_$n;
             }
 #endfor
         }

@@ -1,5 +1,6 @@
 // dq of attention, into the first columns of dqkv; and stats[t, h].y = delta = sum_d dout out, which the other gradients
-// read. With p = exp(s - lse), s = scale q.k: ds = p (dout.v - delta), dq = scale sum_j ds_j k_j.
+// read. With p = exp(s - lse), s = scale q.k: ds = p (dout.v - delta), dq = scale sum_j ds_j k_j. Where q was turned, dq
+// is turned back.
 // qkv, dqkv: [T, (H + 2 K) D].
 // variant d16: D4=4 C=1 N=1 J=2 L=1 HALVES
 // variant d32: D4=8 C=2 N=1 J=2 L=2 HALVES
@@ -27,8 +28,9 @@ struct Params {
     rows: u32,
     heads: u32,
     kv_heads: u32,
-    accumulate: u32,
     scale: f32,
+    accumulate: u32,
+    turned: u32,
     // With subgroups: by which the tiles are visited.
     stride: u32,
 }
@@ -40,6 +42,10 @@ struct Params {
 @group(0) @binding(4) var<storage, read> dout: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> stats: array<vec2<f32>>;
 @group(0) @binding(6) var<storage, read_write> dqkv: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read> positions: array<u32>;
+@group(0) @binding(8) var<storage, read> table: array<vec4<f32>>;
+
+#import shared/turn_back.wgsl
 
 #ifdef SG
 // One workgroup computes dq of (N SG) queries of one kv head, N a lane, as in forward.wgsl.
@@ -117,8 +123,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     for (var i = 0u; i < $D4u * $Nu; i++) {
         let query = first_query + i % $Nu * $SGu + lane;
         if query < count {
-            let at = query / shared_heads * row_size + (head0 + query % shared_heads) * $D4u + i / $Nu;
-            var value = a[i] * params.scale;
+            let row = query / shared_heads;
+            let at = row * row_size + (head0 + query % shared_heads) * $D4u + i / $Nu;
+            var value = turn_back(a[i] * params.scale, row, i / $Nu, $D4u);
             if params.accumulate != 0u {
                 value += dqkv[at];
             }
@@ -319,7 +326,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for n N
             if across + $n * 16 < $D4 {
                 let at = row * row_size + head * $D4u + across + $n * 16;
-                o$h_$e_$n *= params.scale;
+                o$h_$e_$n = turn_back(o$h_$e_$n * params.scale, row, across + $n * 16, $D4u);
                 if params.accumulate != 0u {
                     o$h_$e_$n += dqkv[at];
                 }

@@ -17,9 +17,7 @@ struct Params {
 
 #ifdef V4
 alias Numbers = vec4<f32>;
-fn rotate(x: Numbers, turn: Numbers, sign: f32) -> Numbers {
-    return x * turn.xxzz + vec4<f32>(-x.y, x.x, -x.w, x.z) * (turn.yyww * sign);
-}
+#import shared/rotate.wgsl
 #else
 alias Numbers = vec2<f32>;
 fn rotate(x: Numbers, turn: Numbers, sign: f32) -> Numbers {

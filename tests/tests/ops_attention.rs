@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use tunesmith::data::batch::{Dataset, Layout, NO_LABEL};
 use tunesmith::data::render::Rendered;
-use tunesmith::ops::{CacheLayer, HEAD_DIMS, Heads, Masks};
+use tunesmith::ops::{CacheLayer, HEAD_DIMS, Heads, Masks, RopeTable};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
 use tunesmith_tests::golden::hash::uniform;
-use tunesmith_tests::reference::{Matrix, attention, attention_backward};
+use tunesmith_tests::reference::{Matrix, attention, attention_backward, rope};
 
 /// Causal attention within segments of these lengths.
 fn segments(lengths: &[usize]) -> Vec<Range<usize>> {
@@ -84,6 +84,55 @@ fn check_cached(bench: &mut Bench, what: &str, heads: Heads, seen: &[Range<usize
     });
 }
 
+/// Attention among heads that were turned, whose gradients it turns back. With `beside` another op asks for the turned
+/// heads, too, and its gradient takes the other way.
+fn check_turned(bench: &mut Bench, heads: Heads, seen: &[Range<usize>], beside: bool) {
+    let Heads { heads: h, kv_heads, head_dim } = heads;
+    let rows = seen.len();
+    let name = format!("turned, {h} heads of {head_dim}, {kv_heads} kv, beside another: {beside}");
+    let masks = masks(bench, seen, rows);
+    let (q, kv) = (h * head_dim, kv_heads * head_dim);
+    let table = RopeTable::new(&bench.context, 512, head_dim, 1e4).unwrap();
+    let positions: Vec<u32> = (0..rows as u32).map(|row| row % 23 * 22 + 1).collect();
+    let [places, ids] = [&positions, &vec![0; rows]].map(|words| Guarded::new(&bench.context, words).buffer);
+    let turn = |x: &Matrix, sign| {
+        rope(&x.columns(0..q + kv), &positions, head_dim, 1e4, sign).beside(&x.columns(q + kv..q + 2 * kv))
+    };
+    let parts = |x: &Matrix| [0..q, q..q + kv, q + kv..q + 2 * kv].map(|range| x.columns(range));
+    let times = if beside { 2.0 } else { 1.0 };
+    let values = uniform(&format!("attention {name}"), rows * (q + 2 * kv), 1.0);
+    let mut inputs = vec![Input::leaf(rows, q + 2 * kv, values)];
+    if beside {
+        // A prefix that no row asks for: it hands on what it is given.
+        inputs.push(Input::constant(1, 2 * kv, vec![0.0; 2 * kv]));
+    }
+    bench.check(&Case {
+        inputs,
+        name,
+        build: &|t, at| {
+            let qkv = t.rope(at[0].var(), q + kv, &places, &table);
+            let y = t.attention(qkv, None, heads, &masks);
+            if !beside {
+                return y;
+            }
+            let placed = t.place_prefix(qkv, &ids, 1, at[1].var(), heads);
+            let again = t.attention(placed, None, heads, &masks);
+            t.add(y, again)
+        },
+        forward: &|x| {
+            let [q, k, v] = parts(&turn(&x[0], 1.0));
+            attention(&q, &k, &v, heads, seen).scaled(times)
+        },
+        backward: &|x, dy| {
+            let [q, k, v] = parts(&turn(&x[0], 1.0));
+            let [dq, dk, dv] = attention_backward(&q, &k, &v, heads, seen, dy);
+            let mut gradients = vec![turn(&dq.beside(&dk).beside(&dv), -1.0).scaled(times)];
+            gradients.extend(x.get(1).cloned());
+            gradients
+        },
+    });
+}
+
 /// Head dimension, heads, key-value heads.
 fn check_heads(shapes: &[(usize, usize, usize)]) {
     for mut bench in Bench::without_tiles("attention") {
@@ -91,6 +140,7 @@ fn check_heads(shapes: &[(usize, usize, usize)]) {
             let heads = Heads { heads, kv_heads, head_dim };
             // Packed, then padded with rows that see themselves alone.
             check(&mut bench, "packed", heads, &segments(&[11, 1, 24, 5, 1, 1, 1]), 1.0);
+            check_turned(&mut bench, heads, &segments(&[11, 1, 24, 5]), false);
         }
     }
 }
@@ -151,6 +201,14 @@ fn rows_that_are_not_asked() {
         let [keys_of_row, rows_of_key] =
             [&keys_of_row, &rows_of_key].map(|mask| Guarded::new(&bench.context, mask).buffer);
         check_masked(&mut bench, "asked", heads, &seen, &Masks { keys_of_row, rows_of_key }, 1.0);
+    }
+}
+
+#[test]
+fn turned_heads_that_others_ask_for() {
+    for mut bench in Bench::without_tiles("attention, turned") {
+        let heads = Heads { heads: 4, kv_heads: 2, head_dim: 16 };
+        check_turned(&mut bench, heads, &segments(&[33, 8]), true);
     }
 }
 

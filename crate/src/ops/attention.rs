@@ -1,7 +1,7 @@
 //! Causal grouped-query attention over packed segments.
 
-use crate::gpu::{Buffer, BufferId, Kernel, Recorder, kernels, stride};
-use crate::tape::{Op, Tape, Var};
+use crate::gpu::{Binding, Buffer, BufferId, Kernel, Recorder, kernels, spread, stride};
+use crate::tape::{Op, Tape, Turned, Var};
 
 /// Head dimensions that have kernels.
 pub const HEAD_DIMS: [usize; 7] = [16, 32, 48, 64, 80, 96, 128];
@@ -56,11 +56,17 @@ impl Attention {
         1.0 / (self.heads.head_dim as f32).sqrt()
     }
 
+    /// Whether the rotation is of all heads of q and k, each by itself.
+    fn fits(&self, turned: &Turned) -> bool {
+        let Heads { heads, kv_heads, head_dim } = self.heads;
+        turned.head_dim == head_dim && turned.cols == (heads + kv_heads) * head_dim
+    }
+
     /// A kernel, and the grid in which it goes through these rows of these heads.
     fn kernel(&self, list: &Recorder, name: &str, rows: usize, heads: usize) -> (&'static Kernel, [u32; 3]) {
         let Heads { kv_heads, head_dim, .. } = self.heads;
         let (form, groups) = match list.subgroup() {
-            // Tiles of query rows of a head, or of keys of a kv head.
+            // Tiles of query rows, or of keys.
             0 => {
                 let tile = if name == "backward_key_value" { 32 } else { 64 };
                 (String::new(), [rows.div_ceil(tile), heads, 1])
@@ -70,7 +76,7 @@ impl Attention {
                 // share one together.
                 let tile = lanes as usize
                     * match (name, head_dim, lanes) {
-                        ("backward_key_value", 64, 8) => 3,
+                        ("backward_key_value", 64, 8) => 2,
                         (_, 32..=64, _) => 4,
                         _ => 2,
                     };
@@ -119,40 +125,62 @@ impl Op for Attention {
         t.list.dispatch(kernel, &bindings, &params, groups);
     }
 
+    // Heads that were turned are turned back here: the gradient goes to what the rotation was given.
     fn backward(&self, t: &mut Tape) {
         use kernels::*;
-        let Some((dqkv, accumulate)) = t.grad_target(self.qkv) else { return };
-        let (rows, dy) = (t.rows(self.qkv) as u32, t.grad(self.y));
-        let (heads, kv_heads, scale) = (self.heads.heads as u32, self.heads.kv_heads as u32, self.scale());
-        // The two kernels write different columns. The first also leaves in the statistics what the second reads.
-        let (kernel, groups) = self.kernel(&t.list, "backward_query", t.rows(self.qkv), self.heads.heads);
-        let stride_of = |groups: [u32; 3]| stride(groups[0] as usize);
-        let params =
-            attention_backward_query::Params { rows, heads, kv_heads, accumulate, scale, stride: stride_of(groups) };
-        let bindings = [
-            t.value(self.qkv).into(),
-            self.keys_of_row.into(),
-            t.value(self.y).into(),
-            dy.into(),
-            self.stats.into(),
-            dqkv.into(),
-        ];
-        let pairs = f64::from(rows) * f64::from(rows) * f64::from(heads) * self.heads.head_dim as f64;
-        t.list.weigh(3.0 * pairs);
-        t.list.dispatch(kernel, &bindings, &params, groups);
+        let turned = t.turned(self.qkv).filter(|turned| self.fits(turned));
+        let Some((dqkv, accumulate)) = t.grad_target(turned.map_or(self.qkv, |turned| turned.from)) else { return };
+        let Heads { heads, kv_heads, head_dim } = self.heads;
+        let (rows, qkv, dy) = (t.rows(self.qkv), t.value(self.qkv), t.grad(self.y));
+        // What is not read is stood in for.
+        let turn: [Binding; 2] = turned
+            .map_or([self.keys_of_row.into(), qkv.into()], |turned| [turned.positions.into(), turned.table.into()]);
+        let (turned, scale) = (u32::from(turned.is_some()), self.scale());
+        let pairs = (rows * rows * heads * head_dim) as f64;
 
-        let (kernel, groups) = self.kernel(&t.list, "backward_key_value", t.rows(self.qkv), self.heads.kv_heads);
-        let params = attention_backward_key_value::Params {
-            keys: rows,
-            heads,
-            kv_heads,
-            accumulate,
+        // The kernels write different columns. The first also leaves in the statistics what the second reads.
+        let (kernel, groups) = self.kernel(&t.list, "backward_query", rows, heads);
+        let params = attention_backward_query::Params {
+            rows: rows as u32,
+            heads: heads as u32,
+            kv_heads: kv_heads as u32,
             scale,
-            stride: stride_of(groups),
+            accumulate,
+            turned,
+            stride: stride(groups[0] as usize),
         };
-        let bindings = [t.value(self.qkv).into(), self.rows_of_key.into(), self.stats.into(), dy.into(), dqkv.into()];
+        let bindings =
+            [qkv.into(), self.keys_of_row.into(), t.value(self.y).into(), dy.into(), self.stats.into(), dqkv.into()];
+        t.list.weigh(3.0 * pairs);
+        t.list.dispatch(kernel, &[&bindings[..], &turn].concat(), &params, groups);
+
+        // A processor has enough to do for each key-value head.
+        let width = if t.list.subgroup() > 0 { kv_heads } else { heads };
+        let parts = t.list.planned(rows * 2 * width * head_dim);
+        let (kernel, groups) = self.kernel(&t.list, "backward_key_value", rows, width);
+        let params = attention_backward_key_value::Params {
+            keys: rows as u32,
+            heads: heads as u32,
+            kv_heads: kv_heads as u32,
+            scale,
+            stride: stride(groups[0] as usize),
+        };
+        let bindings = [qkv.into(), self.rows_of_key.into(), self.stats.into(), dy.into(), parts.into()];
         t.list.weigh(4.0 * pairs);
         t.list.dispatch(kernel, &bindings, &params, groups);
+
+        let count = rows * 2 * kv_heads * head_dim / 4;
+        let params = attention_add_parts::Params {
+            count: count as u32,
+            heads: heads as u32,
+            kv_heads: kv_heads as u32,
+            shares: (width / kv_heads) as u32,
+            d4: head_dim as u32 / 4,
+            accumulate,
+            turned,
+        };
+        let bindings = [&[parts.into(), dqkv.into()], &turn[..]].concat();
+        t.list.dispatch(&ATTENTION_ADD_PARTS, &bindings, &params, spread(count));
     }
 
     fn output(&self) -> Option<Var> {

@@ -19,6 +19,22 @@ struct Value {
     buffer: BufferId,
     needs_grad: bool,
     grad: Option<BufferId>,
+    turned: Option<Turned>,
+}
+
+/// How a value came of another whose columns it turned, row by row.
+#[derive(Clone, Copy)]
+pub struct Turned {
+    /// What was turned.
+    pub from: Var,
+    /// How many of its columns, from the first on.
+    pub cols: usize,
+    /// Columns that turn by one row of the table.
+    pub head_dim: usize,
+    /// The row of the table for each row.
+    pub positions: BufferId,
+    /// `(cos, sin)` of each pair of columns.
+    pub table: BufferId,
 }
 
 /// A fused operation. Both directions are required, so nothing can be silently non-differentiable.
@@ -65,7 +81,7 @@ impl<'a> Tape<'a> {
     /// A new value `[rows, cols]`. `needs_grad` flows up: set it when any input of the op that makes it needs one.
     pub fn var(&mut self, rows: usize, cols: usize, needs_grad: bool) -> Var {
         let buffer = self.list.planned(rows * cols);
-        self.values.push(Value { rows, cols, buffer, needs_grad, grad: None });
+        self.values.push(Value { rows, cols, buffer, needs_grad, grad: None, turned: None });
         Var(self.values.len() - 1)
     }
 
@@ -73,7 +89,7 @@ impl<'a> Tape<'a> {
     pub fn leaf(&mut self, rows: usize, cols: usize, buffer: &Buffer, grad: Option<&Buffer>) -> Var {
         let buffer = self.list.fixed(buffer);
         let grad = grad.map(|grad| self.list.fixed(grad));
-        self.values.push(Value { rows, cols, buffer, needs_grad: grad.is_some(), grad });
+        self.values.push(Value { rows, cols, buffer, needs_grad: grad.is_some(), grad, turned: None });
         Var(self.values.len() - 1)
     }
 
@@ -155,6 +171,17 @@ impl<'a> Tape<'a> {
                 (buffer, 0)
             }
         })
+    }
+
+    /// Remembers how a value came to be turned: an op that turns its gradient back by itself hands it on to what the value
+    /// was turned from, and there is nothing left to do for the op that turned it.
+    pub fn set_turned(&mut self, var: Var, turned: Turned) {
+        self.values[var.0].turned = Some(turned);
+    }
+
+    /// How a value was turned, if it was.
+    pub fn turned(&self, var: Var) -> Option<Turned> {
+        self.values[var.0].turned
     }
 
     /// Hands the complete gradient of an op's output on to an input that it was added up from. The first to write that
