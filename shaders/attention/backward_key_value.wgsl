@@ -1,7 +1,7 @@
 // dk and dv of attention: dv_j = sum_i p_ij dout_i, dk_j = scale sum_i ds_ij q_i, over the rows i that see key j and
-// over the query heads that share its head. key_ranges[j]: the rows that see key j, [start, end). qkv: [T, (H + 2 K) D].
-// They are left to add_parts.wgsl, in [T, 2 K D] with subgroups. A GPU wants more workgroups than that is work for: it has
-// a part for each query head, in [T, 2 H D].
+// over the query heads that share its head. key_ranges[j]: the rows that see key j, [start, end). qkv: [T, (H + 2 K)
+// D]. They are left to add_parts.wgsl, in [T, 2 K D] with subgroups. A GPU wants more workgroups than that is work for:
+// it has a part for each query head, in [T, 2 H D].
 // variant d16: D4=4 C=1 N=1 J=2 L=1 HALVES
 // variant d32: D4=8 C=2 N=1 J=2 L=2 HALVES
 // variant d48: D4=12 C=3 N=1 J=2 L=3 HALVES
@@ -127,10 +127,10 @@ fn load_part(turn: u32, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
     return qkv[(at * (params.heads + 2u * params.kv_heads) + head) * $D4u + i % $D4u];
 }
 
-// One workgroup computes the part of one query head in dk and dv of 32 keys, against 64 query rows at a time: a lane has
-// the scores of 4 keys that lie side by side and 4 rows, 16 apart, and then 4 keys of N vec4 of either result, 16 apart.
-// The weights go through memory of the workgroup, those of PART rows at a time. A key's sums go row by row, so the way
-// tiles fall on its rows changes no bit of it.
+// One workgroup computes the part of one query head in dk and dv of 32 keys, against 64 query rows at a time: a lane
+// has the scores of 4 keys that lie side by side and 4 rows, 16 apart, and then 4 keys of N vec4 of either result, 16
+// apart. The weights go through memory of the workgroup, those of PART rows at a time. A key's sums go row by row, so
+// the way tiles fall on its rows changes no bit of it.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let across = lane % 16u;

@@ -1,7 +1,6 @@
-// dq of attention, into the first columns of dqkv; and stats[t, h].y = delta = sum_d dout out, which the other gradients
-// read. With p = exp(s - lse), s = scale q.k: ds = p (dout.v - delta), dq = scale sum_j ds_j k_j. Where q was turned, dq
-// is turned back.
-// qkv, dqkv: [T, (H + 2 K) D].
+// dq of attention, into the first columns of dqkv; and stats[t, h].y = delta = sum_d dout out, which the other
+// gradients read. With p = exp(s - lse), s = scale q.k: ds = p (dout.v - delta), dq = scale sum_j ds_j k_j. Where q was
+// turned, dq is turned back. qkv, dqkv: [T, (H + 2 K) D].
 // variant d16: D4=4 C=1 N=1 J=2 L=1 HALVES
 // variant d32: D4=8 C=2 N=1 J=2 L=2 HALVES
 // variant d48: D4=12 C=3 N=1 J=2 L=3 HALVES
@@ -215,28 +214,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 next_k1 = load_key(c, line_key1, kv_head, lane % 4u);
             }
             if key0 < most && key0 + 64u > least {
-                let q_chunk = (c + 1u) % 2u * CHUNK;
-                let k_chunk = q_chunk + 256u;
-                for (var d = 0u; d < 4u; d++) {
-#for j 4
-                    let k$j = pool[k_chunk + place(d, across + $j * 16)];
-#endfor
-                    let x = vec4<f32>(k0.x, k1.x, k2.x, k3.x);
-                    let y = vec4<f32>(k0.y, k1.y, k2.y, k3.y);
-                    let z = vec4<f32>(k0.z, k1.z, k2.z, k3.z);
-                    let w = vec4<f32>(k0.w, k1.w, k2.w, k3.w);
-#for h 2
-#for e 4
-                    {
-                        let a = pool[q_chunk + place(d, down * 8u + $h * 4 + $e)];
-                        s$h_$e = fma(vec4<f32>(a.x), x, s$h_$e);
-                        s$h_$e = fma(vec4<f32>(a.y), y, s$h_$e);
-                        s$h_$e = fma(vec4<f32>(a.z), z, s$h_$e);
-                        s$h_$e = fma(vec4<f32>(a.w), w, s$h_$e);
-                    }
-#endfor
-#endfor
-                }
+#import shared/attention_scores.wgsl
             }
             if c == $Cu {
 #for h 2

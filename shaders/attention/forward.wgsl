@@ -1,6 +1,7 @@
 // Causal grouped-query attention, a tile of keys at a time (Dao et al. 2022, arXiv:2205.14135): no T x T matrix exists.
-// out: [T, H * D]; q, k and v are ranges of columns of their bindings; ranges[t]: the keys row t may see, [start, end); stats: [T, H] of
-// (log-sum-exp, 0). Starts and ends never decrease with t, as packing lays segments one after the other.
+// out: [T, H * D]; q, k and v are ranges of columns of their bindings; ranges[t]: the keys row t may see, [start, end);
+// stats: [T, H] of (log-sum-exp, 0). Starts and ends never decrease with t, as packing lays segments one after the
+// other.
 // variant d16: D4=4 C=1 N=1 J=2 L=1 HALVES
 // variant d32: D4=8 C=2 N=1 J=2 L=2 HALVES
 // variant d48: D4=12 C=3 N=1 J=2 L=3 HALVES
@@ -50,9 +51,10 @@ const MASKED = -1e30;
 // Keys between two changes of what the exponentials are relative to.
 const TILE = 32u;
 
-// One workgroup, a subgroup, computes (N SG) queries of one kv head, N a lane: query i is row i / S of the (i % S)-th of the
-// S heads that share it. E lanes load a key, as B vec4 each, and all ask them for it. Queries and sums are too many for
-// registers, so they are arrays; loops too long to unroll go over all of each, which keeps it in memory from the start.
+// One workgroup, a subgroup, computes (N SG) queries of one kv head, N a lane: query i is row i / S of the (i % S)-th
+// of the S heads that share it. E lanes load a key, as B vec4 each, and all ask them for it. Queries and sums are too
+// many for registers, so they are arrays; loops too long to unroll go over all of each, which keeps it in memory from
+// the start.
 @compute @workgroup_size($SG)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let shared_heads = params.heads / params.kv_heads;
@@ -76,8 +78,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     var row = first_query / shared_heads;
     let last_row = (min(first_query + $Nu * $SGu, count) - 1u) / shared_heads;
     while row <= last_row {
-        // Segment by segment, so that tiles start where a row's keys do: a row is the same wherever packing puts it. To the
-        // rows of other segments the keys are masked, which changes no bit of theirs.
+        // Segment by segment, so that tiles start where a row's keys do: a row is the same wherever packing puts it. To
+        // the rows of other segments the keys are masked, which changes no bit of theirs.
         let start = ranges[row].x;
         var end = ranges[row].y;
         for (row++; row <= last_row && ranges[row].x == start; row++) {
@@ -240,28 +242,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                     next_k1 = k[k_at1 + c * 4u];
                 }
                 if key0 < most {
-                    let q_chunk = (c + 1u) % 2u * CHUNK;
-                    let k_chunk = q_chunk + 256u;
-                    for (var d = 0u; d < 4u; d++) {
-#for j 4
-                        let k$j = pool[k_chunk + place(d, across + $j * 16)];
-#endfor
-                        let x = vec4<f32>(k0.x, k1.x, k2.x, k3.x);
-                        let y = vec4<f32>(k0.y, k1.y, k2.y, k3.y);
-                        let z = vec4<f32>(k0.z, k1.z, k2.z, k3.z);
-                        let w = vec4<f32>(k0.w, k1.w, k2.w, k3.w);
-#for h 2
-#for e 4
-                        {
-                            let a = pool[q_chunk + place(d, down * 8u + $h * 4 + $e)];
-                            s$h_$e = fma(vec4<f32>(a.x), x, s$h_$e);
-                            s$h_$e = fma(vec4<f32>(a.y), y, s$h_$e);
-                            s$h_$e = fma(vec4<f32>(a.z), z, s$h_$e);
-                            s$h_$e = fma(vec4<f32>(a.w), w, s$h_$e);
-                        }
-#endfor
-#endfor
-                    }
+#import shared/attention_scores.wgsl
                 }
                 if c < $Cu {
                     let at = c % 2u * CHUNK + store_at;

@@ -1,6 +1,6 @@
 // dz of the LSTM cell, the gradient before the gates' functions, from the last step to the first; the derivation is in
-// ops/lstm.rs. w: [4 H, H]; gates, dz: [n, 4 H]; cells, dy: [n, H]; carry: [H], the gradient that each cell's state hands
-// to the step before.
+// ops/lstm.rs. w: [4 H, H]; gates, dz: [n, 4 H]; cells, dy: [n, H]; carry: [H], the gradient that each cell's state
+// hands to the step before.
 #import shared/tanh.wgsl
 
 struct Params {

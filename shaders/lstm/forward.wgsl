@@ -1,6 +1,6 @@
 // The LSTM cell, row after row: z = x[t] + w h', c = f c' + i g, h = o tanh(c), with i, f and o the sigmoids of their
-// quarters of z, g the tanh of its own, and h' and c' of the step before, zero at first. x, gates: [n, 4 H], the gates in
-// the order i f g o; w: [H, 4 H], transposed; y, of the h, and cells: [n, H]. `reverse` walks from the last row.
+// quarters of z, g the tanh of its own, and h' and c' of the step before, zero at first. x, gates: [n, 4 H], the gates
+// in the order i f g o; w: [H, 4 H], transposed; y, of the h, and cells: [n, H]. `reverse` walks from the last row.
 #import shared/sigmoid.wgsl
 #import shared/tanh.wgsl
 

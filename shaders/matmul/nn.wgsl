@@ -43,8 +43,8 @@
 //
 // The same packed weights as nt.wgsl read in the other direction: the input gradient of a linear layer, and with f32
 // `b` every weight gradient. `a` and `out` are addressed by strides. As in nt.wgsl a workgroup shares its rows of `a`
-// through workgroup memory or by subgroup broadcasts or swaps, and TILE the decoded `b` as well. A long depth may be split over
-// workgroups (z), which each write a matrix of their own for sum.wgsl.
+// through workgroup memory or by subgroup broadcasts or swaps, and TILE the decoded `b` as well. A long depth may be
+// split over workgroups (z), which each write a matrix of their own for sum.wgsl.
 #ifdef MATRIX
 enable f16;
 enable wgpu_cooperative_matrix;
@@ -190,8 +190,8 @@ fn put(at: u32, sum: f32, accumulate: bool) {
     out[at] = value;
 }
 
-// One workgroup computes R rows x (8 LANES H) columns of `out`, or TILE_ROWS x TILE_COLS. A lane owns R rows, ROWS_APART, of
-// H times E fours of neighbouring columns, COLS_APART.
+// One workgroup computes R rows x (8 LANES H) columns of `out`, or TILE_ROWS x TILE_COLS. A lane owns R rows,
+// ROWS_APART, of H times E fours of neighbouring columns, COLS_APART.
 #ifdef TILE
 @compute @workgroup_size(SIZE)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
@@ -281,7 +281,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 // Rows past the rank meet zeros.
                 let r = min(r0 + i / (TILE_COLS / 4u), rank - 1u);
                 let column = min(group.x * TILE_COLS + i % (TILE_COLS / 4u) * 4u, params.cols - 4u);
-                put_b(i / (TILE_COLS / 4u) * B_STRIDE + i % (TILE_COLS / 4u) * 4u, low_a[(r * params.cols + column) / 4u]);
+                let value = low_a[(r * params.cols + column) / 4u];
+                put_b(i / (TILE_COLS / 4u) * B_STRIDE + i % (TILE_COLS / 4u) * 4u, value);
             }
             workgroupBarrier();
 #import shared/nn_matrix.wgsl

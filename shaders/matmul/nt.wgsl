@@ -46,14 +46,15 @@
 // variant f32_sg8_v4: F32 SG=8 SG8 V4 R=16 G=2 N=12
 // variant f32_sg4: F32 SG=4 SG4 R=16 N=12 E=1
 //
-// `a` and `out` are addressed by strides, so either may be a transposed view or a range of columns. Depth goes in blocks
-// of 32, the block of the quantized encodings. Up to three segments of columns, one behind the other, are layers that share their input;
-// each has its own columns of `low` (none from NONE on), and `low_b` holds the rows of those that have some.
+// `a` and `out` are addressed by strides, so either may be a transposed view or a range of columns. Depth goes in
+// blocks of 32, the block of the quantized encodings. Up to three segments of columns, one behind the other, are layers
+// that share their input; each has its own columns of `low` (none from NONE on), and `low_b` holds the rows of those
+// that have some.
 //
 // Three forms. PLAIN shares rows of `a` through workgroup memory. TILE, for GPUs, shares the decoded columns of `b` as
 // well; `small` is the one for products of few tiles. With SG lanes a subgroup and a workgroup, rows are shared by
-// subgroup broadcasts or swaps: adapters that run on a processor pay for each barrier with every live register. PLAIN and
-// TILE give the same bits. A TILE may also be multiplied by a GPU's matrix units (MATRIX), in half precision.
+// subgroup broadcasts or swaps: adapters that run on a processor pay for each barrier with every live register. PLAIN
+// and TILE give the same bits. A TILE may also be multiplied by a GPU's matrix units (MATRIX), in half precision.
 #ifdef MATRIX
 enable f16;
 enable wgpu_cooperative_matrix;
@@ -189,8 +190,8 @@ fn put(at: u32, sum: f32) {
     out[at] = value;
 }
 
-// One workgroup computes TILE_ROWS x TILE_COLS of `out` within one segment; a lane owns R rows, ROWS_APART, of N columns,
-// LANES apart.
+// One workgroup computes TILE_ROWS x TILE_COLS of `out` within one segment; a lane owns R rows, ROWS_APART, of N
+// columns, LANES apart.
 #ifdef SG
 @compute @workgroup_size($SG)
 #endif
@@ -256,7 +257,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             let row = group.y * TILE_ROWS + row_of_warp + $iu * 16u + e / 16u;
             let col = tile_index * TILE_COLS + col_of_warp + $ju * 16u + e % 16u;
             if row < params.rows && col < cols {
-                put(params.out_at + row * params.out_row + (first + col) * params.out_col, staged[stage + e] / params.half_scale);
+                let at = params.out_at + row * params.out_row + (first + col) * params.out_col;
+                put(at, staged[stage + e] / params.half_scale);
             }
         }
     }

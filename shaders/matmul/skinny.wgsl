@@ -32,8 +32,8 @@ struct Params {
     stride: u32,
 }
 
-// With V4 `z` is read in vec4, along the depth (DEEP) or along the columns (WIDE): its numbers are one beside another there,
-// and every start, stride and count is a multiple of 4.
+// With V4 `z` is read in vec4, along the depth (DEEP) or along the columns (WIDE): its numbers are one beside another
+// there, and every start, stride and count is a multiple of 4.
 #ifdef V4
 alias Z = vec4<f32>;
 #else
@@ -57,8 +57,8 @@ const WIDTH = 16u;
 const DEPTH = 128u;
 var<workgroup> tile: array<vec4<f32>, 1024>;
 
-// The 32 slices' sums of four vec4 added up, in their order. Lane n of the first 128 gets number n % 4 of the vec4 n / 32
-// of the columns n / 4 % 8.
+// The 32 slices' sums of four vec4 added up, in their order. Lane n of the first 128 gets number n % 4 of the vec4 n /
+// 32 of the columns n / 4 % 8.
 fn over_slices(lane: u32, x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32>) -> f32 {
     workgroupBarrier();
 #for k 4
@@ -126,7 +126,8 @@ fn main(
 #import shared/skinny_subgroup8.wgsl
 #else
 #for k 4
-        let o$k = place.z + min(vec4<u32>(i0 + $k * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u)) * params.l$s_i;
+        let of_l$k = min(vec4<u32>(i0 + $k * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u));
+        let o$k = place.z + of_l$k * params.l$s_i;
 #endfor
 #import shared/skinny_scalar.wgsl
 #endif

@@ -1,7 +1,9 @@
 // Eight quantized weights from their codes w and their scale s, as v0 and v1.
 #ifdef Q4
-        let v0 = fma(vec4<f32>(vec4<i32>((vec4<u32>(w) >> vec4<u32>(0u, 4u, 8u, 12u)) & vec4<u32>(15u))), vec4<f32>(s.x), vec4<f32>(s.y));
-        let v1 = fma(vec4<f32>(vec4<i32>((vec4<u32>(w) >> vec4<u32>(16u, 20u, 24u, 28u)) & vec4<u32>(15u))), vec4<f32>(s.x), vec4<f32>(s.y));
+        let w0 = vec4<i32>((vec4<u32>(w) >> vec4<u32>(0u, 4u, 8u, 12u)) & vec4<u32>(15u));
+        let w1 = vec4<i32>((vec4<u32>(w) >> vec4<u32>(16u, 20u, 24u, 28u)) & vec4<u32>(15u));
+        let v0 = fma(vec4<f32>(w0), vec4<f32>(s.x), vec4<f32>(s.y));
+        let v1 = fma(vec4<f32>(w1), vec4<f32>(s.x), vec4<f32>(s.y));
 #endif
 #ifdef NF4
         let v0 = nf4(vec4<u32>(w) >> vec4<u32>(0u, 4u, 8u, 12u)) * s;

@@ -1,4 +1,5 @@
-// Tiles of halves for a GPU's matrix units: 64 rows of `a` by 32 of the depth. Rows stand a little apart, in other banks.
+// Tiles of halves for a GPU's matrix units: 64 rows of `a` by 32 of the depth. Rows stand a little apart, in other
+// banks.
 const A_STRIDE = 40u;
 var<workgroup> half_a: array<f16, 64 * 40>;
 // A matrix of 16 x 16 sums of each subgroup, on its way out.

@@ -11,8 +11,8 @@ fn nf4_scale(at: u32) -> f32 {
     return product + bitcast<f32>(scales[record + 1u]);
 }
 
-// What four codes stand for before they are scaled, each with its lowest bit at `one`. Choosing costs less than a table,
-// which would be in memory.
+// What four codes stand for before they are scaled, each with its lowest bit at `one`. Choosing costs less than a
+// table, which would be in memory.
 fn nf4_choose(code: vec4<u32>, one: vec4<u32>) -> vec4<f32> {
     let bit0 = (code & one) != vec4<u32>();
     let bit1 = (code & (2u * one)) != vec4<u32>();

@@ -1,9 +1,11 @@
 // What the matrix units make of the two tiles of halves, added to nn.wgsl's sums.
 #for k 2
             {
+                let a_at = row_of_warp * A_STRIDE + $ku * 16u;
+                let b_at = $ku * 16u * B_STRIDE + col_of_warp;
 #for i 2
-                let a$i = coopLoadT<coop_mat16x16<f16, A>>(&half_a[(row_of_warp + $iu * 16u) * A_STRIDE + $ku * 16u], A_STRIDE);
-                let b$i = coopLoadT<coop_mat16x16<f16, B>>(&half_b[$ku * 16u * B_STRIDE + col_of_warp + $iu * 16u], B_STRIDE);
+                let a$i = coopLoadT<coop_mat16x16<f16, A>>(&half_a[a_at + $iu * 16u * A_STRIDE], A_STRIDE);
+                let b$i = coopLoadT<coop_mat16x16<f16, B>>(&half_b[b_at + $iu * 16u], B_STRIDE);
 #endfor
 #for i 2
 #for j 2

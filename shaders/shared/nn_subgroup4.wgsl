@@ -1,6 +1,6 @@
-// A block of nn.wgsl's sums with subgroups of four, for SwiftShader; nt_subgroup4.wgsl says what costs there. Eight rows of
-// `b` are decoded, each four of them in the lane's own order, and then each row of `a` in turn is loaded and multiplied
-// with them.
+// A block of nn.wgsl's sums with subgroups of four, for SwiftShader; nt_subgroup4.wgsl says what costs there. Eight
+// rows of `b` are decoded, each four of them in the lane's own order, and then each row of `a` in turn is loaded and
+// multiplied with them.
 #for g 2
             // Past the depth a lane loads the last number again, as a zero.
             let in_depth$g = p0 + $gu * 4u + lane < params.depth;

@@ -1,11 +1,13 @@
-// A block of nn.wgsl's sums with subgroups of eight, for Mesa's lavapipe. There a load of eight lanes is eight loads, each
-// with its own test of the bounds: a lane loads four numbers of each eighth row of `a`, and the others ask it for them. All
-// of it is as much code as a processor's nearest instruction cache holds; past that every turn fetches it from the next.
+// A block of nn.wgsl's sums with subgroups of eight, for Mesa's lavapipe. There a load of eight lanes is eight loads,
+// each with its own test of the bounds: a lane loads four numbers of each eighth row of `a`, and the others ask it for
+// them. All of it is as much code as a processor's nearest instruction cache holds; past that every turn fetches it
+// from the next.
 #import shared/own_a.wgsl
 #ifdef SCALED
-            // All lanes' columns of a row of `b` lie in two blocks: four lanes load the first's scales of four rows, and
-            // four the second's.
-            let own = scale_of(min(p0 + lane % 4u, params.depth - 1u) * params.cols + select(first_k, last_k, lane > 3u));
+            // All lanes' columns of a row of `b` lie in two blocks: four lanes load the first's scales of four rows,
+            // and four the second's.
+            let own_p = min(p0 + lane % 4u, params.depth - 1u);
+            let own = scale_of(own_p * params.cols + select(first_k, last_k, lane > 3u));
 #endif
 #for q 4
             var v$q_0: vec4<f32>;

@@ -1,5 +1,5 @@
-// With subgroups of four: weights p0 + 8 $q to p0 + 8 $q + 7 of column j of nt.wgsl's `b`, as v0 and v1, each in the order
-// of `place`.
+// With subgroups of four: weights p0 + 8 $q to p0 + 8 $q + 7 of column j of nt.wgsl's `b`, as v0 and v1, each in the
+// order of `place`.
 #ifdef WHOLE
 #ifdef Q8
             let four = select(w$j_0, w$j_1, $qu > 1u);

@@ -6,7 +6,8 @@
 #endfor
 #for i R
             {
-                let x = params.low_scale * low[min(row0 + $i * ROWS_APART, params.rows - 1u) * params.low_row + low_at + r];
+                let low_row = min(row0 + $i * ROWS_APART, params.rows - 1u) * params.low_row;
+                let x = params.low_scale * low[low_row + low_at + r];
 #for j N
                 c$i_$j = fma(v$j, x, c$i_$j);
 #endfor

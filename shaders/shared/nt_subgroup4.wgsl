@@ -1,7 +1,7 @@
 // The sums of nt.wgsl with subgroups of four, for SwiftShader, whose compiler leaves much to do: a load is a hundred
-// instructions, a broadcast thirty, a swap among four lanes a few, a sum that lives across a loop a dozen, a product and a
-// sum four. So a lane takes each four of the depth in an order of its own, number q of them from place lane ^ q: swaps bring
-// it the numbers of `a`. And as much of the depth as loads little more is straight code.
+// instructions, a broadcast thirty, a swap among four lanes a few, a sum that lives across a loop a dozen, a product
+// and a sum four. So a lane takes each four of the depth in an order of its own, number q of them from place lane ^ q:
+// swaps bring it the numbers of `a`. And as much of the depth as loads little more is straight code.
     let place = vec4<u32>(lane) ^ vec4<u32>(0u, 1u, 2u, 3u);
 #import shared/place.wgsl
     for (var p0 = 0u; p0 < params.depth; p0 += $Eu * 8u) {

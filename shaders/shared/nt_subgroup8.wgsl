@@ -1,6 +1,7 @@
-// The sums of nt.wgsl with subgroups of eight, for Mesa's lavapipe. There a load of eight lanes is eight loads, each with
-// its own test of the bounds: a lane loads four numbers of each eighth row of `a`, and the others ask it for them. The inner
-// loop is as much code as a processor's nearest instruction cache holds; past that every turn fetches it from the next.
+// The sums of nt.wgsl with subgroups of eight, for Mesa's lavapipe. There a load of eight lanes is eight loads, each
+// with its own test of the bounds: a lane loads four numbers of each eighth row of `a`, and the others ask it for them.
+// The inner loop is as much code as a processor's nearest instruction cache holds; past that every turn fetches it from
+// the next.
 #for g G
     let a$g = params.a_at + min(row0 + $gu * 8u + lane, params.rows - 1u) * params.a_row;
 #endfor

@@ -1,5 +1,6 @@
-// The sums of nt.wgsl with tiles of `a` and of the decoded `b` in workgroup memory: each number that is read is used R or
-// N times from a register, which is what GPUs want. What comes next is read before the barrier, while others still sum.
+// The sums of nt.wgsl with tiles of `a` and of the decoded `b` in workgroup memory: each number that is read is used R
+// or N times from a register, which is what GPUs want. What comes next is read before the barrier, while others still
+// sum.
     for (var p0 = 0u; p0 < params.depth; p0 += $K4u * 4u) {
 #for t LA
 #import shared/tile_a.wgsl

@@ -1,5 +1,5 @@
-// Eight weights of column n of nt.wgsl's `b` from depth p on, dequantized, as v0 and v1. Past the depth they are any finite
-// numbers: `a` is zero there.
+// Eight weights of column n of nt.wgsl's `b` from depth p on, dequantized, as v0 and v1. Past the depth they are any
+// finite numbers: `a` is zero there.
             let at = n * params.depth + p;
 #ifdef F16
 #ifdef V4

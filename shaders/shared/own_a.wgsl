@@ -1,4 +1,5 @@
-// With subgroups of eight: four numbers, from depth p0 on, of each eighth row of `a`, for a lane to load and all to ask for.
+// With subgroups of eight: four numbers, from depth p0 on, of each eighth row of `a`, for a lane to load and all to ask
+// for.
             var own_a: array<vec4<f32>, $G>;
 #ifdef V4
 #for g G

@@ -1,5 +1,5 @@
-// With subgroups of four: where number `place` of four codes stands in its word. SwiftShader shifts a vector one lane at a
-// time, so codes stay where they are, and count for less by a power of two. All of it is exact.
+// With subgroups of four: where number `place` of four codes stands in its word. SwiftShader shifts a vector one lane
+// at a time, so codes stay where they are, and count for less by a power of two. All of it is exact.
 #ifdef Q4
     let mask_0 = vec4<u32>(15u) << (4u * place);
     let mask_1 = mask_0 << vec4<u32>(16u);

@@ -17,7 +17,8 @@
             for (var i = lane; i < 64u; i += LANES) {
                 let p = p0 + i / 4u;
                 let start = place.z + min(p, depth - 1u) * params.l$s_p;
-                let o = min(vec4<u32>(i0 + i % 4u * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u)) * params.l$s_i + start;
+                let last = vec4<u32>(count - 1u);
+                let o = start + min(vec4<u32>(i0 + i % 4u * 4u) + vec4<u32>(0u, 1u, 2u, 3u), last) * params.l$s_i;
                 tile[i] = select(vec4<f32>(), vec4<f32>(l$s[o.x], l$s[o.y], l$s[o.z], l$s[o.w]), p < depth);
             }
             workgroupBarrier();
@@ -38,7 +39,9 @@
 #else
             let start = min(p0 + lane, depth - 1u) * params.l$s_p;
 #for k 4
-            let y$k = select(vec4<f32>(), vec4<f32>(l$s[o$k.x + start], l$s[o$k.y + start], l$s[o$k.z + start], l$s[o$k.w + start]), p0 + lane < depth);
+            let of_y$k = o$k + start;
+            let y$k = select(vec4<f32>(), vec4<f32>(l$s[of_y$k.x], l$s[of_y$k.y], l$s[of_y$k.z], l$s[of_y$k.w]),
+                p0 + lane < depth);
 #endfor
 #for q SG
             {

@@ -22,7 +22,8 @@
 #for h 2
         let step$h = select($h * 64u + lane / 4u, lane % DEPTH, down);
         let four$h = select(lane % 4u, $h * 2u + lane / DEPTH, down);
-        let o$h = place.z + min(vec4<u32>(i0 + four$h * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u)) * params.l$s_i;
+        let of_l$h = min(vec4<u32>(i0 + four$h * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u));
+        let o$h = place.z + of_l$h * params.l$s_i;
 #endfor
         for (var p0 = 0u; p0 < depth; p0 += DEPTH) {
             // All loads of a block are under way before the first is waited for.

@@ -1,5 +1,5 @@
-// The sums of skinny.wgsl with subgroups of eight, for Mesa's lavapipe. There a load costs a test of the bounds for every
-// lane, and a vec4 not much more than a number; and nt_subgroup8.wgsl says how long the code may be.
+// The sums of skinny.wgsl with subgroups of eight, for Mesa's lavapipe. There a load costs a test of the bounds for
+// every lane, and a vec4 not much more than a number; and nt_subgroup8.wgsl says how long the code may be.
 #ifdef DEEP
 #for j N
         let at$j = place.w + min(col0 + $j * LANES, cols - 1u) * params.z$s_c;
@@ -18,18 +18,20 @@
 #endfor
 #endfor
 #endif
-        // Four lanes load the first eight rows i of four steps of the depth, and four the others; past the depth the last
-        // step again, as zeros.
+        // Four lanes load the first eight rows i of four steps of the depth, and four the others; past the depth the
+        // last step again, as zeros.
         let i_lane = i0 + lane / 4u * 8u;
 #for h 2
-        let o$h = place.z + min(vec4<u32>(i_lane + $h * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u)) * params.l$s_i;
+        let of_l$h = min(vec4<u32>(i_lane + $h * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u));
+        let o$h = place.z + of_l$h * params.l$s_i;
 #endfor
         for (var p0 = 0u; p0 < depth; p0 += DEPTH) {
             let p = p0 + lane % 4u;
             let start = min(p, depth - 1u) * params.l$s_p;
             var y: array<vec4<f32>, 2>;
 #for h 2
-            y[$h] = select(vec4<f32>(), vec4<f32>(l$s[o$h.x + start], l$s[o$h.y + start], l$s[o$h.z + start], l$s[o$h.w + start]), p < depth);
+            let of_y$h = o$h + start;
+            y[$h] = select(vec4<f32>(), vec4<f32>(l$s[of_y$h.x], l$s[of_y$h.y], l$s[of_y$h.z], l$s[of_y$h.w]), p < depth);
 #endfor
 #ifdef DEEP
 #for j N

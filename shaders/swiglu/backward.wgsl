@@ -1,4 +1,5 @@
-// With s = sigmoid(gate): dup = dy gate s; dgate = dy up s (1 + gate (1 - s)). x, dx: [T, 2 F], gate before up; dy: [T, F].
+// With s = sigmoid(gate): dup = dy gate s; dgate = dy up s (1 + gate (1 - s)). x, dx: [T, 2 F], gate before up; dy: [T,
+// F].
 // variant plain: PLAIN
 // variant v4: V4
 #import shared/fours.wgsl
