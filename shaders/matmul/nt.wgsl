@@ -6,6 +6,8 @@
 // variant q4_small_v4: Q4 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
 // variant q4_matrix: Q4 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
 // variant q4_row: Q4 PLAIN R=1 N=2
+// variant q4_row_sg8: Q4 SG=8 SG8 ROW V4 R=1 N=3
+// variant q4_row_sg4: Q4 WHOLE SG=4 SG4 R=1 N=12 E=4
 // variant q4_sg8: Q4 SG=8 SG8 R=16 G=2 N=12
 // variant q4_sg8_v4: Q4 SG=8 SG8 V4 R=16 G=2 N=12
 // variant q4_sg4: Q4 WHOLE SG=4 SG4 R=16 N=12 E=4
@@ -15,6 +17,8 @@
 // variant nf4_small_v4: NF4 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
 // variant nf4_matrix: NF4 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
 // variant nf4_row: NF4 PLAIN R=1 N=2
+// variant nf4_row_sg8: NF4 SG=8 SG8 ROW V4 R=1 N=3
+// variant nf4_row_sg4: NF4 WHOLE SG=4 SG4 R=1 N=12 E=4
 // variant nf4_sg8: NF4 SG=8 SG8 R=16 G=2 N=12
 // variant nf4_sg8_v4: NF4 SG=8 SG8 V4 R=16 G=2 N=12
 // variant nf4_sg4: NF4 WHOLE SG=4 SG4 R=16 N=12 E=4
@@ -24,6 +28,8 @@
 // variant q8_small_v4: Q8 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
 // variant q8_matrix: Q8 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
 // variant q8_row: Q8 PLAIN R=1 N=2
+// variant q8_row_sg8: Q8 SG=8 SG8 ROW V4 R=1 N=3
+// variant q8_row_sg4: Q8 WHOLE SG=4 SG4 R=1 N=12 E=4
 // variant q8_sg8: Q8 SG=8 SG8 R=16 G=2 N=12
 // variant q8_sg8_v4: Q8 SG=8 SG8 V4 R=16 G=2 N=12
 // variant q8_sg4: Q8 WHOLE SG=4 SG4 R=16 N=12 E=4
@@ -33,6 +39,8 @@
 // variant f16_small_v4: F16 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
 // variant f16_matrix: F16 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
 // variant f16_row: F16 PLAIN R=1 N=2
+// variant f16_row_sg8: F16 SG=8 SG8 ROW V4 R=1 N=3
+// variant f16_row_sg4: F16 SG=4 SG4 R=1 N=12 E=1
 // variant f16_sg8: F16 SG=8 SG8 R=16 G=2 N=12
 // variant f16_sg8_v4: F16 SG=8 SG8 V4 R=16 G=2 N=12
 // variant f16_sg4: F16 SG=4 SG4 R=16 N=12 E=1
@@ -42,6 +50,8 @@
 // variant f32_small_v4: F32 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
 // variant f32_matrix: F32 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
 // variant f32_row: F32 PLAIN R=1 N=2
+// variant f32_row_sg8: F32 SG=8 SG8 ROW V4 R=1 N=3
+// variant f32_row_sg4: F32 SG=4 SG4 R=1 N=12 E=1
 // variant f32_sg8: F32 SG=8 SG8 R=16 G=2 N=12
 // variant f32_sg8_v4: F32 SG=8 SG8 V4 R=16 G=2 N=12
 // variant f32_sg4: F32 SG=4 SG4 R=16 N=12 E=1
@@ -276,7 +286,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #ifdef NF4
     nf4_share(lane);
 #endif
+#ifdef ROW
+#import shared/nt_row8.wgsl
+#import shared/nt_low.wgsl
+#else
 #import shared/nt_subgroup8.wgsl
+#endif
 #endif
 #ifdef SG4
 #import shared/nt_subgroup4.wgsl

@@ -8,5 +8,9 @@
 #ifdef Q8
             let u$j = w$j_$q2[$q4];
 #endif
+#ifdef V4
+            let at$j = min(block * 32u + $q2 * 16u + $q4 * 4u, params.depth - 4u);
+#else
             let at$j = block * 32u + $q2 * 16u + $q4 * 4u;
+#endif
 #import shared/nt_load.wgsl

@@ -119,12 +119,16 @@ pub(super) struct Nt {
 impl Nt {
     pub fn record(&self, list: &mut Recorder) {
         let encoding = self.b.encoding;
-        let (variant, (tile_rows, tile_cols)) = if self.rows == 1 {
-            ("_row", (1, 32 * 2))
+        let (rows, depth) = (self.rows, self.depth);
+        let in_fours = self.a.in_fours(depth);
+        let (variant, (tile_rows, tile_cols)) = if rows == 1 {
+            match list.subgroup() {
+                8 if in_fours => ("_row_sg8", (1, 8 * 3)),
+                4 => ("_row_sg4", (1, 4 * 12)),
+                _ => ("_row", (1, 32 * 2)),
+            }
         } else {
             let cols = self.segments.iter().map(|&(cols, _)| cols).collect();
-            let (rows, depth) = (self.rows, self.depth);
-            let in_fours = self.a.in_fours(depth);
             if in_fours && list.half() {
                 MATRIX
             } else {
