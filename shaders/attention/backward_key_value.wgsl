@@ -1,7 +1,7 @@
 // dk and dv of attention: dv_j = sum_i p_ij dout_i, dk_j = scale sum_i ds_ij q_i, over the rows i that see key j and
-// over the query heads that share its head. key_ranges[j]: the rows that see key j, [start, end). qkv: [T, (H + 2 K)
-// D]. They are left to add_parts.wgsl, in [T, 2 K D] with subgroups. A GPU wants more workgroups than that is work for:
-// it has a part for each query head, in [T, 2 H D].
+// over the query heads that share its head. key_ranges[j]: the rows that see key j, [start, end).
+// qkv: [T, (H + 2 K) D]; parts: [T, 2 K D], which add_parts.wgsl puts in their place. Without subgroups it is
+// [T, 2 H D], a part for each query head, which makes more workgroups.
 // variant d16: D4=4 C=1 N=1 J=2 L=1 HALVES
 // variant d32: D4=8 C=2 N=1 J=2 L=2 HALVES
 // variant d48: D4=12 C=3 N=1 J=2 L=3 HALVES

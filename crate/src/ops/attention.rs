@@ -136,7 +136,8 @@ impl Op for Attention {
         let turn: [Binding; 2] = turned
             .map_or([self.keys_of_row.into(), qkv.into()], |turned| [turned.positions.into(), turned.table.into()]);
         let (turned, scale) = (u32::from(turned.is_some()), self.scale());
-        let pairs = (rows * rows * heads * head_dim) as f64;
+        // Too many for 32 bits, which are what wasm has.
+        let pairs = (rows * heads * head_dim) as f64 * rows as f64;
 
         // The kernels write different columns. The first also leaves in the statistics what the second reads.
         let (kernel, groups) = self.kernel(&t.list, "backward_query", rows, heads);

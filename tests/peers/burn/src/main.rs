@@ -2,9 +2,10 @@
 //!
 //!     cargo run --release -- [--tokens 64,128] [--steps 6] [--what gemm,forward,lora_step]
 //!
-//! Fusion and autotune are on, as burn has them by default, unless `--no-default-features` is given to cargo. Frozen weights are plain tensors that autodiff does not
-//! track; the adapters are a module, and burn's AdamW steps it. The rotary embedding is written with halves, as Hugging
-//! Face has it: burn's own takes a product with an inner dimension of 2. Attention is burn's own function.
+//! Fusion and autotune are on, as burn has them by default, unless `--no-default-features` is given to cargo. Frozen
+//! weights are plain tensors that autodiff does not track; the adapters are a module, and burn's AdamW steps it. The
+//! rotary embedding is written with halves, as Hugging Face has it: burn's own takes a product with an inner dimension
+//! of 2. Attention is burn's own function.
 //!
 //! With autotune the LoRA step has not been seen to finish on a software adapter: see ../README.md.
 
