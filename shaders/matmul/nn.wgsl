@@ -1,5 +1,5 @@
 // out[i, k] (+)= sum_p a[i, p] * b[p, k] [+ sum_r low[i, r] * low_a[r, k]]: `b` is row-major [depth, cols], in any
-// encoding.
+// encoding. Or else, gated, that sum is the gradient of SwiGLU's output and `out` is that of its input.
 // variant q4: Q4 PLAIN R=8 L=24 H=1 E=2
 // variant q4_tile: Q4 TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
 // variant q4_tile_v4: Q4 TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
@@ -63,6 +63,8 @@ struct Params {
     rank: u32,
     // Of the depth, what one workgroup takes: a multiple of SPAN.
     split: u32,
+    // Whether the result goes through SwiGLU's backward, to which it is the gradient of the output.
+    gated: u32,
     // What `a` is multiplied by to be a half.
     half_scale: f32,
 }
@@ -81,19 +83,20 @@ struct Params {
 #else
 @group(0) @binding(3) var<storage, read> low_a: array<f32>;
 #endif
+@group(0) @binding(4) var<storage, read> gate_up: array<f32>;
 #ifdef Q4
-@group(0) @binding(4) var<storage, read> codes: array<u32>;
-@group(0) @binding(5) var<storage, read> scales: array<vec2<f32>>;
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<storage, read> codes: array<u32>;
+@group(0) @binding(6) var<storage, read> scales: array<vec2<f32>>;
+@group(0) @binding(7) var<storage, read_write> out: array<f32>;
 const BLOCK = 32u;
 fn scale_of(at: u32) -> vec2<f32> {
     return scales[at / BLOCK];
 }
 #endif
 #ifdef NF4
-@group(0) @binding(4) var<storage, read> codes: array<u32>;
-@group(0) @binding(5) var<storage, read> scales: array<u32>;
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<storage, read> codes: array<u32>;
+@group(0) @binding(6) var<storage, read> scales: array<u32>;
+@group(0) @binding(7) var<storage, read_write> out: array<f32>;
 #import shared/nf4.wgsl
 const BLOCK = 64u;
 fn scale_of(at: u32) -> f32 {
@@ -101,9 +104,9 @@ fn scale_of(at: u32) -> f32 {
 }
 #endif
 #ifdef Q8
-@group(0) @binding(4) var<storage, read> codes: array<vec2<u32>>;
-@group(0) @binding(5) var<storage, read> scales: array<f32>;
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<storage, read> codes: array<vec2<u32>>;
+@group(0) @binding(6) var<storage, read> scales: array<f32>;
+@group(0) @binding(7) var<storage, read_write> out: array<f32>;
 const BLOCK = 32u;
 fn scale_of(at: u32) -> f32 {
     return scales[at / BLOCK];
@@ -111,19 +114,19 @@ fn scale_of(at: u32) -> f32 {
 #endif
 #ifdef F16
 #ifdef V4
-@group(0) @binding(4) var<storage, read> codes: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read> codes: array<vec4<u32>>;
 #else
-@group(0) @binding(4) var<storage, read> codes: array<u32>;
+@group(0) @binding(5) var<storage, read> codes: array<u32>;
 #endif
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(6) var<storage, read_write> out: array<f32>;
 #endif
 #ifdef F32
 #ifdef V4
-@group(0) @binding(4) var<storage, read> codes: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> codes: array<vec4<f32>>;
 #else
-@group(0) @binding(4) var<storage, read> codes: array<f32>;
+@group(0) @binding(5) var<storage, read> codes: array<f32>;
 #endif
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(6) var<storage, read_write> out: array<f32>;
 #endif
 
 // Depth goes in blocks of this many.
@@ -181,11 +184,20 @@ fn load_a(row: u32, p: u32) -> f32 {
 #endif
 #endif
 
-// Element `at` of `out`, whose sum over the depth is this, perhaps added to what is there.
-fn put(at: u32, sum: f32, accumulate: bool) {
+alias Numbers = f32;
+#import shared/swiglu.wgsl
+
+// Element `at` of `out`, whose sum over the depth is this, perhaps added to what is there. A complete one that is gated
+// becomes the gradients of gate and up, which stand side by side in rows twice as long.
+fn put(at: u32, sum: f32, accumulate: bool, gated: bool) {
     var value = sum;
     if accumulate {
         value += out[at];
+    }
+    if gated {
+        let gradients = swiglu_backward(gate_up[at], gate_up[at + params.cols], value);
+        out[at + params.cols] = gradients.up;
+        value = gradients.gate;
     }
     out[at] = value;
 }
@@ -241,6 +253,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let end = min(begin + params.split, params.depth);
     let out_at = group.z * params.rows * params.cols;
     for (var span = begin; span < end; span += SPAN) {
+        let accumulate = params.accumulate != 0u || span > begin;
+        let gated = params.gated != 0u && span + SPAN >= end;
 #ifdef MATRIX
 #import shared/matrix_sums.wgsl
 #else
@@ -296,7 +310,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 let column = group.x * TILE_COLS + col_of_warp + $ju * 16u + e % 16u;
                 if row < params.rows && column < params.cols {
                     let at = out_at + row * params.out_row + column * params.out_col;
-                    put(at, staged[stage + e] / params.half_scale, params.accumulate != 0u || span > begin);
+                    put(at, staged[stage + e] / params.half_scale, accumulate, gated);
                 }
             }
         }
@@ -354,7 +368,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 let column = col0 + e / ($Eu * 4u) * COLS_APART + e % ($Eu * 4u);
                 if column < params.cols {
                     let at = out_at + (row0 + i * ROWS_APART) * params.out_row + column * params.out_col;
-                    put(at, sums[i * $Hu * $Eu + e / 4u][e % 4u], params.accumulate != 0u || span > begin);
+                    put(at, sums[i * $Hu * $Eu + e / 4u][e % 4u], accumulate, gated);
                 }
             }
         }

@@ -1,8 +1,8 @@
-// With s = sigmoid(gate): dup = dy gate s; dgate = dy up s (1 + gate (1 - s)). x, dx: [T, 2 F], gate before up; dy: [T,
-// F].
+// The gradients of SwiGLU. x, dx: [T, 2 F], gate before up; dy: [T, F].
 // variant plain: PLAIN
 // variant v4: V4
 #import shared/fours.wgsl
+#import shared/swiglu.wgsl
 
 struct Params {
     // F and the elements of dy, in Numbers.
@@ -24,15 +24,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         return;
     }
     let at = i + i / params.ffn * params.ffn;
-    let gate = x[at];
-    let s = 1.0 / (1.0 + exp(-gate));
-    let above = dy[i];
-    var to_gate = above * x[at + params.ffn] * s * (1.0 + gate * (1.0 - s));
-    var to_up = above * gate * s;
+    var gradients = swiglu_backward(x[at], x[at + params.ffn], dy[i]);
     if params.accumulate != 0u {
-        to_gate += dx[at];
-        to_up += dx[at + params.ffn];
+        gradients.gate += dx[at];
+        gradients.up += dx[at + params.ffn];
     }
-    dx[at] = to_gate;
-    dx[at + params.ffn] = to_up;
+    dx[at] = gradients.gate;
+    dx[at + params.ffn] = gradients.up;
 }

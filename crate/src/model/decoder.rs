@@ -114,11 +114,11 @@ impl<'a> Decoder<'a> {
         let h = self.linears(t, inputs, index, Group::Output, attended, Some(h));
         let x = self.normed(t, Norm::FeedForward(index), h);
         let decoder = *self;
-        let x = t.block(x, self.recompute == Recompute::GateUp, move |t, x| {
+        t.block(x, self.recompute == Recompute::GateUp, move |t, x| {
             let gate_up = decoder.linears(t, inputs, index, Group::GateUp, x, None);
-            t.swiglu(gate_up)
-        });
-        self.linears(t, inputs, index, Group::Down, x, Some(h))
+            let x = t.swiglu(gate_up);
+            decoder.linears(t, inputs, index, Group::Down, x, Some(h))
+        })
     }
 
     /// The tuning method, where rows may hold virtual tokens.

@@ -1,7 +1,7 @@
 //! Causal grouped-query attention over packed segments.
 
 use crate::gpu::{Binding, Buffer, BufferId, Kernel, Recorder, kernels, spread, stride};
-use crate::tape::{Op, Tape, Turned, Var};
+use crate::tape::{Op, Origin, Tape, Turned, Var};
 
 /// Head dimensions that have kernels.
 pub const HEAD_DIMS: [usize; 7] = [16, 32, 48, 64, 80, 96, 128];
@@ -56,10 +56,17 @@ impl Attention {
         1.0 / (self.heads.head_dim as f32).sqrt()
     }
 
-    /// Whether the rotation is of all heads of q and k, each by itself.
-    fn fits(&self, turned: &Turned) -> bool {
+    /// The rotation of `qkv`, where it is of all heads of q and k, each by itself.
+    fn turned(&self, t: &Tape) -> Option<Turned> {
         let Heads { heads, kv_heads, head_dim } = self.heads;
-        turned.head_dim == head_dim && turned.cols == (heads + kv_heads) * head_dim
+        match t.origin(self.qkv) {
+            Some(Origin::Turned(turned))
+                if turned.head_dim == head_dim && turned.cols == (heads + kv_heads) * head_dim =>
+            {
+                Some(turned)
+            }
+            _ => None,
+        }
     }
 
     /// A kernel, and the grid in which it goes through these rows of these heads.
@@ -128,7 +135,7 @@ impl Op for Attention {
     // Heads that were turned are turned back here: the gradient goes to what the rotation was given.
     fn backward(&self, t: &mut Tape) {
         use kernels::*;
-        let turned = t.turned(self.qkv).filter(|turned| self.fits(turned));
+        let turned = self.turned(t);
         let Some((dqkv, accumulate)) = t.grad_target(turned.map_or(self.qkv, |turned| turned.from)) else { return };
         let Heads { heads, kv_heads, head_dim } = self.heads;
         let (rows, qkv, dy) = (t.rows(self.qkv), t.value(self.qkv), t.grad(self.y));

@@ -3,7 +3,7 @@
 use super::matmul::{Entry, LowPart, Nn, Nt, Operand, Pair, Skinny, View};
 use crate::gpu::{Binding, BufferId, Recorder};
 use crate::model::Weight;
-use crate::tape::{Op, Tape, Var};
+use crate::tape::{Op, Origin, Tape, Var};
 
 /// The low-rank matrices beside one linear layer, or beside several that share their input and stand side by side in
 /// one result (Hu et al. 2021, arXiv:2106.09685). Segment s of the result gets `scale * low_s B_s^T`, where
@@ -161,6 +161,7 @@ impl Tape<'_> {
             out: View::rows(out, w.cols),
             accumulate,
             low: None,
+            gated: None,
         }
         .record(&mut self.list);
     }
@@ -252,7 +253,8 @@ fn weight_gradient(list: &mut Recorder, [rows, n, k]: [usize; 3], dy: View, whol
     } else {
         ((k, n), View::rows(x, k).transposed(), Operand::dense(dy.binding), View::rows(dw, k).transposed())
     };
-    Nn { rows: rows_of.0, cols: rows_of.1, depth: rows, a, b, out, accumulate: true, low: None }.record(list);
+    Nn { rows: rows_of.0, cols: rows_of.1, depth: rows, a, b, out, accumulate: true, low: None, gated: None }
+        .record(list);
 }
 
 impl Op for Linear {
@@ -307,7 +309,14 @@ impl Op for Linear {
         if let Some((low, dlow)) = dlow {
             self.low_weight_gradients(t, low, dlow);
         }
-        if let Some((dx, accumulate)) = t.grad_target(self.x) {
+        // What SwiGLU made gets no gradient of its own where this is all of it: it goes through to SwiGLU's input.
+        let gated = match t.origin(self.x) {
+            Some(Origin::Gated(from)) if self.pieces.len() == 1 && t.is_all_of(self.x) && !t.has_grad(from) => {
+                Some(from)
+            }
+            _ => None,
+        };
+        if let Some((dx, accumulate)) = t.grad_target(gated.unwrap_or(self.x)) {
             for (i, piece) in self.pieces.iter().enumerate() {
                 let along = dlow.filter(|(low, _)| i == 0 && low.x == self.x);
                 Nn {
@@ -316,9 +325,10 @@ impl Op for Linear {
                     depth: piece.rows,
                     a: View::rows(dy, n).skip_cols(piece.first),
                     b: piece.weight.clone(),
-                    out: View::rows(dx, self.k),
+                    out: View::rows(dx, gated.map_or(self.k, |from| t.cols(from))),
                     accumulate: accumulate != 0 || i > 0,
                     low: along.map(|(low, dlow)| (dlow, low.a, low.ranks())),
+                    gated: gated.map(|from| t.value(from)),
                 }
                 .record(&mut t.list);
             }
@@ -335,6 +345,7 @@ impl Op for Linear {
                 out: View::rows(dx, self.k),
                 accumulate: accumulate != 0,
                 low: None,
+                gated: None,
             }
             .record(&mut t.list);
         }

@@ -87,6 +87,7 @@ impl Op for Lstm {
                 out,
                 accumulate: true,
                 low: None,
+                gated: None,
             }
             .record(&mut t.list);
         }

@@ -175,7 +175,8 @@ impl Nt {
     }
 }
 
-/// `out[rows, cols] (+)= a[rows, depth] * b[depth, cols]`, and `low[rows, rank] * low_a[rank, cols]` with it.
+/// `out[rows, cols] (+)= a[rows, depth] * b[depth, cols]`, and `low[rows, rank] * low_a[rank, cols]` with it. With `gated`,
+/// what SwiGLU was made of, that is the gradient of SwiGLU's output and `out[rows, 2 cols]` becomes that of its input.
 pub(super) struct Nn {
     pub rows: usize,
     pub cols: usize,
@@ -185,6 +186,8 @@ pub(super) struct Nn {
     pub out: View,
     pub accumulate: bool,
     pub low: Option<(BufferId, Binding, usize)>,
+    /// Cannot accumulate.
+    pub gated: Option<BufferId>,
 }
 
 impl Nn {
@@ -217,11 +220,13 @@ impl Nn {
             accumulate: u32::from(self.accumulate && parts == 1),
             rank: self.low.map_or(0, |(_, _, rank)| rank as u32),
             split: split as u32,
+            gated: u32::from(self.gated.is_some()),
             half_scale: GRADIENT_SCALE,
         };
         // What does not ride along is not read; `a` stands in.
         let (low, low_a) = self.low.map_or((self.a.binding, self.a.binding), |(low, a, _)| (low.into(), a));
-        let mut bindings = vec![self.a.binding, low, low_a];
+        let gate_up = self.gated.map_or(self.a.binding, Into::into);
+        let mut bindings = vec![self.a.binding, low, low_a, gate_up];
         self.b.bind(&mut bindings);
         bindings.push(out.binding);
         let depth = self.depth + self.low.map_or(0, |(_, _, rank)| rank);
@@ -250,7 +255,7 @@ impl Nn {
     /// so that few rows keep the GPU busy, too. Neither the form nor the number of rows plays a part in it: the bits of a
     /// row hang on neither.
     fn split(&self, list: &Recorder) -> usize {
-        let whole = list.subgroup() > 0 || self.low.is_some() || self.rows > FEW_ROWS;
+        let whole = list.subgroup() > 0 || self.low.is_some() || self.gated.is_some() || self.rows > FEW_ROWS;
         let parts = if whole { 1 } else { (WORKGROUPS / self.cols.div_ceil(64)).max(1) };
         self.depth.div_ceil(parts.min(self.depth.div_ceil(2 * SPAN))).next_multiple_of(SPAN)
     }

@@ -32,6 +32,6 @@ impl Tape<'_> {
     }
 
     fn product(&mut self, rows: usize, cols: usize, depth: usize, a: View, b: Operand, out: View, accumulate: bool) {
-        Nn { rows, cols, depth, a, b, out, accumulate, low: None }.record(&mut self.list);
+        Nn { rows, cols, depth, a, b, out, accumulate, low: None, gated: None }.record(&mut self.list);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::gpu::{Buffer, BufferId, Context, kernels, spread};
-use crate::tape::{Op, Tape, Turned, Var};
+use crate::tape::{Op, Origin, Tape, Turned, Var};
 
 /// `(cos, sin)` of every position and frequency: `[positions, D/2]`, computed once in f64, because the trigonometric
 /// functions of GPUs differ from each other and lose digits at large angles.
@@ -54,7 +54,8 @@ impl Tape<'_> {
         let positions = self.list.fixed(positions);
         let half_dim = table.half_dim;
         let table = self.list.fixed(&table.buffer);
-        self.set_turned(y, Turned { from: x, cols: turned, head_dim: 2 * half_dim, positions, table });
+        let origin = Turned { from: x, cols: turned, head_dim: 2 * half_dim, positions, table };
+        self.set_origin(y, Origin::Turned(origin));
         self.push(Rope { x, positions, table, half_dim, turned, y }, needs_grad);
         y
     }

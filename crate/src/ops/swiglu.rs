@@ -1,7 +1,7 @@
 //! `y = silu(gate) * up`, of a gate and an up that stand side by side.
 
 use crate::gpu::{Kernel, kernels, spread};
-use crate::tape::{Op, Tape, Var};
+use crate::tape::{Op, Origin, Tape, Var};
 
 struct SwiGlu {
     x: Var,
@@ -13,6 +13,7 @@ impl Tape<'_> {
     pub fn swiglu(&mut self, x: Var) -> Var {
         let needs_grad = self.needs_grad(x);
         let y = self.var(self.rows(x), self.cols(x) / 2, needs_grad);
+        self.set_origin(y, Origin::Gated(x));
         self.push(SwiGlu { x, y }, needs_grad);
         y
     }

@@ -108,7 +108,7 @@ fn plan(context: &Context, product: &Product, times: usize) -> Result<Plan> {
     for _ in 0..times {
         if straight {
             let b = b.clone();
-            Nn { rows, cols: width, depth, a, b, out, accumulate: false, low: None }.record(&mut list);
+            Nn { rows, cols: width, depth, a, b, out, accumulate: false, low: None, gated: None }.record(&mut list);
         } else {
             let segments = cols.iter().map(|&cols| (cols, None)).collect();
             let b = b.clone();

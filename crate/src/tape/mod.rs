@@ -19,10 +19,20 @@ struct Value {
     buffer: BufferId,
     needs_grad: bool,
     grad: Option<BufferId>,
-    turned: Option<Turned>,
+    origin: Option<Origin>,
 }
 
-/// How a value came of another whose columns it turned, row by row.
+/// How a value came of another, for ops that take its gradient on to that one by themselves: then there is nothing left to
+/// do for the op that made it.
+#[derive(Clone, Copy)]
+pub enum Origin {
+    /// Its columns were turned, row by row.
+    Turned(Turned),
+    /// SwiGLU was made of this.
+    Gated(Var),
+}
+
+/// How columns were turned.
 #[derive(Clone, Copy)]
 pub struct Turned {
     /// What was turned.
@@ -81,7 +91,7 @@ impl<'a> Tape<'a> {
     /// A new value `[rows, cols]`. `needs_grad` flows up: set it when any input of the op that makes it needs one.
     pub fn var(&mut self, rows: usize, cols: usize, needs_grad: bool) -> Var {
         let buffer = self.list.planned(rows * cols);
-        self.values.push(Value { rows, cols, buffer, needs_grad, grad: None, turned: None });
+        self.values.push(Value { rows, cols, buffer, needs_grad, grad: None, origin: None });
         Var(self.values.len() - 1)
     }
 
@@ -89,7 +99,7 @@ impl<'a> Tape<'a> {
     pub fn leaf(&mut self, rows: usize, cols: usize, buffer: &Buffer, grad: Option<&Buffer>) -> Var {
         let buffer = self.list.fixed(buffer);
         let grad = grad.map(|grad| self.list.fixed(grad));
-        self.values.push(Value { rows, cols, buffer, needs_grad: grad.is_some(), grad, turned: None });
+        self.values.push(Value { rows, cols, buffer, needs_grad: grad.is_some(), grad, origin: None });
         Var(self.values.len() - 1)
     }
 
@@ -113,6 +123,8 @@ impl<'a> Tape<'a> {
         let output = record(self, input);
         if recompute && self.needs_grad(output) {
             self.ops.truncate(before);
+            // What it came of is not kept.
+            self.values[output.0].origin = None;
             self.ops.push(Remembered::Block(Block { input, output, record: Box::new(record) }));
         }
         output
@@ -173,15 +185,26 @@ impl<'a> Tape<'a> {
         })
     }
 
-    /// Remembers how a value came to be turned: an op that turns its gradient back by itself hands it on to what the value
-    /// was turned from, and there is nothing left to do for the op that turned it.
-    pub fn set_turned(&mut self, var: Var, turned: Turned) {
-        self.values[var.0].turned = Some(turned);
+    /// Remembers how a value came of another.
+    pub fn set_origin(&mut self, var: Var, origin: Origin) {
+        self.values[var.0].origin = Some(origin);
     }
 
-    /// How a value was turned, if it was.
-    pub fn turned(&self, var: Var) -> Option<Turned> {
-        self.values[var.0].turned
+    /// How a value came of another, if that is remembered.
+    pub fn origin(&self, var: Var) -> Option<Origin> {
+        self.values[var.0].origin
+    }
+
+    /// Whether some of this value's gradient is there.
+    pub fn has_grad(&self, var: Var) -> bool {
+        self.values[var.0].grad.is_some()
+    }
+
+    /// Whether what an op's backward gives `var` is all of its gradient: nothing came before, and the walk gets to the op
+    /// that made it next.
+    pub fn is_all_of(&self, var: Var) -> bool {
+        let next = matches!(self.ops.last(), Some(Remembered::Op(op)) if op.output() == Some(var));
+        next && !self.has_grad(var)
     }
 
     /// Hands the complete gradient of an op's output on to an input that it was added up from. The first to write that

@@ -79,7 +79,7 @@ choice! {
         Auto = "auto",
         /// None: the fastest.
         None = "none",
-        /// Those of gate and up, which are about half.
+        /// Those of gate and up, and what SwiGLU makes of them, which are about half.
         GateUp = "gate-up",
         /// All but each block's input: the least memory.
         Block = "block",
