@@ -28,7 +28,7 @@ pub fn context() -> Context {
     pollster::block_on(Context::new()).expect("the tests need a GPU adapter, if only a software one")
 }
 
-/// A device for each form of the products: two without optional features, and, if the adapter has some that kernels are
+/// A device for each form of the products: three without optional features, and, if the adapter has some that kernels are
 /// chosen by, one with them.
 pub fn contexts() -> Vec<Context> {
     contexts_in(&[Form::Plain, Form::Tile, Form::Small])
@@ -228,9 +228,9 @@ impl Bench {
         Self::on(contexts(), op)
     }
 
-    /// As [`Bench::all`], for an op that has no form with tiles.
-    pub fn without_tiles(op: &'static str) -> Vec<Self> {
-        Self::on(contexts_in(&[Form::Plain]), op)
+    /// As [`Bench::all`], for an op that has these forms without optional features.
+    pub fn of_forms(op: &'static str, forms: &[Form]) -> Vec<Self> {
+        Self::on(contexts_in(forms), op)
     }
 
     fn on(contexts: Vec<Context>, op: &'static str) -> Vec<Self> {

@@ -1,13 +1,20 @@
 // dq of attention, into the first columns of dqkv; and stats[t, h].y = delta = sum_d dout out, which the other
 // gradients read. With p = exp(s - lse), s = scale q.k: ds = p (dout.v - delta), dq = scale sum_j ds_j k_j. Where q was
 // turned, dq is turned back. qkv, dqkv: [T, (H + 2 K) D].
-// variant d16: D4=4 C=1 N=1 J=2 L=1 HALVES
-// variant d32: D4=8 C=2 N=1 J=2 L=2 HALVES
-// variant d48: D4=12 C=3 N=1 J=2 L=3 HALVES
-// variant d64: D4=16 C=4 N=1 J=2 L=4 HALVES
-// variant d80: D4=20 C=5 N=2 J=1 L=3
-// variant d96: D4=24 C=6 N=2 J=1 L=3
-// variant d128: D4=32 C=8 N=2 J=1 L=4
+// variant d16: H=2 D4=4 C=1 N=1 J=2 L=1 HALVES
+// variant d32: H=2 D4=8 C=2 N=1 J=2 L=2 HALVES
+// variant d48: H=2 D4=12 C=3 N=1 J=2 L=3 HALVES
+// variant d64: H=2 D4=16 C=4 N=1 J=2 L=4 HALVES
+// variant d80: H=2 D4=20 C=5 N=2 J=1 L=3
+// variant d96: H=2 D4=24 C=6 N=2 J=1 L=3
+// variant d128: H=2 D4=32 C=8 N=2 J=1 L=4
+// variant d16_small: H=1 D4=4 C=1 N=1 J=2 L=1 HALVES
+// variant d32_small: H=1 D4=8 C=2 N=1 J=2 L=2 HALVES
+// variant d48_small: H=1 D4=12 C=3 N=1 J=2 L=3 HALVES
+// variant d64_small: H=1 D4=16 C=4 N=1 J=2 L=4 HALVES
+// variant d80_small: H=1 D4=20 C=5 N=2 J=1 L=3
+// variant d96_small: H=1 D4=24 C=6 N=2 J=1 L=3
+// variant d128_small: H=1 D4=32 C=8 N=2 J=1 L=4
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
@@ -134,8 +141,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 }
 #else
 #import shared/attention_backward.wgsl
+#import shared/attention_rows.wgsl
 
-// One workgroup computes dq of 64 query rows of one head, against 64 keys at a time: lanes share the work out as in
+// One workgroup computes dq of ROWS query rows of one head, against 64 keys at a time: lanes share the work out as in
 // forward.wgsl. A row's sums go key by key, so the way tiles fall on its keys changes no bit of it.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
@@ -146,19 +154,20 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let row_size = (params.heads + 2u * params.kv_heads) * $D4u;
     let kv_at = (params.heads + kv_head) * $D4u;
     // The last rows see the most keys, so they go first.
-    let row0 = ((params.rows + 63u) / 64u - 1u - group.x) * 64u;
-    let last_row = min(row0 + 64u, params.rows) - 1u;
+    let row0 = ((params.rows + ROWS - 1u) / ROWS - 1u - group.x) * ROWS;
+    let last_row = min(row0 + ROWS, params.rows) - 1u;
     let start = ranges[row0].x;
     let end = ranges[last_row].y;
-    // A lane loads one vec4 of a chunk's rows `line` and `line` + 32.
+    // A lane loads one vec4 of a chunk's keys `line` and `line` + 32, and likewise of its rows.
     let line = lane / 4u;
     let store_at = place(lane % 4u, line);
-    let line_row0 = min(row0 + line, last_row);
-    let line_row1 = min(row0 + line + 32u, last_row);
+#for h H
+    let line_row$h = min(row0 + line + $h * 32u, last_row);
+#endfor
     // Of the keys that some row of the lane sees, the first and the one behind the last.
-    let least = ranges[min(row0 + down * 8u, last_row)].x;
-    let most = ranges[min(row0 + down * 8u + 7u, last_row)].y;
-#for h 2
+    let least = ranges[min(row0 + down * LANE_ROWS, last_row)].x;
+    let most = ranges[min(row0 + (down + 1u) * LANE_ROWS - 1u, last_row)].y;
+#for h H
     var lse$h = vec4<f32>();
     var delta$h = vec4<f32>();
 #for e 4
@@ -166,7 +175,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     var o$h_$e_$n = vec4<f32>();
 #endfor
     {
-        let row_at = min(row0 + down * 8u + $h * 4 + $e, last_row) * params.heads + head;
+        let row_at = min(row0 + down * LANE_ROWS + $h * 4 + $e, last_row) * params.heads + head;
         lse$h[$e] = stats[row_at].x;
 #for n N
         if across + $n * 16 < $D4 {
@@ -180,24 +189,27 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     delta$h = vec4<f32>();
 #endfor
     workgroupBarrier();
+#for h H
     for (var i = 0u; i < 16u; i++) {
-        delta0 += pool[down * 32u + i];
-        delta1 += pool[down * 32u + i + 16u];
+        delta$h += pool[down * 32u + $h * 16 + i];
     }
+#endfor
     for (var key0 = start; key0 < end; key0 += 64u) {
         let line_key0 = min(key0 + line, end - 1u);
         let line_key1 = min(key0 + line + 32u, end - 1u);
-        var next_q0 = load_row(0u, line_row0, head, lane % 4u);
-        var next_q1 = load_row(0u, line_row1, head, lane % 4u);
+#for h H
+        var next_q$h = load_row(0u, line_row$h, head, lane % 4u);
+#endfor
         var next_k0 = load_key(0u, line_key0, kv_head, lane % 4u);
         var next_k1 = load_key(0u, line_key1, kv_head, lane % 4u);
         workgroupBarrier();
-        pool[store_at] = next_q0;
-        pool[store_at + 32u] = next_q1;
+#for h H
+        pool[store_at + $h * 32u] = next_q$h;
+#endfor
         pool[store_at + 256u] = next_k0;
         pool[store_at + 288u] = next_k1;
         let keys = key0 + across + vec4<u32>(0u, 16u, 32u, 48u);
-#for h 2
+#for h H
 #for e 4
         var s$h_$e = vec4<f32>();
         var p$h_$e = vec4<f32>();
@@ -208,8 +220,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             workgroupBarrier();
             // The next chunk is on its way while this one is multiplied.
             if c < 2u * $Cu {
-                next_q0 = load_row(c, line_row0, head, lane % 4u);
-                next_q1 = load_row(c, line_row1, head, lane % 4u);
+#for h H
+                next_q$h = load_row(c, line_row$h, head, lane % 4u);
+#endfor
                 next_k0 = load_key(c, line_key0, kv_head, lane % 4u);
                 next_k1 = load_key(c, line_key1, kv_head, lane % 4u);
             }
@@ -217,10 +230,10 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #import shared/attention_scores.wgsl
             }
             if c == $Cu {
-#for h 2
+#for h H
 #for e 4
                 {
-                    let range = ranges[min(row0 + down * 8u + $h * 4 + $e, last_row)];
+                    let range = ranges[min(row0 + down * LANE_ROWS + $h * 4 + $e, last_row)];
                     let seen = (keys >= vec4<u32>(range.x)) & (keys < vec4<u32>(range.y));
                     p$h_$e = select(vec4<f32>(), exp(s$h_$e - lse$h[$e]), seen);
                     s$h_$e = vec4<f32>();
@@ -230,8 +243,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             }
             if c < 2u * $Cu {
                 let at = c % 2u * CHUNK + store_at;
-                pool[at] = next_q0;
-                pool[at + 32u] = next_q1;
+#for h H
+                pool[at + $h * 32u] = next_q$h;
+#endfor
                 pool[at + 256u] = next_k0;
                 pool[at + 288u] = next_k1;
             }
@@ -241,7 +255,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         var k_part$w = qkv[min(key0 + (lane + $w * LANES) / $D4, end - 1u) * row_size + kv_at
             + (lane + $w * LANES) % $D4];
 #endfor
-#for h 2
+#for h H
 #for e 4
         // ds
         p$h_$e *= s$h_$e - delta$h[$e];
@@ -249,9 +263,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
         for (var first = key0; first < key0 + 64u; first += PART) {
             workgroupBarrier();
-#for h 2
+#for h H
 #for j J
-            pool[(across + $j * 16) * 16u + ((down * 2u + $h) ^ (across % 8u))] =
+            pool[(across + $j * 16) * LINE + ((down * $Hu + $h) ^ (across % 8u))] =
                 vec4<f32>(p$h_0[$j], p$h_1[$j], p$h_2[$j], p$h_3[$j]);
 #endfor
 #for e 4
@@ -277,12 +291,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             for (var j = (max(least, first) - first) / 4u * 4u; j < seen; j += 4u) {
 #for t 4
                 {
-                    let ds_at = (j + $t) * 16u;
-                    let ds0 = pool[ds_at + ((down * 2u) ^ ((j + $t) % 8u))];
-                    let ds1 = pool[ds_at + ((down * 2u + 1u) ^ ((j + $t) % 8u))];
+#for h H
+                    let ds$h = pool[(j + $t) * LINE + ((down * $Hu + $h) ^ ((j + $t) % 8u))];
+#endfor
 #for n N
                     let x$n = pool[PART * 16u + (j + $t) * $D4u + across + $n * 16];
-#for h 2
+#for h H
 #for e 4
                     o$h_$e_$n = fma(vec4<f32>(ds$h[$e]), x$n, o$h_$e_$n);
 #endfor
@@ -293,10 +307,10 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             }
         }
     }
-#for h 2
+#for h H
 #for e 4
     {
-        let row = row0 + down * 8u + $h * 4 + $e;
+        let row = row0 + down * LANE_ROWS + $h * 4 + $e;
         if row <= last_row {
             if across == $h * 4 + $e {
                 stats[row * params.heads + head].y = delta$h[$e];

@@ -2,13 +2,20 @@
 // out: [T, H * D]; q, k and v are ranges of columns of their bindings; ranges[t]: the keys row t may see, [start, end);
 // stats: [T, H] of (log-sum-exp, 0). Starts and ends never decrease with t, as packing lays segments one after the
 // other.
-// variant d16: D4=4 C=1 N=1 J=2 L=1 HALVES
-// variant d32: D4=8 C=2 N=1 J=2 L=2 HALVES
-// variant d48: D4=12 C=3 N=1 J=2 L=3 HALVES
-// variant d64: D4=16 C=4 N=1 J=2 L=4 HALVES
-// variant d80: D4=20 C=5 N=2 J=1 L=3
-// variant d96: D4=24 C=6 N=2 J=1 L=3
-// variant d128: D4=32 C=8 N=2 J=1 L=4
+// variant d16: H=2 D4=4 C=1 N=1 J=2 L=1 HALVES
+// variant d32: H=2 D4=8 C=2 N=1 J=2 L=2 HALVES
+// variant d48: H=2 D4=12 C=3 N=1 J=2 L=3 HALVES
+// variant d64: H=2 D4=16 C=4 N=1 J=2 L=4 HALVES
+// variant d80: H=2 D4=20 C=5 N=2 J=1 L=3
+// variant d96: H=2 D4=24 C=6 N=2 J=1 L=3
+// variant d128: H=2 D4=32 C=8 N=2 J=1 L=4
+// variant d16_small: H=1 D4=4 C=1 N=1 J=2 L=1 HALVES
+// variant d32_small: H=1 D4=8 C=2 N=1 J=2 L=2 HALVES
+// variant d48_small: H=1 D4=12 C=3 N=1 J=2 L=3 HALVES
+// variant d64_small: H=1 D4=16 C=4 N=1 J=2 L=4 HALVES
+// variant d80_small: H=1 D4=20 C=5 N=2 J=1 L=3
+// variant d96_small: H=1 D4=24 C=6 N=2 J=1 L=3
+// variant d128_small: H=1 D4=32 C=8 N=2 J=1 L=4
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
@@ -161,11 +168,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 }
 #else
 #import shared/attention.wgsl
+#import shared/attention_rows.wgsl
 const MASKED = -1e30;
 
-// One workgroup computes 64 query rows of one head, against 64 keys at a time: a lane has the scores of 8 rows that lie
-// side by side and 4 keys, 16 apart, and then 8 rows of N vec4 of the result, 16 apart. The weights go through memory
-// of the workgroup, those of PART keys at a time.
+// One workgroup computes ROWS query rows of one head, against 64 keys at a time: a lane has the scores of LANE_ROWS that
+// lie side by side and 4 keys, 16 apart, and then as many rows of N vec4 of the result, 16 apart. The weights go through
+// memory of the workgroup, those of PART keys at a time.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let across = lane % 16u;
@@ -173,14 +181,13 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let head = group.y;
     let kv_at = head / (params.heads / params.kv_heads) * $D4u;
     // The last rows see the most keys, so they go first.
-    let row0 = ((params.rows + 63u) / 64u - 1u - group.x) * 64u;
-    let last_row = min(row0 + 64u, params.rows) - 1u;
-    // A lane loads one vec4 of a chunk's rows `line` and `line` + 32.
+    let row0 = ((params.rows + ROWS - 1u) / ROWS - 1u - group.x) * ROWS;
+    let last_row = min(row0 + ROWS, params.rows) - 1u;
+    // A lane loads one vec4 of a chunk's keys `line` and `line` + 32, and likewise of its rows.
     let line = lane / 4u;
     let store_at = place(lane % 4u, line);
-    let q_at0 = min(row0 + line, last_row) * params.q_row + head * $D4u + lane % 4u;
-    let q_at1 = min(row0 + line + 32u, last_row) * params.q_row + head * $D4u + lane % 4u;
-#for h 2
+#for h H
+    let q_at$h = min(row0 + line + $h * 32u, last_row) * params.q_row + head * $D4u + lane % 4u;
     var m$h = vec4<f32>(MASKED);
     // The sum of the lane's own keys alone.
     var l$h = vec4<f32>();
@@ -204,11 +211,11 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         }
         // The lane's rows see the keys before these.
         var most = 0u;
-#for h 2
+#for h H
         var limit$h = vec4<u32>();
 #for e 4
         {
-            let range = ranges[min(row0 + down * 8u + $h * 4 + $e, last_row)];
+            let range = ranges[min(row0 + down * LANE_ROWS + $h * 4 + $e, last_row)];
             limit$h[$e] = select(0u, range.y, range.x == start);
             most = max(most, limit$h[$e]);
         }
@@ -217,17 +224,19 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         for (var key0 = start; key0 < end; key0 += 64u) {
             let k_at0 = params.k_at + min(key0 + line, end - 1u) * params.kv_row + kv_at + lane % 4u;
             let k_at1 = params.k_at + min(key0 + line + 32u, end - 1u) * params.kv_row + kv_at + lane % 4u;
-            var next_q0 = q[q_at0];
-            var next_q1 = q[q_at1];
+#for h H
+            var next_q$h = q[q_at$h];
+#endfor
             var next_k0 = k[k_at0];
             var next_k1 = k[k_at1];
             workgroupBarrier();
-            pool[store_at] = next_q0 * params.scale;
-            pool[store_at + 32u] = next_q1 * params.scale;
+#for h H
+            pool[store_at + $h * 32u] = next_q$h * params.scale;
+#endfor
             pool[store_at + 256u] = next_k0;
             pool[store_at + 288u] = next_k1;
             // Of each row the scores of the lane's four keys.
-#for h 2
+#for h H
 #for e 4
             var s$h_$e = vec4<f32>();
 #endfor
@@ -236,8 +245,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 workgroupBarrier();
                 // The next chunk is on its way while this one is multiplied.
                 if c < $Cu {
-                    next_q0 = q[q_at0 + c * 4u];
-                    next_q1 = q[q_at1 + c * 4u];
+#for h H
+                    next_q$h = q[q_at$h + c * 4u];
+#endfor
                     next_k0 = k[k_at0 + c * 4u];
                     next_k1 = k[k_at1 + c * 4u];
                 }
@@ -246,8 +256,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 }
                 if c < $Cu {
                     let at = c % 2u * CHUNK + store_at;
-                    pool[at] = next_q0 * params.scale;
-                    pool[at + 32u] = next_q1 * params.scale;
+#for h H
+                    pool[at + $h * 32u] = next_q$h * params.scale;
+#endfor
                     pool[at + 256u] = next_k0;
                     pool[at + 288u] = next_k1;
                 }
@@ -260,7 +271,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             // The rows' maxima, where the chunk before the last one was.
             let keys = key0 + across + vec4<u32>(0u, 16u, 32u, 48u);
             let top_at = $Cu % 2u * CHUNK + down * 32u;
-#for h 2
+#for h H
             var top$h = vec4<f32>();
 #for e 4
             s$h_$e = select(vec4<f32>(MASKED), s$h_$e, keys < vec4<u32>(limit$h[$e]));
@@ -269,13 +280,11 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             pool[top_at + $h * 16 + across] = top$h;
 #endfor
             workgroupBarrier();
-            top0 = m0;
-            top1 = m1;
+#for h H
+            top$h = m$h;
             for (var i = 0u; i < 16u; i++) {
-                top0 = max(top0, pool[top_at + i]);
-                top1 = max(top1, pool[top_at + i + 16u]);
+                top$h = max(top$h, pool[top_at + $h * 16 + i]);
             }
-#for h 2
             let f$h = select(exp(m$h - top$h), vec4<f32>(1.0), m$h == top$h);
             m$h = top$h;
             l$h *= f$h;
@@ -290,9 +299,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             for (var first = key0; first < key0 + 64u; first += PART) {
                 workgroupBarrier();
                 // Weights as [key][row]; again no two lanes side by side in one bank.
-#for h 2
+#for h H
 #for j J
-                pool[(across + $j * 16) * 16u + ((down * 2u + $h) ^ (across % 8u))] =
+                pool[(across + $j * 16) * LINE + ((down * $Hu + $h) ^ (across % 8u))] =
                     vec4<f32>(s$h_0[$j], s$h_1[$j], s$h_2[$j], s$h_3[$j]);
 #endfor
 #for e 4
@@ -318,12 +327,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 for (var j = 0u; j < seen; j += 4u) {
 #for t 4
                     {
-                        let p_at = (j + $t) * 16u;
-                        let p0 = pool[p_at + ((down * 2u) ^ ((j + $t) % 8u))];
-                        let p1 = pool[p_at + ((down * 2u + 1u) ^ ((j + $t) % 8u))];
+#for h H
+                        let p$h = pool[(j + $t) * LINE + ((down * $Hu + $h) ^ ((j + $t) % 8u))];
+#endfor
 #for n N
                         let x$n = pool[PART * 16u + (j + $t) * $D4u + across + $n * 16];
-#for h 2
+#for h H
 #for e 4
                         o$h_$e_$n = fma(vec4<f32>(p$h[$e]), x$n, o$h_$e_$n);
 #endfor
@@ -336,22 +345,21 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         }
     }
     workgroupBarrier();
-#for h 2
+#for h H
     pool[down * 32u + $h * 16 + across] = l$h;
     var sum$h = vec4<f32>();
 #endfor
     workgroupBarrier();
+#for h H
     for (var i = 0u; i < 16u; i++) {
-        sum0 += pool[down * 32u + i];
-        sum1 += pool[down * 32u + i + 16u];
+        sum$h += pool[down * 32u + $h * 16 + i];
     }
-#for h 2
     // 0 where there is no key.
     sum$h = max(sum$h, vec4<f32>(1e-30));
     let stat$h = m$h + log(sum$h);
 #for e 4
     {
-        let row = row0 + down * 8u + $h * 4 + $e;
+        let row = row0 + down * LANE_ROWS + $h * 4 + $e;
         if row <= last_row {
             if across == $h * 4 + $e {
                 stats[row * params.heads + head] = vec2<f32>(stat$h[$e], 0.0);

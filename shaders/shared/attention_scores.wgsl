@@ -1,4 +1,4 @@
-// Adds chunk c - 1 of q k to the scores s of the lane's 8 rows and 4 keys.
+// Adds chunk c - 1 of q k to the scores s of the lane's rows and 4 keys.
                 let q_chunk = (c + 1u) % 2u * CHUNK;
                 let k_chunk = q_chunk + 256u;
                 for (var d = 0u; d < 4u; d++) {
@@ -9,10 +9,10 @@
                     let y = vec4<f32>(k0.y, k1.y, k2.y, k3.y);
                     let z = vec4<f32>(k0.z, k1.z, k2.z, k3.z);
                     let w = vec4<f32>(k0.w, k1.w, k2.w, k3.w);
-#for h 2
+#for h H
 #for e 4
                     {
-                        let a = pool[q_chunk + place(d, down * 8u + $h * 4 + $e)];
+                        let a = pool[q_chunk + place(d, down * LANE_ROWS + $h * 4 + $e)];
                         s$h_$e = fma(vec4<f32>(a.x), x, s$h_$e);
                         s$h_$e = fma(vec4<f32>(a.y), y, s$h_$e);
                         s$h_$e = fma(vec4<f32>(a.z), z, s$h_$e);

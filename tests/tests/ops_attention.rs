@@ -4,11 +4,17 @@ use std::ops::Range;
 
 use tunesmith::data::batch::{Dataset, Layout, NO_LABEL};
 use tunesmith::data::render::Rendered;
+use tunesmith::gpu::Form;
 use tunesmith::ops::{CacheLayer, HEAD_DIMS, Heads, Masks, RopeTable};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
 use tunesmith_tests::golden::hash::uniform;
 use tunesmith_tests::reference::{Matrix, attention, attention_backward, rope};
+
+/// A bench for each form that attention has.
+fn benches(op: &'static str) -> Vec<Bench> {
+    Bench::of_forms(op, &[Form::Tile, Form::Small])
+}
 
 /// Causal attention within segments of these lengths.
 fn segments(lengths: &[usize]) -> Vec<Range<usize>> {
@@ -135,7 +141,7 @@ fn check_turned(bench: &mut Bench, heads: Heads, seen: &[Range<usize>], beside: 
 
 /// Head dimension, heads, key-value heads.
 fn check_heads(shapes: &[(usize, usize, usize)]) {
-    for mut bench in Bench::without_tiles("attention") {
+    for mut bench in benches("attention") {
         for &(head_dim, heads, kv_heads) in shapes {
             let heads = Heads { heads, kv_heads, head_dim };
             // Packed, then padded with rows that see themselves alone.
@@ -163,7 +169,7 @@ fn large_heads() {
 
 #[test]
 fn every_length() {
-    for mut bench in Bench::without_tiles("attention, lengths") {
+    for mut bench in benches("attention, lengths") {
         let heads = Heads { heads: 3, kv_heads: 1, head_dim: 16 };
         for rows in [1, 2, 7, 8, 9, 31, 32, 33, 64, 65, 97] {
             check(&mut bench, "causal", heads, &segments(&[rows]), 1.0);
@@ -196,7 +202,7 @@ fn rows_that_are_not_asked() {
     let batch = Dataset::new(examples, layout).batch(&[0, 1, 2, 3, 4]);
     let [keys_of_row, rows_of_key] = batch.masks(|row| batch.labels[row as usize] != NO_LABEL);
     let seen: Vec<Range<usize>> = keys_of_row.iter().map(|&[start, end]| start as usize..end as usize).collect();
-    for mut bench in Bench::without_tiles("attention, rows with targets") {
+    for mut bench in benches("attention, rows with targets") {
         let heads = Heads { heads: 6, kv_heads: 2, head_dim: 16 };
         let [keys_of_row, rows_of_key] =
             [&keys_of_row, &rows_of_key].map(|mask| Guarded::new(&bench.context, mask).buffer);
@@ -206,7 +212,7 @@ fn rows_that_are_not_asked() {
 
 #[test]
 fn turned_heads_that_others_ask_for() {
-    for mut bench in Bench::without_tiles("attention, turned") {
+    for mut bench in benches("attention, turned") {
         let heads = Heads { heads: 4, kv_heads: 2, head_dim: 16 };
         check_turned(&mut bench, heads, &segments(&[33, 8]), true);
     }
@@ -217,7 +223,7 @@ fn a_segment_is_the_same_wherever_it_lies() {
     let heads = Heads { heads: 3, kv_heads: 1, head_dim: 16 };
     let (length, cols, out_cols) = (45, 5 * 16, 3 * 16);
     let own = [uniform("segment x", length * cols, 1.0), uniform("segment dy", length * out_cols, 1.0)];
-    for bench in Bench::without_tiles("attention, a segment") {
+    for bench in benches("attention, a segment") {
         let context = &bench.context;
         // The result and the gradient of the segment's rows.
         let run = |before: &[usize], after: &[usize]| {
@@ -251,7 +257,7 @@ fn a_segment_is_the_same_wherever_it_lies() {
 
 #[test]
 fn more_keys_than_rows() {
-    for mut bench in Bench::without_tiles("attention, cache") {
+    for mut bench in benches("attention, cache") {
         let heads = Heads { heads: 9, kv_heads: 3, head_dim: 64 };
         // One new row, and some, after the positions before them; keys behind them are not written yet.
         for (rows, past, keys) in [(1, 0, 1), (1, 0, 40), (1, 37, 64), (5, 28, 50), (33, 31, 64), (32, 64, 97)] {

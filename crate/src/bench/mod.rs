@@ -82,21 +82,22 @@ impl Default for Settings {
     }
 }
 
-/// What each form of a product takes.
+/// What each form of some work takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ProductCost {
-    /// Its class: direction, encoding, and rows x columns x depth.
-    pub product: String,
-    /// Milliseconds by form.
+pub struct FormCost {
+    /// Its class: of a product direction, encoding, and rows x columns x depth; of attention rows x heads / key-value heads x
+    /// columns of one.
+    pub work: String,
+    /// Milliseconds by form, of attention both ways.
     pub ms: BTreeMap<&'static str, f64>,
     /// The form that is used from here on.
     pub fastest: &'static str,
 }
 
-impl ProductCost {
+impl FormCost {
     fn of(tried: &Tried) -> Self {
         Self {
-            product: tried.product.class(),
+            work: tried.work.class(),
             ms: tried.forms.iter().map(|&(form, ms)| (form.name(), ms)).collect(),
             fastest: tried.fastest().map_or("", Form::name),
         }
@@ -110,7 +111,7 @@ pub enum Measurement {
     /// What the adapter does at most.
     Peak(Peak),
     /// A product in each of its forms.
-    Tune(ProductCost),
+    Tune(FormCost),
     /// One op by itself.
     Kernel(OpCost),
     /// A step of training.
@@ -151,13 +152,13 @@ pub async fn run(model: &Model, settings: &Settings, mut tell: impl FnMut(Measur
     let peak = peak::measure(&model.context).await?;
     tell(Measurement::Peak(peak))?;
     for &tokens in &settings.tokens {
-        let products = if settings.tune || !model.context.info().software {
+        let work = if settings.tune || !model.context.info().software {
             untuned(model, peft, Size { rows: tokens, targets: tokens })?
         } else {
             Vec::new()
         };
         let mut tried = Vec::new();
-        tune(&model.context, &products, f64::INFINITY, |_, _, product| tried.push(ProductCost::of(product))).await?;
+        tune(&model.context, &work, f64::INFINITY, |_, _, piece| tried.push(FormCost::of(piece))).await?;
         tried.into_iter().try_for_each(|cost| tell(Measurement::Tune(cost)))?;
     }
     if settings.parts.contains(&Part::Kernel) {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::arena::Arena;
 use super::buffer::{Buffer, Bytes, Tally};
-use super::forms::{Choices, Form, Forms, Product};
+use super::forms::{Choices, Form, Forms, Tunable};
 use super::kernel::Kernel;
 use super::pace::Pace;
 use super::pipeline;
@@ -265,23 +265,23 @@ impl Context {
         }))
     }
 
-    /// The forms that products are computed in from now on, where they were chosen.
+    /// The forms that work is done in from now on, where they were chosen.
     pub fn forms(&self) -> Choices {
         self.0.forms.choices()
     }
 
-    /// Chooses the forms of some classes of products: see [`Product::class`].
+    /// Chooses the forms of some classes of work: see [`Tunable::class`].
     pub fn choose_forms(&self, choices: Choices) {
         self.0.forms.choose(choices);
     }
 
-    /// Computes every product recorded from now on in one form, where the device can, whatever was chosen.
+    /// Does all work recorded from now on in one form, where it has that on the device, whatever was chosen.
     pub fn force_form(&self, form: Option<Form>) {
         self.0.forms.force(form);
     }
 
-    /// The products recorded so far.
-    pub fn products(&self) -> Vec<Product> {
+    /// The work recorded so far that has forms.
+    pub fn tunables(&self) -> Vec<Tunable> {
         self.0.forms.seen()
     }
 

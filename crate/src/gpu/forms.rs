@@ -1,5 +1,5 @@
-//! The forms of a product: kernels that compute the same in ways that suit different adapters. All but the
-//! last give the same bits, so on a GPU what was found to be fastest decides nothing but the time.
+//! The forms of a product, and of attention: kernels that compute the same in ways that suit different adapters. All but
+//! the last give the same bits, so on a GPU what was found to be fastest decides nothing but the time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::quant::Encoding;
 
-/// How a product is computed.
+/// How something is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
     /// Rows shared through workgroup memory: right everywhere.
     Plain,
-    /// Tiles of both matrices in workgroup memory, for GPUs.
+    /// Tiles in workgroup memory, for GPUs.
     Tile,
-    /// Smaller ones, for products that have few.
+    /// Smaller ones, for what has few.
     Small,
     /// Rows shared by subgroup broadcasts, for adapters that run on a processor.
     Subgroup,
@@ -38,40 +38,74 @@ impl Form {
     }
 }
 
-/// A product as far as its speed depends on it.
+/// What has forms, as far as its speed depends on it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Product {
-    /// Whether the packed matrix stands as it is, `a b`, and not transposed, `a b^T`.
-    pub straight: bool,
-    /// Of the packed matrix.
-    pub encoding: Encoding,
-    /// Rows of the result.
-    pub rows: usize,
-    /// Its columns, in segments.
-    pub cols: Vec<usize>,
-    /// What is summed over.
-    pub depth: usize,
+pub enum Tunable {
+    /// A product with a packed matrix.
+    Product {
+        /// Whether the packed matrix stands as it is, `a b`, and not transposed, `a b^T`.
+        straight: bool,
+        /// Of the packed matrix.
+        encoding: Encoding,
+        /// Rows of the result.
+        rows: usize,
+        /// Its columns, in segments.
+        cols: Vec<usize>,
+        /// What is summed over.
+        depth: usize,
+    },
+    /// Attention, both ways.
+    Attention {
+        /// Rows that ask.
+        rows: usize,
+        /// Query heads.
+        heads: usize,
+        /// Key-value heads.
+        kv_heads: usize,
+        /// Columns of a head.
+        head_dim: usize,
+    },
 }
 
-impl Product {
-    /// Its class: products of about as many rows share one.
+impl Tunable {
+    /// Its class: what has about as many rows shares one.
     pub fn class(&self) -> String {
-        let cols: Vec<String> = self.cols.iter().map(usize::to_string).collect();
-        let (kind, encoding) = (if self.straight { "nn" } else { "nt" }, self.encoding.name());
-        format!("{kind} {encoding} {}x{}x{}", self.rows.next_power_of_two(), cols.join("+"), self.depth)
+        match self {
+            Self::Product { straight, encoding, rows, cols, depth } => {
+                let cols: Vec<String> = cols.iter().map(usize::to_string).collect();
+                let (kind, encoding) = (if *straight { "nn" } else { "nt" }, encoding.name());
+                format!("{kind} {encoding} {}x{}x{depth}", rows.next_power_of_two(), cols.join("+"))
+            }
+            Self::Attention { rows, heads, kv_heads, head_dim } => {
+                format!("attention {}x{heads}/{kv_heads}x{head_dim}", rows.next_power_of_two())
+            }
+        }
+    }
+
+    /// The forms that it has where kernels may use subgroups of so many lanes.
+    pub fn forms(&self, subgroup: u32) -> Vec<Form> {
+        let has = |form: &Form| match self {
+            Self::Product { .. } => *form != Form::Subgroup || subgroup > 0,
+            Self::Attention { .. } => match form {
+                Form::Plain => false,
+                Form::Tile | Form::Small => subgroup == 0,
+                Form::Subgroup => subgroup > 0,
+            },
+        };
+        Form::ALL.into_iter().filter(has).collect()
     }
 }
 
-/// The forms in use, by class of product: what a device was found to do fastest.
+/// The forms in use, by class of work: what a device was found to do fastest.
 pub type Choices = BTreeMap<String, Form>;
 
-/// The choices of one context, and the products that were recorded on it.
+/// The choices of one context, and the work that was recorded on it.
 pub(super) struct Forms {
     /// The form of what was not tried.
     untried: Form,
     choices: Rc<RefCell<Choices>>,
     forced: Cell<Option<Form>>,
-    seen: RefCell<BTreeSet<Product>>,
+    seen: RefCell<BTreeSet<Tunable>>,
 }
 
 impl Forms {
@@ -92,16 +126,13 @@ impl Forms {
         Self { untried, choices: self.choices.clone(), forced, seen: RefCell::default() }
     }
 
-    /// The form for a product where kernels may use subgroups of so many lanes.
-    pub fn pick(&self, product: Product, subgroup: u32) -> Form {
-        let chosen = self.forced.get().or_else(|| self.choices.borrow().get(&product.class()).copied());
-        self.seen.borrow_mut().insert(product);
-        match chosen {
-            Some(Form::Subgroup) | None if subgroup > 0 => Form::Subgroup,
-            Some(form @ (Form::Tile | Form::Small)) => form,
-            Some(_) => Form::Plain,
-            None => self.untried,
-        }
+    /// The form for some work where kernels may use subgroups of so many lanes.
+    pub fn pick(&self, work: Tunable, subgroup: u32) -> Form {
+        let chosen = self.forced.get().or_else(|| self.choices.borrow().get(&work.class()).copied());
+        let forms = work.forms(subgroup);
+        self.seen.borrow_mut().insert(work);
+        let usual = if subgroup > 0 { Form::Subgroup } else { self.untried };
+        [chosen, Some(usual)].into_iter().flatten().find(|form| forms.contains(form)).unwrap_or(forms[0])
     }
 
     pub fn force(&self, form: Option<Form>) {
@@ -116,7 +147,7 @@ impl Forms {
         self.choices.borrow_mut().extend(choices);
     }
 
-    pub fn seen(&self) -> Vec<Product> {
+    pub fn seen(&self) -> Vec<Tunable> {
         self.seen.borrow().iter().cloned().collect()
     }
 }

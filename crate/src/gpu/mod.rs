@@ -17,7 +17,7 @@ pub use buffer::{Buffer, Bytes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use context::adapters;
 pub use context::{Context, DeviceInfo, Features};
-pub use forms::{Choices, Form, Product};
+pub use forms::{Choices, Form, Tunable};
 pub use kernel::{Access, Kernel, kernels};
 pub use plan::{Plan, PlanStats};
 pub use profile::KernelTime;

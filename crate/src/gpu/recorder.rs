@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::forms::{Form, Forms, Product};
+use super::forms::{Form, Forms, Tunable};
 use super::kernel::Kernel;
 use super::{Buffer, Context};
 
@@ -105,9 +105,9 @@ impl Recorder {
         self.half
     }
 
-    /// The form to compute a product in.
-    pub fn form(&self, product: Product) -> Form {
-        self.forms.pick(product, self.subgroup)
+    /// The form to do some work in.
+    pub fn form(&self, work: Tunable) -> Form {
+        self.forms.pick(work, self.subgroup)
     }
 
     /// Whether the plan chooses the buffer's place.

@@ -1,6 +1,6 @@
 //! Causal grouped-query attention over packed segments.
 
-use crate::gpu::{Binding, Buffer, BufferId, Kernel, Recorder, kernels, spread, stride};
+use crate::gpu::{Binding, Buffer, BufferId, Form, Kernel, Recorder, Tunable, kernels, spread, stride};
 use crate::tape::{Op, Origin, Tape, Turned, Var};
 
 /// Head dimensions that have kernels.
@@ -71,12 +71,17 @@ impl Attention {
 
     /// A kernel, and the grid in which it goes through these rows of these heads.
     fn kernel(&self, list: &Recorder, name: &str, rows: usize, heads: usize) -> (&'static Kernel, [u32; 3]) {
-        let Heads { kv_heads, head_dim, .. } = self.heads;
+        let Heads { heads: all, kv_heads, head_dim } = self.heads;
+        let form = list.form(Tunable::Attention { rows, heads: all, kv_heads, head_dim });
         let (form, groups) = match list.subgroup() {
             // Tiles of query rows, or of keys.
             0 => {
-                let tile = if name == "backward_key_value" { 32 } else { 64 };
-                (String::new(), [rows.div_ceil(tile), heads, 1])
+                let (form, tile) = match (name, form) {
+                    ("backward_key_value", _) => ("", 32),
+                    (_, Form::Small) => ("_small", 32),
+                    _ => ("", 64),
+                };
+                (form.to_owned(), [rows.div_ceil(tile), heads, 1])
             }
             lanes => {
                 // As many rows a lane as a processor's nearest caches have room for, of data and of code, of all heads that

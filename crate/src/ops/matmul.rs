@@ -1,7 +1,7 @@
 //! Matrix products on buffers: what linear layers, their gradients and the loss head are made of.
 
 use crate::format::quant::Encoding;
-use crate::gpu::{Binding, BufferId, Form, Kernel, Product, Recorder, kernels, spread, stride};
+use crate::gpu::{Binding, BufferId, Form, Kernel, Recorder, Tunable, kernels, spread, stride};
 
 /// A matrix addressed by strides, in elements, from element `at` of its binding.
 #[derive(Clone, Copy)]
@@ -132,7 +132,7 @@ impl Nt {
             if in_fours && list.half() {
                 MATRIX
             } else {
-                let form = list.form(Product { straight: false, encoding, rows, cols, depth });
+                let form = list.form(Tunable::Product { straight: false, encoding, rows, cols, depth });
                 variant(form, list.subgroup(), in_fours, (8, 32 * 6), [8 * 12, 4 * 12])
             }
         };
@@ -197,7 +197,7 @@ impl Nn {
         let (variant, (tile_rows, tile_cols)) = if in_fours && list.half() {
             MATRIX
         } else {
-            let form = list.form(Product { straight: true, encoding, rows, cols: vec![self.cols], depth });
+            let form = list.form(Tunable::Product { straight: true, encoding, rows, cols: vec![self.cols], depth });
             variant(form, list.subgroup(), in_fours, (8, 24 * 8), [8 * 8, 4 * 16])
         };
         let kernel = Kernel::named(&format!("matmul_nn_{}{variant}", encoding.name()));

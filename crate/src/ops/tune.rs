@@ -1,12 +1,15 @@
-//! Finds the fastest form of each product on the device at hand, by trying them.
+//! Finds the fastest form of each product, and of attention, on the device at hand, by trying them.
 
 use crate::clock::now_ms;
-use crate::gpu::{Choices, Context, Form, Plan, Product, Recorder};
+use crate::format::quant::Encoding;
+use crate::gpu::{Choices, Context, Form, Plan, Recorder, Tunable};
+use crate::tape::Tape;
 use crate::{Error, Result};
 
 use super::matmul::{Nn, Nt, Operand, View};
+use super::{Heads, Masks};
 
-/// A product is timed this often, and the fastest time counts.
+/// Tunable is timed this often, and the fastest time counts.
 const TIMES: usize = 3;
 /// It is repeated in one submit until that is about this long: a submit has a cost of its own.
 const LONG_MS: f64 = 2.0;
@@ -16,11 +19,11 @@ const MOST: usize = 64;
 /// kept busy before it is timed.
 const WARM_MS: f64 = 30.0;
 
-/// How long each form of a product took, in milliseconds.
+/// How long each form of some work took, in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Tried {
-    /// The product.
-    pub product: Product,
+    /// The work.
+    pub work: Tunable,
     /// Its forms, as far as they were tried.
     pub forms: Vec<(Form, f64)>,
 }
@@ -32,42 +35,39 @@ impl Tried {
     }
 }
 
-/// Tries every form of each product, and makes the fastest the context's choice, until `limit_ms` have passed: what is
-/// left keeps its default. `tell` is given the products done, those in all, and the last one.
+/// Tries every form of each piece of work, and makes the fastest the context's choice, until `limit_ms` have passed: what
+/// is left keeps its default. `tell` is given the pieces done, those in all, and the last one.
 ///
 /// # Errors
-/// [`Error::Limit`] when a product does not fit, [`Error::Gpu`] when the device failed.
+/// [`Error::Limit`] when something does not fit, [`Error::Gpu`] when the device failed.
 pub async fn tune(
     context: &Context,
-    products: &[Product],
+    work: &[Tunable],
     limit_ms: f64,
     mut tell: impl FnMut(usize, usize, &Tried),
 ) -> Result<()> {
     let started = now_ms();
-    for (index, product) in products.iter().enumerate() {
+    for (index, piece) in work.iter().enumerate() {
         if now_ms() - started > limit_ms {
             break;
         }
-        let mut tried = Tried { product: product.clone(), forms: Vec::new() };
-        for form in Form::ALL {
-            if form == Form::Subgroup && context.subgroup() == 0 {
-                continue;
-            }
+        let mut tried = Tried { work: piece.clone(), forms: Vec::new() };
+        for form in piece.forms(context.subgroup()) {
             context.force_form(Some(form));
-            let time = time(context, product).await;
+            let time = time(context, piece).await;
             context.force_form(None);
             tried.forms.push((form, time?));
         }
         if let Some(form) = tried.fastest() {
-            context.choose_forms(Choices::from([(product.class(), form)]));
+            context.choose_forms(Choices::from([(piece.class(), form)]));
         }
-        tell(index + 1, products.len(), &tried);
+        tell(index + 1, work.len(), &tried);
     }
     Ok(())
 }
 
-async fn time(context: &Context, product: &Product) -> Result<f64> {
-    let once = plan(context, product, 1)?;
+async fn time(context: &Context, work: &Tunable) -> Result<f64> {
+    let once = plan(context, work, 1)?;
     let run = async |plan: &Plan| -> Result<f64> {
         let started = now_ms();
         plan.run(0);
@@ -78,7 +78,7 @@ async fn time(context: &Context, product: &Product) -> Result<f64> {
     run(&once).await?;
     let single = run(&once).await?;
     let times = ((LONG_MS / single.max(1e-3)).ceil() as usize).clamp(1, MOST);
-    let many = if times == 1 { once } else { plan(context, product, times)? };
+    let many = if times == 1 { once } else { plan(context, work, times)? };
     let started = now_ms();
     while now_ms() - started < WARM_MS {
         run(&many).await?;
@@ -90,9 +90,26 @@ async fn time(context: &Context, product: &Product) -> Result<f64> {
     Ok(fastest)
 }
 
-/// The product of zeros, some times over: no kernel of ours asks what the numbers are.
-fn plan(context: &Context, product: &Product, times: usize) -> Result<Plan> {
-    let Product { straight, encoding, rows, ref cols, depth } = *product;
+/// The work on zeros, some times over: no kernel of ours asks what the numbers are.
+fn plan(context: &Context, work: &Tunable, times: usize) -> Result<Plan> {
+    match *work {
+        Tunable::Product { straight, encoding, rows, ref cols, depth } => {
+            product(context, straight, encoding, [rows, depth], cols, times)
+        }
+        Tunable::Attention { rows, heads, kv_heads, head_dim } => {
+            attention(context, rows, Heads { heads, kv_heads, head_dim }, times)
+        }
+    }
+}
+
+fn product(
+    context: &Context,
+    straight: bool,
+    encoding: Encoding,
+    [rows, depth]: [usize; 2],
+    cols: &[usize],
+    times: usize,
+) -> Result<Plan> {
     let width: usize = cols.iter().sum();
     let elements = (width * depth) as u64;
     let mut list = Recorder::new(context);
@@ -116,4 +133,25 @@ fn plan(context: &Context, product: &Product, times: usize) -> Result<Plan> {
         }
     }
     Plan::new(context, list)
+}
+
+/// Both ways, where every row sees those before it.
+fn attention(context: &Context, rows: usize, heads: Heads, times: usize) -> Result<Plan> {
+    let Heads { heads: h, kv_heads, head_dim } = heads;
+    let of_each = |range: fn(u32, u32) -> [u32; 2]| (0..rows as u32).map(|i| range(i, rows as u32)).collect::<Vec<_>>();
+    let masks = Masks {
+        keys_of_row: context.buffer_with("masks", &of_each(|row, _| [0, row + 1]))?,
+        rows_of_key: context.buffer_with("masks", &of_each(|key, rows| [key, rows]))?,
+    };
+    let floats = |what, cols: usize| context.buffer(what, (rows * cols * 4) as u64);
+    let cols = (h + 2 * kv_heads) * head_dim;
+    let (qkv, gradient, above) = (floats("qkv", cols)?, floats("gradient", cols)?, floats("gradient", h * head_dim)?);
+    let mut t = Tape::new(context);
+    let qkv = t.leaf(rows, cols, &qkv, Some(&gradient));
+    for _ in 0..times {
+        let y = t.attention(qkv, None, heads, &masks);
+        t.seed_grad(y, &above);
+    }
+    t.backward();
+    t.finish(context)
 }

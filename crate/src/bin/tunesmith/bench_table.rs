@@ -45,10 +45,10 @@ impl Table {
                 ],
             ),
             "tune" => self.row(
-                "Each product in each of its forms, in ms: direction and encoding, rows x columns x depth",
-                &["product                       ", "   plain", "    tile", "   small", "subgroup", "fastest "],
+                "Each product in each of its forms, in ms (direction, encoding, rows x columns x depth), and attention both ways",
+                &["work                          ", "   plain", "    tile", "   small", "subgroup", "fastest "],
                 &[
-                    word(&m["product"]),
+                    word(&m["work"]),
                     number(&m["ms"]["plain"], 3),
                     number(&m["ms"]["tile"], 3),
                     number(&m["ms"]["small"], 3),
