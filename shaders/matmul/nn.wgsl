@@ -61,7 +61,7 @@ struct Params {
     out_col: u32,
     accumulate: u32,
     rank: u32,
-    // Of the depth, what one workgroup takes: a multiple of SPAN.
+    // Of the depth, what one workgroup takes: a multiple of 32.
     split: u32,
     // Whether the result goes through SwiGLU's backward, to which it is the gradient of the output.
     gated: u32,

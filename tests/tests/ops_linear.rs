@@ -316,6 +316,9 @@ fn grouped() {
         let base = || Grouped { layers: vec![(193, q4_1, true)], ..base };
         check_grouped(&mut bench, &Grouped { constant: true, rank: 1, rows: 67, scale: -1.5, ..base() });
         check_grouped(&mut bench, &Grouped { apart: true, residual: true, rank: 65, rows: 13, k: 576, ..base() });
+        // So many features that a GPU splits what it sums over.
+        check_grouped(&mut bench, &Grouped { k: 64, layers: vec![(1100, q4_1, true), (1060, q4_1, true)], ..base() });
+        check_grouped(&mut bench, &Grouped { k: 64, layers: vec![(4130, f32, true)], rank: 3, ..base() });
         // More rows and features than one block of a depth, and neither a multiple of it.
         for rank in [16, 5] {
             let layers = vec![(132, f32, true), (36, f32, true)];

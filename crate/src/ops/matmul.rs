@@ -252,17 +252,19 @@ impl Nn {
     }
 
     /// What one workgroup takes of the depth: all of it on a processor, and on a GPU where there are many rows; else a part,
-    /// so that few rows keep the GPU busy, too. Neither the form nor the number of rows plays a part in it: the bits of a
+    /// so that few rows keep the GPU busy, too. The form plays no part in it, nor how many the few rows are: the bits of a
     /// row hang on neither.
     fn split(&self, list: &Recorder) -> usize {
-        let whole = list.subgroup() > 0 || self.low.is_some() || self.gated.is_some() || self.rows > FEW_ROWS;
+        let whole = list.subgroup() > 0 || self.gated.is_some() || self.rows > FEW_ROWS;
         let parts = if whole { 1 } else { (WORKGROUPS / self.cols.div_ceil(64)).max(1) };
-        self.depth.div_ceil(parts.min(self.depth.div_ceil(2 * SPAN))).next_multiple_of(SPAN)
+        self.depth.div_ceil(parts.min(self.depth.div_ceil(2 * SPAN))).next_multiple_of(BLOCK)
     }
 }
 
 /// The terms that nn.wgsl adds up at a time.
 const SPAN: usize = 1024;
+/// The terms between which a depth may be split.
+const BLOCK: usize = 32;
 /// Workgroups that keep most GPUs busy.
 const WORKGROUPS: usize = 256;
 /// Rows that are few: more fill most GPUs whatever the depth.
