@@ -222,9 +222,12 @@ fn describe(name: &str, wgsl: &str, subgroup: &str) -> (String, String) {
     assert!(!params.is_empty(), "{name}: needs a Params uniform");
     let access: Vec<_> = bindings.iter().map(|(_, access)| *access).collect();
     let upper = name.to_uppercase();
+    // Without comments and indents, which are a third of the text, and the text was most of the page's program.
+    let lines = wgsl.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+    let source = lines.collect::<Vec<_>>().join("\n");
     let constant = format!(
         "/// Kernel `{name}`.\npub static {upper}: Kernel = Kernel {{ index: @index {upper}@, name: \"{name}\", \
-         workgroup: {:?}, subgroup: {subgroup}, bindings: &[{}], source: r####\"{wgsl}\"#### }};",
+         workgroup: {:?}, subgroup: {subgroup}, bindings: &[{}], source: r####\"{source}\"#### }};",
         entry.workgroup_size,
         access.join(", "),
     );

@@ -24,7 +24,7 @@ pub struct Kernel {
     pub subgroup: u32,
     /// Access of the storage bindings, from binding 1.
     pub bindings: &'static [Access],
-    /// The expanded WGSL.
+    /// The expanded WGSL, without comments.
     pub source: &'static str,
 }
 
