@@ -2,13 +2,17 @@
 // over the query heads that share its head. key_ranges[j]: the rows that see key j, [start, end).
 // qkv: [T, (H + 2 K) D]; parts: [T, 2 K D], which add_parts.wgsl puts in their place. Without subgroups it is
 // [T, 2 H D], a part for each query head, which makes more workgroups.
-// variant d16: D4=4 C=1 N=1 J=2 L=1 HALVES
-// variant d32: D4=8 C=2 N=1 J=2 L=2 HALVES
-// variant d48: D4=12 C=3 N=1 J=2 L=3 HALVES
-// variant d64: D4=16 C=4 N=1 J=2 L=4 HALVES
-// variant d80: D4=20 C=5 N=2 J=1 L=3
-// variant d96: D4=24 C=6 N=2 J=1 L=3
-// variant d128: D4=32 C=8 N=2 J=1 L=4
+// variant d16: H=2 D4=4 C=1 N=1 J=2 L=1 HALVES
+// variant d32: H=2 D4=8 C=2 N=1 J=2 L=2 HALVES
+// variant d48: H=2 D4=12 C=3 N=1 J=2 L=3 HALVES
+// variant d64: H=2 D4=16 C=4 N=1 J=2 L=4 HALVES
+// variant d16_small: H=1 D4=4 C=1 N=1 J=2 L=1 HALVES
+// variant d32_small: H=1 D4=8 C=2 N=1 J=2 L=2 HALVES
+// variant d48_small: H=1 D4=12 C=3 N=1 J=2 L=3 HALVES
+// variant d64_small: H=1 D4=16 C=4 N=1 J=2 L=4 HALVES
+// variant d80_small: H=1 D4=20 C=5 N=2 J=1 L=3
+// variant d96_small: H=1 D4=24 C=6 N=2 J=1 L=3
+// variant d128_small: H=1 D4=32 C=8 N=2 J=1 L=4
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
@@ -117,6 +121,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 }
 #else
 #import shared/attention_backward.wgsl
+#import shared/attention_tile.wgsl
 
 // Vec4 i of the rows from `row` on, which are whole there: of dout, and in the second turn of q.
 fn load_part(turn: u32, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
@@ -127,9 +132,9 @@ fn load_part(turn: u32, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
     return qkv[(at * (params.heads + 2u * params.kv_heads) + head) * $D4u + i % $D4u];
 }
 
-// One workgroup computes the part of one query head in dk and dv of 32 keys, against 64 query rows at a time: a lane
-// has the scores of 4 keys that lie side by side and 4 rows, 16 apart, and then 4 keys of N vec4 of either result, 16
-// apart. The weights go through memory of the workgroup, those of PART rows at a time. A key's sums go row by row, so
+// One workgroup computes the part of one query head in dk and dv of TILE keys, against 64 query rows at a time: a lane
+// has the scores of LANE_TILE keys that lie side by side and 4 rows, 16 apart, and then as many keys of N vec4 of either
+// result, 16 apart. The weights go through memory of the workgroup, those of PART rows at a time. A key's sums go row by row, so
 // the way tiles fall on its rows changes no bit of it.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
@@ -137,20 +142,25 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let down = lane / 16u;
     let head = group.y;
     let kv_head = head / (params.heads / params.kv_heads);
-    let key0 = group.x * 32u;
-    let last_key = min(key0 + 32u, params.keys) - 1u;
+    let key0 = group.x * TILE;
+    let last_key = min(key0 + TILE, params.keys) - 1u;
     let start = key_ranges[key0].x;
     let end = key_ranges[last_key].y;
-    // A lane loads one vec4 of a chunk's key `line`, and of its rows `line` and `line` + 32.
+    // A lane loads one vec4 of a chunk's rows `line` and `line` + 32, and likewise of its keys.
     let line = lane / 4u;
     let store_at = place(lane % 4u, line);
-    let line_key = min(key0 + line, last_key);
+    // Of the rows that see some key of the lane, the first and the one behind the last.
+    let least = key_ranges[min(key0 + down * LANE_TILE, last_key)].x;
+    let most = key_ranges[min(key0 + (down + 1u) * LANE_TILE - 1u, last_key)].y;
+#for h H
+    let line_key$h = min(key0 + line + $h * 32u, last_key);
 #for e 4
-    let range$e = key_ranges[min(key0 + down * 4u + $e, last_key)];
+    let range$h_$e = key_ranges[min(key0 + down * LANE_TILE + $h * 4 + $e, last_key)];
 #for n N
     // Of dv and of dk; they change places before each turn.
-    var a$e_$n = vec4<f32>();
-    var b$e_$n = vec4<f32>();
+    var a$h_$e_$n = vec4<f32>();
+    var b$h_$e_$n = vec4<f32>();
+#endfor
 #endfor
 #endfor
     for (var row0 = start; row0 < end; row0 += 64u) {
@@ -158,11 +168,15 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         let line_row1 = min(row0 + line + 32u, end - 1u);
         var next_q0 = load_row(0u, line_row0, head, lane % 4u);
         var next_q1 = load_row(0u, line_row1, head, lane % 4u);
-        var next_k0 = load_key(0u, line_key, kv_head, lane % 4u);
+#for h H
+        var next_k$h = load_key(0u, line_key$h, kv_head, lane % 4u);
+#endfor
         workgroupBarrier();
         pool[store_at] = next_q0;
         pool[store_at + 32u] = next_q1;
-        pool[store_at + 256u] = next_k0;
+#for h H
+        pool[store_at + 256u + $h * 32u] = next_k$h;
+#endfor
         let rows = row0 + across + vec4<u32>(0u, 16u, 32u, 48u);
         var lse = vec4<f32>();
         var delta = vec4<f32>();
@@ -174,9 +188,11 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         }
 #endfor
         // Of each key what the lane's four rows have.
+#for h H
 #for e 4
-        var s$e = vec4<f32>();
-        var p$e = vec4<f32>();
+        var s$h_$e = vec4<f32>();
+        var p$h_$e = vec4<f32>();
+#endfor
 #endfor
         // All chunks of q k, and then all of dout v.
         for (var c = 1u; c <= 2u * $Cu; c++) {
@@ -185,9 +201,11 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             if c < 2u * $Cu {
                 next_q0 = load_row(c, line_row0, head, lane % 4u);
                 next_q1 = load_row(c, line_row1, head, lane % 4u);
-                next_k0 = load_key(c, line_key, kv_head, lane % 4u);
+#for h H
+                next_k$h = load_key(c, line_key$h, kv_head, lane % 4u);
+#endfor
             }
-            if row0 < range3.y && row0 + 64u > range0.x {
+            if row0 < most && row0 + 64u > least {
                 let q_chunk = (c + 1u) % 2u * CHUNK;
                 let k_chunk = q_chunk + 256u;
                 for (var d = 0u; d < 4u; d++) {
@@ -198,58 +216,69 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                     let y = vec4<f32>(q0.y, q1.y, q2.y, q3.y);
                     let z = vec4<f32>(q0.z, q1.z, q2.z, q3.z);
                     let w = vec4<f32>(q0.w, q1.w, q2.w, q3.w);
+#for h H
 #for e 4
                     {
-                        let k = pool[k_chunk + place(d, down * 4u + $e)];
-                        s$e = fma(vec4<f32>(k.x), x, s$e);
-                        s$e = fma(vec4<f32>(k.y), y, s$e);
-                        s$e = fma(vec4<f32>(k.z), z, s$e);
-                        s$e = fma(vec4<f32>(k.w), w, s$e);
+                        let k = pool[k_chunk + place(d, down * LANE_TILE + $h * 4 + $e)];
+                        s$h_$e = fma(vec4<f32>(k.x), x, s$h_$e);
+                        s$h_$e = fma(vec4<f32>(k.y), y, s$h_$e);
+                        s$h_$e = fma(vec4<f32>(k.z), z, s$h_$e);
+                        s$h_$e = fma(vec4<f32>(k.w), w, s$h_$e);
                     }
+#endfor
 #endfor
                 }
             }
             if c == $Cu {
+#for h H
 #for e 4
                 {
-                    let seen = (rows >= vec4<u32>(range$e.x)) & (rows < vec4<u32>(range$e.y));
-                    p$e = select(vec4<f32>(), exp(s$e - lse), seen);
-                    s$e = vec4<f32>();
+                    let seen = (rows >= vec4<u32>(range$h_$e.x)) & (rows < vec4<u32>(range$h_$e.y));
+                    p$h_$e = select(vec4<f32>(), exp(s$h_$e - lse), seen);
+                    s$h_$e = vec4<f32>();
                 }
+#endfor
 #endfor
             }
             if c < 2u * $Cu {
                 let at = c % 2u * CHUNK + store_at;
                 pool[at] = next_q0;
                 pool[at + 32u] = next_q1;
-                pool[at + 256u] = next_k0;
+#for h H
+                pool[at + 256u + $h * 32u] = next_k$h;
+#endfor
             }
         }
         // The first rows are on their way, too.
 #for w L
         var x$w = load_part(0u, row0, end, head, lane + $w * LANES);
 #endfor
+#for h H
 #for e 4
         // ds
-        s$e = p$e * (s$e - delta);
+        s$h_$e = p$h_$e * (s$h_$e - delta);
+#endfor
 #endfor
         // dv from p and dout, then dk from ds and q.
         for (var turn = 0u; turn < 2u; turn++) {
             for (var part = 0u; part < 64u; part += PART) {
                 workgroupBarrier();
                 // Weights as [row][key]; again no two lanes side by side in one bank.
+#for h H
 #for j J
-                pool[(across + $j * 16) * 8u + (down ^ (across % 8u))] = vec4<f32>(p0[$j], p1[$j], p2[$j], p3[$j]);
+                pool[(across + $j * 16) * LINE + ((down * $Hu + $h) ^ (across % 8u))] =
+                    vec4<f32>(p$h_0[$j], p$h_1[$j], p$h_2[$j], p$h_3[$j]);
 #endfor
 #for e 4
 #ifdef HALVES
-                p$e = p$e.zwxy;
+                p$h_$e = p$h_$e.zwxy;
 #else
-                p$e = p$e.yzwx;
+                p$h_$e = p$h_$e.yzwx;
 #endif
 #endfor
+#endfor
 #for w L
-                pool[PART * 8u + lane + $w * LANES] = x$w;
+                pool[PART * LINE + lane + $w * LANES] = x$w;
 #endfor
                 workgroupBarrier();
                 let next = part + PART;
@@ -260,44 +289,52 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 }
                 // Only rows that see some key of the lane. Lanes past the last column work for nothing.
                 let first = row0 + part;
-                let seen = min(max(range3.y, first) - first, PART);
-                for (var i = (max(range0.x, first) - first) / 4u * 4u; i < seen; i += 4u) {
+                let seen = min(max(most, first) - first, PART);
+                for (var i = (max(least, first) - first) / 4u * 4u; i < seen; i += 4u) {
 #for t 4
                     {
-                        let weights = pool[(i + $t) * 8u + (down ^ ((i + $t) % 8u))];
+#for h H
+                        let weights$h = pool[(i + $t) * LINE + ((down * $Hu + $h) ^ ((i + $t) % 8u))];
+#endfor
 #for n N
-                        let y$n = pool[PART * 8u + (i + $t) * $D4u + across + $n * 16];
+                        let y$n = pool[PART * LINE + (i + $t) * $D4u + across + $n * 16];
+#for h H
 #for e 4
-                        a$e_$n = fma(vec4<f32>(weights[$e]), y$n, a$e_$n);
+                        a$h_$e_$n = fma(vec4<f32>(weights$h[$e]), y$n, a$h_$e_$n);
+#endfor
 #endfor
 #endfor
                     }
 #endfor
                 }
             }
+#for h H
 #for e 4
-            p$e = s$e;
+            p$h_$e = s$h_$e;
 #for n N
-            let a$e_$n_before = a$e_$n;
-            a$e_$n = b$e_$n;
-            b$e_$n = a$e_$n_before;
+            let a$h_$e_$n_before = a$h_$e_$n;
+            a$h_$e_$n = b$h_$e_$n;
+            b$h_$e_$n = a$h_$e_$n_before;
+#endfor
 #endfor
 #endfor
         }
     }
+#for h H
 #for e 4
     {
-        let key = key0 + down * 4u + $e;
+        let key = key0 + down * LANE_TILE + $h * 4 + $e;
         if key <= last_key {
 #for n N
             if across + $n * 16 < $D4 {
                 let at = (key * 2u * params.heads + head) * $D4u + across + $n * 16;
-                parts[at] = b$e_$n * params.scale;
-                parts[at + params.heads * $D4u] = a$e_$n;
+                parts[at] = b$h_$e_$n * params.scale;
+                parts[at + params.heads * $D4u] = a$h_$e_$n;
             }
 #endfor
         }
     }
+#endfor
 #endfor
 }
 #endif

@@ -141,9 +141,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 }
 #else
 #import shared/attention_backward.wgsl
-#import shared/attention_rows.wgsl
+#import shared/attention_tile.wgsl
 
-// One workgroup computes dq of ROWS query rows of one head, against 64 keys at a time: lanes share the work out as in
+// One workgroup computes dq of TILE query rows of one head, against 64 keys at a time: lanes share the work out as in
 // forward.wgsl. A row's sums go key by key, so the way tiles fall on its keys changes no bit of it.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
@@ -154,8 +154,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let row_size = (params.heads + 2u * params.kv_heads) * $D4u;
     let kv_at = (params.heads + kv_head) * $D4u;
     // The last rows see the most keys, so they go first.
-    let row0 = ((params.rows + ROWS - 1u) / ROWS - 1u - group.x) * ROWS;
-    let last_row = min(row0 + ROWS, params.rows) - 1u;
+    let row0 = ((params.rows + TILE - 1u) / TILE - 1u - group.x) * TILE;
+    let last_row = min(row0 + TILE, params.rows) - 1u;
     let start = ranges[row0].x;
     let end = ranges[last_row].y;
     // A lane loads one vec4 of a chunk's keys `line` and `line` + 32, and likewise of its rows.
@@ -165,8 +165,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let line_row$h = min(row0 + line + $h * 32u, last_row);
 #endfor
     // Of the keys that some row of the lane sees, the first and the one behind the last.
-    let least = ranges[min(row0 + down * LANE_ROWS, last_row)].x;
-    let most = ranges[min(row0 + (down + 1u) * LANE_ROWS - 1u, last_row)].y;
+    let least = ranges[min(row0 + down * LANE_TILE, last_row)].x;
+    let most = ranges[min(row0 + (down + 1u) * LANE_TILE - 1u, last_row)].y;
 #for h H
     var lse$h = vec4<f32>();
     var delta$h = vec4<f32>();
@@ -175,7 +175,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     var o$h_$e_$n = vec4<f32>();
 #endfor
     {
-        let row_at = min(row0 + down * LANE_ROWS + $h * 4 + $e, last_row) * params.heads + head;
+        let row_at = min(row0 + down * LANE_TILE + $h * 4 + $e, last_row) * params.heads + head;
         lse$h[$e] = stats[row_at].x;
 #for n N
         if across + $n * 16 < $D4 {
@@ -233,7 +233,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for h H
 #for e 4
                 {
-                    let range = ranges[min(row0 + down * LANE_ROWS + $h * 4 + $e, last_row)];
+                    let range = ranges[min(row0 + down * LANE_TILE + $h * 4 + $e, last_row)];
                     let seen = (keys >= vec4<u32>(range.x)) & (keys < vec4<u32>(range.y));
                     p$h_$e = select(vec4<f32>(), exp(s$h_$e - lse$h[$e]), seen);
                     s$h_$e = vec4<f32>();
@@ -310,7 +310,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for h H
 #for e 4
     {
-        let row = row0 + down * LANE_ROWS + $h * 4 + $e;
+        let row = row0 + down * LANE_TILE + $h * 4 + $e;
         if row <= last_row {
             if across == $h * 4 + $e {
                 stats[row * params.heads + head].y = delta$h[$e];

@@ -168,10 +168,10 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 }
 #else
 #import shared/attention.wgsl
-#import shared/attention_rows.wgsl
+#import shared/attention_tile.wgsl
 const MASKED = -1e30;
 
-// One workgroup computes ROWS query rows of one head, against 64 keys at a time: a lane has the scores of LANE_ROWS that
+// One workgroup computes TILE query rows of one head, against 64 keys at a time: a lane has the scores of LANE_TILE that
 // lie side by side and 4 keys, 16 apart, and then as many rows of N vec4 of the result, 16 apart. The weights go through
 // memory of the workgroup, those of PART keys at a time.
 @compute @workgroup_size(128)
@@ -181,8 +181,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let head = group.y;
     let kv_at = head / (params.heads / params.kv_heads) * $D4u;
     // The last rows see the most keys, so they go first.
-    let row0 = ((params.rows + ROWS - 1u) / ROWS - 1u - group.x) * ROWS;
-    let last_row = min(row0 + ROWS, params.rows) - 1u;
+    let row0 = ((params.rows + TILE - 1u) / TILE - 1u - group.x) * TILE;
+    let last_row = min(row0 + TILE, params.rows) - 1u;
     // A lane loads one vec4 of a chunk's keys `line` and `line` + 32, and likewise of its rows.
     let line = lane / 4u;
     let store_at = place(lane % 4u, line);
@@ -215,7 +215,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         var limit$h = vec4<u32>();
 #for e 4
         {
-            let range = ranges[min(row0 + down * LANE_ROWS + $h * 4 + $e, last_row)];
+            let range = ranges[min(row0 + down * LANE_TILE + $h * 4 + $e, last_row)];
             limit$h[$e] = select(0u, range.y, range.x == start);
             most = max(most, limit$h[$e]);
         }
@@ -359,7 +359,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let stat$h = m$h + log(sum$h);
 #for e 4
     {
-        let row = row0 + down * LANE_ROWS + $h * 4 + $e;
+        let row = row0 + down * LANE_TILE + $h * 4 + $e;
         if row <= last_row {
             if across == $h * 4 + $e {
                 stats[row * params.heads + head] = vec2<f32>(stat$h[$e], 0.0);

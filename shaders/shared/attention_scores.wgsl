@@ -12,7 +12,7 @@
 #for h H
 #for e 4
                     {
-                        let a = pool[q_chunk + place(d, down * LANE_ROWS + $h * 4 + $e)];
+                        let a = pool[q_chunk + place(d, down * LANE_TILE + $h * 4 + $e)];
                         s$h_$e = fma(vec4<f32>(a.x), x, s$h_$e);
                         s$h_$e = fma(vec4<f32>(a.y), y, s$h_$e);
                         s$h_$e = fma(vec4<f32>(a.z), z, s$h_$e);

@@ -58,12 +58,12 @@ fn the_fastest_form_is_found_and_used() {
     let choices = context.forms();
     assert_eq!(choices.get(&work[0].class()).copied(), tried[0].fastest());
     assert_eq!(untuned(&model, adapter.as_ref(), size).unwrap().len(), work.len() - 1);
-    // Attention has forms, too, and one class here.
+    // Attention's three kernels have forms, too.
     let (attention, rest): (Vec<_>, Vec<_>) =
         work[1..].iter().cloned().partition(|piece| matches!(piece, Tunable::Attention { .. }));
     block_on(tunesmith::ops::tune(&context, &attention, f64::INFINITY, |_, all, piece| {
         let forms: Vec<Form> = piece.forms.iter().map(|&(form, _)| form).collect();
-        assert_eq!((all, forms), (1, vec![Form::Tile, Form::Small]));
+        assert_eq!((all, forms), (3, vec![Form::Tile, Form::Small]));
     }))
     .unwrap();
     assert_eq!(untuned(&model, adapter.as_ref(), size).unwrap(), rest);

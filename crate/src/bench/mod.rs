@@ -85,10 +85,10 @@ impl Default for Settings {
 /// What each form of some work takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FormCost {
-    /// Its class: of a product direction, encoding, and rows x columns x depth; of attention rows x heads / key-value heads x
-    /// columns of one.
+    /// Its class: of a product direction, encoding, and rows x columns x depth; of attention its kernel and rows x heads /
+    /// key-value heads x columns of one.
     pub work: String,
-    /// Milliseconds by form, of attention both ways.
+    /// Milliseconds by form; of attention both ways together.
     pub ms: BTreeMap<&'static str, f64>,
     /// The form that is used from here on.
     pub fastest: &'static str,

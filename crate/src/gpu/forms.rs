@@ -54,8 +54,10 @@ pub enum Tunable {
         /// What is summed over.
         depth: usize,
     },
-    /// Attention, both ways.
+    /// A kernel of attention.
     Attention {
+        /// Its name.
+        kernel: &'static str,
         /// Rows that ask.
         rows: usize,
         /// Query heads.
@@ -76,8 +78,8 @@ impl Tunable {
                 let (kind, encoding) = (if *straight { "nn" } else { "nt" }, encoding.name());
                 format!("{kind} {encoding} {}x{}x{depth}", rows.next_power_of_two(), cols.join("+"))
             }
-            Self::Attention { rows, heads, kv_heads, head_dim } => {
-                format!("attention {}x{heads}/{kv_heads}x{head_dim}", rows.next_power_of_two())
+            Self::Attention { kernel, rows, heads, kv_heads, head_dim } => {
+                format!("attention {kernel} {}x{heads}/{kv_heads}x{head_dim}", rows.next_power_of_two())
             }
         }
     }

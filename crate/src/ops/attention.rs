@@ -70,15 +70,15 @@ impl Attention {
     }
 
     /// A kernel, and the grid in which it goes through these rows of these heads.
-    fn kernel(&self, list: &Recorder, name: &str, rows: usize, heads: usize) -> (&'static Kernel, [u32; 3]) {
+    fn kernel(&self, list: &Recorder, name: &'static str, rows: usize, heads: usize) -> (&'static Kernel, [u32; 3]) {
         let Heads { heads: all, kv_heads, head_dim } = self.heads;
-        let form = list.form(Tunable::Attention { rows, heads: all, kv_heads, head_dim });
+        let form = list.form(Tunable::Attention { kernel: name, rows, heads: all, kv_heads, head_dim });
         let (form, groups) = match list.subgroup() {
             // Tiles of query rows, or of keys.
             0 => {
-                let (form, tile) = match (name, form) {
-                    ("backward_key_value", _) => ("", 32),
-                    (_, Form::Small) => ("_small", 32),
+                // The sums of keys and of values are too many for 64 keys of a wide head.
+                let (form, tile) = match (name, form, head_dim) {
+                    (_, Form::Small, _) | ("backward_key_value", _, 80..) => ("_small", 32),
                     _ => ("", 64),
                 };
                 (form.to_owned(), [rows.div_ceil(tile), heads, 1])

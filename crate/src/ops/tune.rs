@@ -53,10 +53,9 @@ pub async fn tune(
         }
         let mut tried = Tried { work: piece.clone(), forms: Vec::new() };
         for form in piece.forms(context.subgroup()) {
-            context.force_form(Some(form));
-            let time = time(context, piece).await;
-            context.force_form(None);
-            tried.forms.push((form, time?));
+            // The rest of what it takes to run the piece has its own forms.
+            context.choose_forms(Choices::from([(piece.class(), form)]));
+            tried.forms.push((form, time(context, piece).await?));
         }
         if let Some(form) = tried.fastest() {
             context.choose_forms(Choices::from([(piece.class(), form)]));
@@ -96,7 +95,7 @@ fn plan(context: &Context, work: &Tunable, times: usize) -> Result<Plan> {
         Tunable::Product { straight, encoding, rows, ref cols, depth } => {
             product(context, straight, encoding, [rows, depth], cols, times)
         }
-        Tunable::Attention { rows, heads, kv_heads, head_dim } => {
+        Tunable::Attention { rows, heads, kv_heads, head_dim, .. } => {
             attention(context, rows, Heads { heads, kv_heads, head_dim }, times)
         }
     }
@@ -135,7 +134,7 @@ fn product(
     Plan::new(context, list)
 }
 
-/// Both ways, where every row sees those before it.
+/// Attention both ways, of which one kernel has the form that is tried; every row sees those before it.
 fn attention(context: &Context, rows: usize, heads: Heads, times: usize) -> Result<Plan> {
     let Heads { heads: h, kv_heads, head_dim } = heads;
     let of_each = |range: fn(u32, u32) -> [u32; 2]| (0..rows as u32).map(|i| range(i, rows as u32)).collect::<Vec<_>>();
