@@ -172,11 +172,11 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         var next_k$h = load_key(0u, line_key$h, kv_head, lane % 4u);
 #endfor
         workgroupBarrier();
-        pool[store_at] = next_q0;
-        pool[store_at + 32u] = next_q1;
 #for h H
-        pool[store_at + 256u + $h * 32u] = next_k$h;
+        pool[store_at + $h * 32u] = next_k$h;
 #endfor
+        pool[store_at + 256u] = next_q0;
+        pool[store_at + 288u] = next_q1;
         let rows = row0 + across + vec4<u32>(0u, 16u, 32u, 48u);
         var lse = vec4<f32>();
         var delta = vec4<f32>();
@@ -206,28 +206,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
             }
             if row0 < most && row0 + 64u > least {
-                let q_chunk = (c + 1u) % 2u * CHUNK;
-                let k_chunk = q_chunk + 256u;
-                for (var d = 0u; d < 4u; d++) {
-#for j 4
-                    let q$j = pool[q_chunk + place(d, across + $j * 16)];
-#endfor
-                    let x = vec4<f32>(q0.x, q1.x, q2.x, q3.x);
-                    let y = vec4<f32>(q0.y, q1.y, q2.y, q3.y);
-                    let z = vec4<f32>(q0.z, q1.z, q2.z, q3.z);
-                    let w = vec4<f32>(q0.w, q1.w, q2.w, q3.w);
-#for h H
-#for e 4
-                    {
-                        let k = pool[k_chunk + place(d, down * LANE_TILE + $h * 4 + $e)];
-                        s$h_$e = fma(vec4<f32>(k.x), x, s$h_$e);
-                        s$h_$e = fma(vec4<f32>(k.y), y, s$h_$e);
-                        s$h_$e = fma(vec4<f32>(k.z), z, s$h_$e);
-                        s$h_$e = fma(vec4<f32>(k.w), w, s$h_$e);
-                    }
-#endfor
-#endfor
-                }
+#import shared/attention_scores.wgsl
             }
             if c == $Cu {
 #for h H
@@ -242,11 +221,11 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             }
             if c < 2u * $Cu {
                 let at = c % 2u * CHUNK + store_at;
-                pool[at] = next_q0;
-                pool[at + 32u] = next_q1;
 #for h H
-                pool[at + 256u + $h * 32u] = next_k$h;
+                pool[at + $h * 32u] = next_k$h;
 #endfor
+                pool[at + 256u] = next_q0;
+                pool[at + 288u] = next_q1;
             }
         }
         // The first rows are on their way, too.
