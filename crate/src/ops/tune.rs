@@ -9,7 +9,7 @@ use crate::{Error, Result};
 use super::matmul::{Nn, Nt, Operand, View};
 use super::{Heads, Masks};
 
-/// Tunable is timed this often, and the fastest time counts.
+/// Work is timed this often, and the fastest time counts.
 const TIMES: usize = 3;
 /// It is repeated in one submit until that is about this long: a submit has a cost of its own.
 const LONG_MS: f64 = 2.0;
