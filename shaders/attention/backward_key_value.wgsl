@@ -133,9 +133,9 @@ fn load_part(turn: u32, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
 }
 
 // One workgroup computes the part of one query head in dk and dv of TILE keys, against 64 query rows at a time: a lane
-// has the scores of LANE_TILE keys that lie side by side and 4 rows, 16 apart, and then as many keys of N vec4 of either
-// result, 16 apart. The weights go through memory of the workgroup, those of PART rows at a time. A key's sums go row by row, so
-// the way tiles fall on its rows changes no bit of it.
+// has the scores of LANE_TILE keys that lie side by side and 4 rows, 16 apart, and then as many keys of N vec4 of
+// either result, 16 apart. The weights go through memory of the workgroup, those of PART rows at a time. A key's sums
+// go row by row, so the way tiles fall on its rows changes no bit of it.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let across = lane % 16u;

@@ -171,9 +171,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #import shared/attention_tile.wgsl
 const MASKED = -1e30;
 
-// One workgroup computes TILE query rows of one head, against 64 keys at a time: a lane has the scores of LANE_TILE that
-// lie side by side and 4 keys, 16 apart, and then as many rows of N vec4 of the result, 16 apart. The weights go through
-// memory of the workgroup, those of PART keys at a time.
+// One workgroup computes TILE query rows of one head, against 64 keys at a time: a lane has the scores of LANE_TILE
+// rows that lie side by side and 4 keys, 16 apart, and then as many rows of N vec4 of the result, 16 apart. The weights
+// go through memory of the workgroup, those of PART keys at a time.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let across = lane % 16u;

@@ -1,15 +1,17 @@
 //! Linear layers behind SwiGLU, whose gradient goes through SwiGLU where the layer's product ends.
 
 use tunesmith::format::ggml::GgmlType;
-use tunesmith::format::quant::{quantize_f16, quantize_q4_1, quantize_q8_0};
+use tunesmith::format::quant::{Encoding, quantize_f16, quantize_q4_1, quantize_q8_0};
+use tunesmith::model::Weight;
 use tunesmith::ops::LowRank;
-use tunesmith_tests::check_op::{Bench, Case, Input};
+use tunesmith::tape::Tape;
+use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context, trained};
 use tunesmith_tests::golden::hash::uniform;
 use tunesmith_tests::reference::{Matrix, swiglu, swiglu_backward};
 
 const RANK: usize = 3;
 
-/// `swiglu(x) w^T` with a low-rank pair beside it, and w `[n, ffn]` one of `kinds`: a type of a file, or NF4. With
+/// `swiglu(x) w^T` with a low-rank pair beside it, and w `[n, ffn]` of a file's type, or in NF4 where there is none. With
 /// `beside` another op asks for SwiGLU's output, too, and its gradient takes the other way.
 fn check(bench: &mut Bench, rows: usize, ffn: usize, n: usize, ty: Option<GgmlType>, beside: bool) {
     let name = format!("{rows} rows, {n} x {ffn}, {ty:?}, beside another: {beside}");
@@ -82,4 +84,34 @@ fn a_product_that_ends_in_swiglu() {
         }
         check(&mut bench, 10, 64, 40, Some(GgmlType::Q4_1), true);
     }
+}
+
+#[test]
+fn what_another_asks_for_goes_its_own_way() {
+    let context = context();
+    let (rows, ffn, n) = (9, 32, 8);
+    let zeros = |count: usize| vec![0f32; count];
+    let dispatches = |beside: bool| {
+        let (above, _gradient) = trained(&context, 2 * ffn, n, &zeros(2 * ffn * n), &zeros(2 * ffn * n));
+        let parts = [rows * n, n * ffn, rows * n, rows * n].map(|count| Guarded::new(&context, &zeros(count)).buffer);
+        let [x, values, y, dy] = parts;
+        let below = Weight::frozen("below", n, ffn, Encoding::F32, values, None);
+        let mut t = Tape::new(&context);
+        let x = t.leaf(rows, n, &x, None);
+        let gate_up = t.linear(x, &above);
+        let gated = t.swiglu(gate_up);
+        let mut result = t.linear(gated, &below);
+        if beside {
+            let again = t.linear(gated, &below);
+            result = t.add(result, again);
+        }
+        t.keep(result, &y);
+        t.seed_grad(result, &dy);
+        t.backward();
+        t.finish(&context).unwrap().run(0).dispatches
+    };
+    // Three forward; the product that ends in SwiGLU's backward, and the gradient of the weight above.
+    assert_eq!(dispatches(false), 5);
+    // Another product and a sum; twice the sum's gradient, another product back, and SwiGLU's backward by itself.
+    assert_eq!(dispatches(true), 5 + 2 + 2 + 1 + 1);
 }
