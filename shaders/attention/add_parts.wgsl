@@ -1,5 +1,6 @@
-// dk and dv of attention, into the last columns of dqkv: the sums of the `shares` that backward_key_value.wgsl left for
-// each key-value head. Where k was turned, dk is turned back. parts: [T, 2 K shares D]; dqkv: [T, (H + 2 K) D].
+// dk and dv of attention for some keys, into the last columns of dqkv: the sums of the `shares` that
+// backward_key_value.wgsl left for each key-value head, of each split of the rows. Where k was turned, dk is turned back.
+// parts: [splits, keys, 2 K shares D]; dqkv: [T, (H + 2 K) D].
 
 struct Params {
     // All vec4 of dk and dv.
@@ -11,6 +12,10 @@ struct Params {
     d4: u32,
     accumulate: u32,
     turned: u32,
+    first: u32,
+    splits: u32,
+    // Rows of a split, the first of which begins at the first key.
+    split: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -29,18 +34,21 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         return;
     }
     let cols = 2u * params.kv_heads * params.d4;
-    let row = index / cols;
+    let key = index / cols;
     let head = index % cols / params.d4;
     let i = index % params.d4;
-    let first = index / params.d4 * params.shares * params.d4 + i;
-    var value = parts[first];
-    for (var share = 1u; share < params.shares; share++) {
-        value += parts[first + share * params.d4];
+    let part_at = index / params.d4 * params.shares * params.d4 + i;
+    var value = vec4<f32>();
+    // No row sees a key behind it.
+    for (var part = key / params.split; part < params.splits; part++) {
+        for (var share = 0u; share < params.shares; share++) {
+            value += parts[part_at + part * params.count * params.shares + share * params.d4];
+        }
     }
     if head < params.kv_heads {
-        value = turn_back(value, row, i, params.d4);
+        value = turn_back(value, params.first + key, i, params.d4);
     }
-    let at = row * (params.heads * params.d4 + cols) + params.heads * params.d4 + index % cols;
+    let at = (params.first + key) * (params.heads * params.d4 + cols) + params.heads * params.d4 + index % cols;
     if params.accumulate != 0u {
         value += dqkv[at];
     }

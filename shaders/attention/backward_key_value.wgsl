@@ -1,7 +1,8 @@
 // dk and dv of attention: dv_j = sum_i p_ij dout_i, dk_j = scale sum_i ds_ij q_i, over the rows i that see key j and
 // over the query heads that share its head. key_ranges[j]: the rows that see key j, [start, end).
-// qkv: [T, (H + 2 K) D]; parts: [T, 2 K D], which add_parts.wgsl puts in their place. Without subgroups it is
-// [T, 2 H D], a part for each query head, which makes more workgroups.
+// qkv: [T, (H + 2 K) D]; parts: [keys, 2 K D], which add_parts.wgsl puts in their place. Without subgroups each query
+// head and each `split` of the rows has a part, [splits, keys, 2 H D], which makes more workgroups, and ds is kept for
+// backward_query.wgsl.
 // variant d16: H=2 D4=4 C=1 N=1 J=2 L=1 HALVES
 // variant d32: H=2 D4=8 C=2 N=1 J=2 L=2 HALVES
 // variant d48: H=2 D4=12 C=3 N=1 J=2 L=3 HALVES
@@ -35,6 +36,13 @@ struct Params {
     scale: f32,
     // With subgroups: by which the tiles are visited.
     stride: u32,
+    // Without: the first of the keys, a multiple of 64, and the one behind the last; the tiles of 64 rows from there on,
+    // and those that a head keeps; of the rows behind the first key, what one workgroup takes: a multiple of 64.
+    first: u32,
+    last: u32,
+    row_tiles: u32,
+    kept: u32,
+    split: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -43,6 +51,10 @@ struct Params {
 @group(0) @binding(3) var<storage, read> stats: array<vec2<f32>>;
 @group(0) @binding(4) var<storage, read> dout: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> parts: array<vec4<f32>>;
+#ifdef H
+@group(0) @binding(6) var<storage, read> out: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> ds: array<vec4<f32>>;
+#endif
 
 #ifdef SG
 // One workgroup computes dk and dv for (N SG) keys of one kv head, N a lane, all in arrays as in forward.wgsl. E lanes
@@ -120,8 +132,30 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
 }
 #else
-#import shared/attention_backward.wgsl
+#import shared/attention.wgsl
 #import shared/attention_tile.wgsl
+#import shared/attention_kept.wgsl
+
+// Vec4 d of chunk c of a row: scaled queries, and behind them dout; keys, and behind them values.
+fn load_row(c: u32, row: u32, head: u32, d: u32) -> vec4<f32> {
+    if c < $Cu {
+        return qkv[(row * (params.heads + 2u * params.kv_heads) + head) * $D4u + c * 4u + d] * params.scale;
+    }
+    return dout[(row * params.heads + head) * $D4u + (c - $Cu) * 4u + d];
+}
+
+fn load_key(c: u32, key: u32, kv_head: u32, d: u32) -> vec4<f32> {
+    let head = params.heads + kv_head + select(0u, params.kv_heads, c >= $Cu);
+    return qkv[(key * (params.heads + 2u * params.kv_heads) + head) * $D4u + c % $Cu * 4u + d];
+}
+
+// Vec4 d of chunk c of a row of the result, where the row's chunk is one of dout.
+fn load_out(c: u32, row: u32, head: u32, d: u32) -> vec4<f32> {
+    if c < $Cu {
+        return vec4<f32>();
+    }
+    return out[(row * params.heads + head) * $D4u + (c - $Cu) * 4u + d];
+}
 
 // Vec4 i of the rows from `row` on, which are whole there: of dout, and in the second turn of q.
 fn load_part(turn: u32, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
@@ -132,20 +166,26 @@ fn load_part(turn: u32, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
     return qkv[(at * (params.heads + 2u * params.kv_heads) + head) * $D4u + i % $D4u];
 }
 
-// One workgroup computes the part of one query head in dk and dv of TILE keys, against 64 query rows at a time: a lane
-// has the scores of LANE_TILE keys that lie side by side and 4 rows, 16 apart, and then as many keys of N vec4 of
-// either result, 16 apart. The weights go through memory of the workgroup, those of PART rows at a time. A key's sums
-// go row by row, so the way tiles fall on its rows changes no bit of it.
+// One workgroup computes the part of one query head and one split in dk and dv of TILE keys, against 64 query rows at a
+// time: a lane has the scores of LANE_TILE keys that lie side by side and 4 rows, 16 apart, and then as many keys of N
+// vec4 of either result, 16 apart. The weights go through memory of the workgroup, those of PART rows at a time. A key's
+// sums go row by row, so the way tiles fall on its rows changes no bit of it.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let across = lane % 16u;
     let down = lane / 16u;
     let head = group.y;
     let kv_head = head / (params.heads / params.kv_heads);
-    let key0 = group.x * TILE;
-    let last_key = min(key0 + TILE, params.keys) - 1u;
-    let start = key_ranges[key0].x;
-    let end = key_ranges[last_key].y;
+    let key0 = params.first + group.x * TILE;
+    let last_key = min(key0 + TILE, params.last) - 1u;
+    let split_start = params.first + group.z * params.split;
+    let split_end = split_start + params.split;
+    // No row sees a key behind it: add_parts.wgsl does not ask for these.
+    if split_end <= key0 {
+        return;
+    }
+    let start = max(key_ranges[key0].x, split_start);
+    let end = min(key_ranges[last_key].y, split_end);
     // A lane loads one vec4 of a chunk's rows `line` and `line` + 32, and likewise of its keys.
     let line = lane / 4u;
     let store_at = place(lane % 4u, line);
@@ -163,7 +203,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
 #endfor
 #endfor
-    for (var row0 = start; row0 < end; row0 += 64u) {
+    for (var row0 = start / 64u * 64u; row0 < end; row0 += 64u) {
         let line_row0 = min(row0 + line, end - 1u);
         let line_row1 = min(row0 + line + 32u, end - 1u);
         var next_q0 = load_row(0u, line_row0, head, lane % 4u);
@@ -179,14 +219,14 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         pool[store_at + 288u] = next_q1;
         let rows = row0 + across + vec4<u32>(0u, 16u, 32u, 48u);
         var lse = vec4<f32>();
-        var delta = vec4<f32>();
 #for j 4
-        {
-            let stat = stats[min(rows[$j], end - 1u) * params.heads + head];
-            lse[$j] = stat.x;
-            delta[$j] = stat.y;
-        }
+        lse[$j] = stats[min(rows[$j], end - 1u) * params.heads + head].x;
 #endfor
+        // Of the rows that the lane loads, its part in delta = sum_d dout out.
+        var next_out0 = vec4<f32>();
+        var next_out1 = vec4<f32>();
+        var delta0 = 0.0;
+        var delta1 = 0.0;
         // Of each key what the lane's four rows have.
 #for h H
 #for e 4
@@ -201,6 +241,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             if c < 2u * $Cu {
                 next_q0 = load_row(c, line_row0, head, lane % 4u);
                 next_q1 = load_row(c, line_row1, head, lane % 4u);
+                next_out0 = load_out(c, line_row0, head, lane % 4u);
+                next_out1 = load_out(c, line_row1, head, lane % 4u);
 #for h H
                 next_k$h = load_key(c, line_key$h, kv_head, lane % 4u);
 #endfor
@@ -226,16 +268,30 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
                 pool[at + 256u] = next_q0;
                 pool[at + 288u] = next_q1;
+                delta0 += dot(next_q0, next_out0);
+                delta1 += dot(next_q1, next_out1);
+            } else {
+                // The other half is free.
+                pool[lane] = vec4<f32>(delta0, delta1, 0.0, 0.0);
             }
         }
+        workgroupBarrier();
+        var near = vec4<f32>();
+        var far = vec4<f32>();
+#for j 4
+        near += pool[across * 4u + $j];
+        far += pool[across * 4u + 64u + $j];
+#endfor
+        let delta = vec4<f32>(near.x, far.x, near.y, far.y);
         // The first rows are on their way, too.
 #for w L
         var x$w = load_part(0u, row0, end, head, lane + $w * LANES);
 #endfor
+        let kept = kept_tile(head, key0 / 64u, row0 / 64u) + (key0 % 64u + down * LANE_TILE) * 16u + across;
 #for h H
 #for e 4
-        // ds
         s$h_$e = p$h_$e * (s$h_$e - delta);
+        ds[kept + $h * 64 + $e * 16] = s$h_$e;
 #endfor
 #endfor
         // dv from p and dout, then dk from ds and q.
@@ -306,7 +362,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         if key <= last_key {
 #for n N
             if across + $n * 16 < $D4 {
-                let at = (key * 2u * params.heads + head) * $D4u + across + $n * 16;
+                let part_key = group.z * (params.last - params.first) + key - params.first;
+                let at = (part_key * 2u * params.heads + head) * $D4u + across + $n * 16;
                 parts[at] = b$h_$e_$n * params.scale;
                 parts[at + params.heads * $D4u] = a$h_$e_$n;
             }

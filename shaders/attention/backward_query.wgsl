@@ -1,20 +1,21 @@
-// dq of attention, into the first columns of dqkv; and stats[t, h].y = delta = sum_d dout out, which the other
-// gradients read. With p = exp(s - lse), s = scale q.k: ds = p (dout.v - delta), dq = scale sum_j ds_j k_j. Where q was
-// turned, dq is turned back. qkv, dqkv: [T, (H + 2 K) D].
-// variant d16: H=2 D4=4 C=1 N=1 J=2 L=1 HALVES
-// variant d32: H=2 D4=8 C=2 N=1 J=2 L=2 HALVES
-// variant d48: H=2 D4=12 C=3 N=1 J=2 L=3 HALVES
-// variant d64: H=2 D4=16 C=4 N=1 J=2 L=4 HALVES
-// variant d80: H=2 D4=20 C=5 N=2 J=1 L=3
-// variant d96: H=2 D4=24 C=6 N=2 J=1 L=3
-// variant d128: H=2 D4=32 C=8 N=2 J=1 L=4
-// variant d16_small: H=1 D4=4 C=1 N=1 J=2 L=1 HALVES
-// variant d32_small: H=1 D4=8 C=2 N=1 J=2 L=2 HALVES
-// variant d48_small: H=1 D4=12 C=3 N=1 J=2 L=3 HALVES
-// variant d64_small: H=1 D4=16 C=4 N=1 J=2 L=4 HALVES
-// variant d80_small: H=1 D4=20 C=5 N=2 J=1 L=3
-// variant d96_small: H=1 D4=24 C=6 N=2 J=1 L=3
-// variant d128_small: H=1 D4=32 C=8 N=2 J=1 L=4
+// dq of attention, into the first columns of dqkv. With p = exp(s - lse), s = scale q.k, delta = sum_d dout out:
+// ds = p (dout.v - delta), dq = scale sum_j ds_j k_j. Where q was turned, dq is turned back. With subgroups this goes
+// first, and leaves delta in stats[t, h].y to backward_key_value.wgsl; without, that has kept ds. qkv, dqkv:
+// [T, (H + 2 K) D].
+// variant d16: H=2 D4=4 N=1 P=16 W=4 L=1
+// variant d32: H=2 D4=8 N=1 P=16 W=4 L=2
+// variant d48: H=2 D4=12 N=2 P=16 W=4 L=3
+// variant d64: H=2 D4=16 N=2 P=16 W=4 L=4
+// variant d80: H=2 D4=20 N=3 P=8 W=2 L=3
+// variant d96: H=2 D4=24 N=3 P=8 W=2 L=3
+// variant d128: H=2 D4=32 N=4 P=8 W=2 L=4
+// variant d16_small: H=1 D4=4 N=1 P=16 W=2 L=1
+// variant d32_small: H=1 D4=8 N=1 P=16 W=2 L=2
+// variant d48_small: H=1 D4=12 N=2 P=16 W=2 L=3
+// variant d64_small: H=1 D4=16 N=2 P=16 W=2 L=4
+// variant d80_small: H=1 D4=20 N=3 P=8 W=1 L=3
+// variant d96_small: H=1 D4=24 N=3 P=8 W=1 L=3
+// variant d128_small: H=1 D4=32 N=4 P=8 W=1 L=4
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
@@ -39,17 +40,27 @@ struct Params {
     turned: u32,
     // With subgroups: by which the tiles are visited.
     stride: u32,
+    // Without: the first key that was kept, a multiple of 64, and the one behind the last; the tiles of 64 rows from the
+    // first key on, and those that a head keeps.
+    first: u32,
+    last: u32,
+    row_tiles: u32,
+    kept: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> ranges: array<vec2<u32>>;
-@group(0) @binding(3) var<storage, read> out: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> dout: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> stats: array<vec2<f32>>;
-@group(0) @binding(6) var<storage, read_write> dqkv: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read> positions: array<u32>;
-@group(0) @binding(8) var<storage, read> table: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> positions: array<u32>;
+@group(0) @binding(4) var<storage, read> table: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dqkv: array<vec4<f32>>;
+#ifdef SG
+@group(0) @binding(6) var<storage, read> out: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read> dout: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> stats: array<vec2<f32>>;
+#else
+@group(0) @binding(6) var<storage, read> ds: array<vec4<f32>>;
+#endif
 
 #import shared/turn_back.wgsl
 
@@ -140,162 +151,89 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
 }
 #else
-#import shared/attention_backward.wgsl
-#import shared/attention_tile.wgsl
+#import shared/attention_kept.wgsl
 
-// One workgroup computes dq of TILE query rows of one head, against 64 keys at a time: lanes share the work out as in
-// forward.wgsl. A row's sums go key by key, so the way tiles fall on its keys changes no bit of it.
-@compute @workgroup_size(128)
+const LANES = 64u;
+// Vec4 of rows that a workgroup has for each key.
+const LINE = 8u * $Hu;
+// Vec4 of a key, in whole lanes.
+const WIDTH = 8u * $Nu;
+// P keys, by turns in two places: their weights, and the keys themselves.
+const PLACE = $Pu * (LINE + WIDTH);
+var<workgroup> pool: array<vec4<f32>, 2 * $P * 8 * ($H + $N)>;
+
+// Vec4 i of the keys from `key` on, which are whole there; lanes behind them load the last.
+fn load_part(key: u32, last: u32, kv_head: u32, i: u32) -> vec4<f32> {
+    let at = min(i, $Pu * $D4u - 1u);
+    let row = min(key + at / $D4u, last - 1u);
+    return qkv[(row * (params.heads + 2u * params.kv_heads) + params.heads + kv_head) * $D4u + at % $D4u];
+}
+
+// One workgroup computes dq of 64 rows of one head, or of half of them: a lane has 4 H rows, 16 apart, of N vec4, 8
+// apart. A row's sum goes key by key.
+@compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let across = lane % 16u;
-    let down = lane / 16u;
+    let across = lane % 8u;
+    let down = lane / 8u;
     let head = group.y;
     let kv_head = head / (params.heads / params.kv_heads);
-    let row_size = (params.heads + 2u * params.kv_heads) * $D4u;
-    let kv_at = (params.heads + kv_head) * $D4u;
     // The last rows see the most keys, so they go first.
-    let row0 = ((params.rows + TILE - 1u) / TILE - 1u - group.x) * TILE;
-    let last_row = min(row0 + TILE, params.rows) - 1u;
-    let start = ranges[row0].x;
-    let end = ranges[last_row].y;
-    // A lane loads one vec4 of a chunk's keys `line` and `line` + 32, and likewise of its rows.
-    let line = lane / 4u;
-    let store_at = place(lane % 4u, line);
-#for h H
-    let line_row$h = min(row0 + line + $h * 32u, last_row);
+    let tile = params.row_tiles - 1u - group.x * $Hu / 2u;
+    let row0 = params.first + tile * 64u;
+    let last_row = min(row0 + 64u, params.rows) - 1u;
+    let end = min(ranges[last_row].y, params.last);
+    // A lane loads the weights of the same rows for every key.
+    let half = group.x % (3u - $Hu) * 8u;
+    let weight_rows = row0 + half + lane % LINE + vec4<u32>(0u, 16u, 32u, 48u);
+    var seen_from = vec4<u32>();
+    var seen_to = vec4<u32>();
+#for e 4
+    {
+        let range = ranges[min(weight_rows[$e], last_row)];
+        seen_from[$e] = range.x;
+        seen_to[$e] = range.y;
+    }
 #endfor
-    // Of the keys that some row of the lane sees, the first and the one behind the last.
-    let least = ranges[min(row0 + down * LANE_TILE, last_row)].x;
-    let most = ranges[min(row0 + (down + 1u) * LANE_TILE - 1u, last_row)].y;
 #for h H
-    var lse$h = vec4<f32>();
-    var delta$h = vec4<f32>();
 #for e 4
 #for n N
     var o$h_$e_$n = vec4<f32>();
 #endfor
-    {
-        let row_at = min(row0 + down * LANE_TILE + $h * 4 + $e, last_row) * params.heads + head;
-        lse$h[$e] = stats[row_at].x;
-#for n N
-        if across + $n * 16 < $D4 {
-            let at = row_at * $D4u + across + $n * 16;
-            delta$h[$e] += dot(dout[at], out[at]);
+#endfor
+#endfor
+    let start = max(ranges[row0].x, params.first) / $Pu * $Pu;
+    var place = 0u;
+    for (var key0 = start;; key0 += $Pu) {
+        // A part is on its way while the one before is multiplied.
+#for w W
+        var weights$w = vec4<f32>();
+#endfor
+#for w L
+        var k$w = vec4<f32>();
+#endfor
+        if key0 < end {
+            let tile_at = kept_tile(head, key0 / 64u, params.first / 64u + tile) + half + lane % LINE;
+#for w W
+            {
+                let key = key0 + lane / LINE + $w * (LANES / LINE);
+                // What no one has kept is not zero.
+                let seen = (vec4<u32>(key) >= seen_from) & (vec4<u32>(key) < seen_to);
+                weights$w = select(vec4<f32>(), ds[tile_at + key % 64u * 16u], seen);
+            }
+#endfor
+#for w L
+            k$w = load_part(key0, end, kv_head, lane + $w * LANES);
+#endfor
         }
-#endfor
-    }
-#endfor
-    pool[down * 32u + $h * 16 + across] = delta$h;
-    delta$h = vec4<f32>();
-#endfor
-    workgroupBarrier();
-#for h H
-    for (var i = 0u; i < 16u; i++) {
-        delta$h += pool[down * 32u + $h * 16 + i];
-    }
-#endfor
-    for (var key0 = start; key0 < end; key0 += 64u) {
-        let line_key0 = min(key0 + line, end - 1u);
-        let line_key1 = min(key0 + line + 32u, end - 1u);
-#for h H
-        var next_q$h = load_row(0u, line_row$h, head, lane % 4u);
-#endfor
-        var next_k0 = load_key(0u, line_key0, kv_head, lane % 4u);
-        var next_k1 = load_key(0u, line_key1, kv_head, lane % 4u);
-        workgroupBarrier();
-#for h H
-        pool[store_at + $h * 32u] = next_q$h;
-#endfor
-        pool[store_at + 256u] = next_k0;
-        pool[store_at + 288u] = next_k1;
-        let keys = key0 + across + vec4<u32>(0u, 16u, 32u, 48u);
-#for h H
-#for e 4
-        var s$h_$e = vec4<f32>();
-        var p$h_$e = vec4<f32>();
-#endfor
-#endfor
-        // All chunks of q k, and then all of dout v.
-        for (var c = 1u; c <= 2u * $Cu; c++) {
-            workgroupBarrier();
-            // The next chunk is on its way while this one is multiplied.
-            if c < 2u * $Cu {
-#for h H
-                next_q$h = load_row(c, line_row$h, head, lane % 4u);
-#endfor
-                next_k0 = load_key(c, line_key0, kv_head, lane % 4u);
-                next_k1 = load_key(c, line_key1, kv_head, lane % 4u);
-            }
-            if key0 < most && key0 + 64u > least {
-#import shared/attention_scores.wgsl
-            }
-            if c == $Cu {
-#for h H
-#for e 4
-                {
-                    let range = ranges[min(row0 + down * LANE_TILE + $h * 4 + $e, last_row)];
-                    let seen = (keys >= vec4<u32>(range.x)) & (keys < vec4<u32>(range.y));
-                    p$h_$e = select(vec4<f32>(), exp(s$h_$e - lse$h[$e]), seen);
-                    s$h_$e = vec4<f32>();
-                }
-#endfor
-#endfor
-            }
-            if c < 2u * $Cu {
-                let at = c % 2u * CHUNK + store_at;
-#for h H
-                pool[at + $h * 32u] = next_q$h;
-#endfor
-                pool[at + 256u] = next_k0;
-                pool[at + 288u] = next_k1;
-            }
-        }
-        // The first keys are on their way, too.
-#for w L
-        var k_part$w = qkv[min(key0 + (lane + $w * LANES) / $D4, end - 1u) * row_size + kv_at
-            + (lane + $w * LANES) % $D4];
-#endfor
-#for h H
-#for e 4
-        // ds
-        p$h_$e *= s$h_$e - delta$h[$e];
-#endfor
-#endfor
-        for (var first = key0; first < key0 + 64u; first += PART) {
-            workgroupBarrier();
-#for h H
-#for j J
-            pool[(across + $j * 16) * LINE + ((down * $Hu + $h) ^ (across % 8u))] =
-                vec4<f32>(p$h_0[$j], p$h_1[$j], p$h_2[$j], p$h_3[$j]);
-#endfor
-#for e 4
-#ifdef HALVES
-            p$h_$e = p$h_$e.zwxy;
-#else
-            p$h_$e = p$h_$e.yzwx;
-#endif
-#endfor
-#endfor
-#for w L
-            pool[PART * 16u + lane + $w * LANES] = k_part$w;
-#endfor
-            workgroupBarrier();
-            if first + PART < key0 + 64u {
-#for w L
-                k_part$w = qkv[min(first + PART + (lane + $w * LANES) / $D4, end - 1u) * row_size + kv_at
-                    + (lane + $w * LANES) % $D4];
-#endfor
-            }
-            // Only keys that some row of the lane sees. Lanes past the last column work for nothing.
-            let seen = min(max(most, first) - first, PART);
-            for (var j = (max(least, first) - first) / 4u * 4u; j < seen; j += 4u) {
+        if key0 > start {
+            for (var j = 0u; j < $Pu; j += 4u) {
 #for t 4
                 {
 #for h H
-                    let ds$h = pool[(j + $t) * LINE + ((down * $Hu + $h) ^ ((j + $t) % 8u))];
+                    let ds$h = pool[place + (j + $t) * LINE + down * $Hu + $h];
 #endfor
 #for n N
-                    let x$n = pool[PART * 16u + (j + $t) * $D4u + across + $n * 16];
+                    let x$n = pool[place + $Pu * LINE + (j + $t) * WIDTH + across + $n * 8];
 #for h H
 #for e 4
                     o$h_$e_$n = fma(vec4<f32>(ds$h[$e]), x$n, o$h_$e_$n);
@@ -305,20 +243,33 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 }
 #endfor
             }
+            place = PLACE - place;
         }
+        if key0 >= end {
+            break;
+        }
+#for w W
+        pool[place + lane + $w * LANES] = weights$w;
+#endfor
+#for w L
+        {
+            let i = lane + $w * LANES;
+            if i < $Pu * $D4u {
+                pool[place + $Pu * LINE + i / $D4u * WIDTH + i % $D4u] = k$w;
+            }
+        }
+#endfor
+        workgroupBarrier();
     }
 #for h H
 #for e 4
     {
-        let row = row0 + down * LANE_TILE + $h * 4 + $e;
+        let row = row0 + half + down * $Hu + $h + $e * 16;
         if row <= last_row {
-            if across == $h * 4 + $e {
-                stats[row * params.heads + head].y = delta$h[$e];
-            }
 #for n N
-            if across + $n * 16 < $D4 {
-                let at = row * row_size + head * $D4u + across + $n * 16;
-                o$h_$e_$n = turn_back(o$h_$e_$n * params.scale, row, across + $n * 16, $D4u);
+            if across + $n * 8 < $D4 {
+                let at = (row * (params.heads + 2u * params.kv_heads) + head) * $D4u + across + $n * 8;
+                o$h_$e_$n = turn_back(o$h_$e_$n * params.scale, row, across + $n * 8, $D4u);
                 if params.accumulate != 0u {
                     o$h_$e_$n += dqkv[at];
                 }

@@ -182,6 +182,17 @@ fn every_length() {
     }
 }
 
+/// More than a workgroup takes of the rows behind a key, and more scores than are kept at a time.
+#[test]
+fn many_rows_and_many_heads() {
+    for mut bench in benches("attention, many") {
+        let heads = Heads { heads: 2, kv_heads: 1, head_dim: 16 };
+        check(&mut bench, "in splits", heads, &segments(&[300, 9, 131]), 1.0);
+        let heads = Heads { heads: 256, kv_heads: 64, head_dim: 16 };
+        check(&mut bench, "in slabs", heads, &segments(&[41, 200, 77, 190]), 1.0);
+    }
+}
+
 /// Rows before the first target of a segment, and behind its last, see nothing and are seen by no key.
 #[test]
 fn rows_that_are_not_asked() {

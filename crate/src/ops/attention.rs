@@ -51,6 +51,52 @@ impl Tape<'_> {
     }
 }
 
+/// Where the gradients of q, k and v go.
+struct Target {
+    dqkv: BufferId,
+    accumulate: u32,
+    /// Whether q and k were turned, and by what.
+    turned: u32,
+    turn: [Binding; 2],
+}
+
+/// Keys whose scores' gradients are kept at a time.
+struct Slab {
+    first: usize,
+    last: usize,
+    /// Tiles of 64 rows from `first` on.
+    row_tiles: usize,
+    /// Tiles that a head keeps: of each 64 keys those of their rows and later ones.
+    kept: usize,
+    /// Rows from `first` on that one workgroup takes.
+    split: usize,
+}
+
+/// Numbers of a tile of 64 keys and 64 rows.
+const KEPT_TILE: usize = 64 * 64;
+/// Most numbers that are kept: what a binding may have by WebGPU's default, 128 MiB.
+const MOST_KEPT: usize = 32 << 20;
+
+/// All keys in order, as many at a time as may be kept.
+fn slabs(rows: usize, heads: usize) -> Vec<Slab> {
+    let tiles = rows.div_ceil(64);
+    let mut slabs = Vec::new();
+    let mut first = 0;
+    while first < tiles {
+        let row_tiles = tiles - first;
+        let (mut last, mut kept) = (first + 1, row_tiles);
+        while last < tiles && heads * (kept + tiles - last) * KEPT_TILE <= MOST_KEPT {
+            kept += tiles - last;
+            last += 1;
+        }
+        // Four splits, or more of 512 rows: enough workgroups, and none that takes much longer than the others.
+        let split = (row_tiles.div_ceil(4) * 64).clamp(128, 512);
+        slabs.push(Slab { first: first * 64, last: (last * 64).min(rows), row_tiles, kept, split });
+        first = last;
+    }
+    slabs
+}
+
 impl Attention {
     fn scale(&self) -> f32 {
         1.0 / (self.heads.head_dim as f32).sqrt()
@@ -77,11 +123,13 @@ impl Attention {
             // Tiles of query rows, or of keys.
             0 => {
                 // The sums of keys and of values are too many for 64 keys of a wide head.
-                let (form, tile) = match (name, form, head_dim) {
-                    (_, Form::Small, _) | ("backward_key_value", _, 80..) => ("_small", 32),
-                    _ => ("", 64),
+                let (form, groups) = match (name, form, head_dim) {
+                    ("backward_key_value", _, 80..) => ("_small", rows.div_ceil(32)),
+                    ("backward_query", Form::Small, _) => ("_small", 2 * rows.div_ceil(64)),
+                    (_, Form::Small, _) => ("_small", rows.div_ceil(32)),
+                    _ => ("", rows.div_ceil(64)),
                 };
-                (form.to_owned(), [rows.div_ceil(tile), heads, 1])
+                (form.to_owned(), [groups, heads, 1])
             }
             lanes => {
                 // As many rows a lane as a processor's nearest caches have room for, of data and of code, of all heads that
@@ -97,6 +145,92 @@ impl Attention {
         };
         // The model's config was checked: its head dimension has kernels.
         (Kernel::named(&format!("attention_{name}_d{head_dim}{form}")), groups.map(|n| n as u32))
+    }
+
+    /// About how many products a head's column has, of all rows with all keys.
+    fn pairs(&self, t: &Tape, keys: usize) -> f64 {
+        // Too many for 32 bits, which are what wasm has.
+        (t.rows(self.qkv) * self.heads.heads * self.heads.head_dim) as f64 * keys as f64
+    }
+
+    fn backward_query(&self, t: &mut Tape, to: &Target, slab: &Slab, kept: Option<BufferId>) {
+        let Heads { heads, kv_heads, .. } = self.heads;
+        let rows = t.rows(self.qkv);
+        let (kernel, groups) = self.kernel(&t.list, "backward_query", rows - slab.first, heads);
+        let params = kernels::attention_backward_query::Params {
+            rows: rows as u32,
+            heads: heads as u32,
+            kv_heads: kv_heads as u32,
+            scale: self.scale(),
+            accumulate: to.accumulate | u32::from(slab.first > 0),
+            turned: to.turned,
+            stride: stride(groups[0] as usize),
+            first: slab.first as u32,
+            last: slab.last as u32,
+            row_tiles: slab.row_tiles as u32,
+            kept: slab.kept as u32,
+        };
+        let [positions, table] = to.turn;
+        let mut bindings: Vec<Binding> =
+            vec![t.value(self.qkv).into(), self.keys_of_row.into(), positions, table, to.dqkv.into()];
+        match kept {
+            Some(kept) => bindings.push(kept.into()),
+            None => bindings.extend([t.value(self.y), t.grad(self.y), self.stats].map(Binding::from)),
+        }
+        let products = if kept.is_some() { 1.0 } else { 3.0 };
+        t.list.weigh(products * self.pairs(t, slab.last - slab.first));
+        t.list.dispatch(kernel, &bindings, &params, groups);
+    }
+
+    fn backward_key_value(&self, t: &mut Tape, to: &Target, slab: &Slab, kept: Option<BufferId>) {
+        let Heads { heads, kv_heads, head_dim } = self.heads;
+        let keys = slab.last - slab.first;
+        // A processor has enough to do for each key-value head.
+        let width = if kept.is_some() { heads } else { kv_heads };
+        let splits = (t.rows(self.qkv) - slab.first).div_ceil(slab.split);
+        let parts = t.list.planned(splits * keys * 2 * width * head_dim);
+        let (kernel, [tiles, groups, _]) = self.kernel(&t.list, "backward_key_value", keys, width);
+        let params = kernels::attention_backward_key_value::Params {
+            keys: t.rows(self.qkv) as u32,
+            heads: heads as u32,
+            kv_heads: kv_heads as u32,
+            scale: self.scale(),
+            stride: stride(tiles as usize),
+            first: slab.first as u32,
+            last: slab.last as u32,
+            row_tiles: slab.row_tiles as u32,
+            kept: slab.kept as u32,
+            split: slab.split as u32,
+        };
+        let mut bindings: Vec<Binding> = vec![
+            t.value(self.qkv).into(),
+            self.rows_of_key.into(),
+            self.stats.into(),
+            t.grad(self.y).into(),
+            parts.into(),
+        ];
+        if let Some(kept) = kept {
+            bindings.extend([t.value(self.y), kept].map(Binding::from));
+        }
+        t.list.weigh(4.0 * self.pairs(t, keys));
+        t.list.dispatch(kernel, &bindings, &params, [tiles, groups, splits as u32]);
+
+        let count = keys * 2 * kv_heads * head_dim / 4;
+        let params = kernels::attention_add_parts::Params {
+            count: count as u32,
+            heads: heads as u32,
+            kv_heads: kv_heads as u32,
+            shares: (width / kv_heads) as u32,
+            d4: head_dim as u32 / 4,
+            accumulate: to.accumulate,
+            turned: to.turned,
+            first: slab.first as u32,
+            splits: splits as u32,
+            split: slab.split as u32,
+        };
+        let [positions, table] = to.turn;
+        let bindings = [parts.into(), to.dqkv.into(), positions, table];
+        t.list.dispatch(&kernels::ATTENTION_ADD_PARTS, &bindings, &params, spread(count));
     }
 }
 
@@ -139,61 +273,25 @@ impl Op for Attention {
 
     // Heads that were turned are turned back here: the gradient goes to what the rotation was given.
     fn backward(&self, t: &mut Tape) {
-        use kernels::*;
         let turned = self.turned(t);
         let Some((dqkv, accumulate)) = t.grad_target(turned.map_or(self.qkv, |turned| turned.from)) else { return };
-        let Heads { heads, kv_heads, head_dim } = self.heads;
-        let (rows, qkv, dy) = (t.rows(self.qkv), t.value(self.qkv), t.grad(self.y));
+        let qkv = t.value(self.qkv);
         // What is not read is stood in for.
-        let turn: [Binding; 2] = turned
+        let turn = turned
             .map_or([self.keys_of_row.into(), qkv.into()], |turned| [turned.positions.into(), turned.table.into()]);
-        let (turned, scale) = (u32::from(turned.is_some()), self.scale());
-        // Too many for 32 bits, which are what wasm has.
-        let pairs = (rows * heads * head_dim) as f64 * rows as f64;
-
-        // The kernels write different columns. The first also leaves in the statistics what the second reads.
-        let (kernel, groups) = self.kernel(&t.list, "backward_query", rows, heads);
-        let params = attention_backward_query::Params {
-            rows: rows as u32,
-            heads: heads as u32,
-            kv_heads: kv_heads as u32,
-            scale,
-            accumulate,
-            turned,
-            stride: stride(groups[0] as usize),
-        };
-        let bindings =
-            [qkv.into(), self.keys_of_row.into(), t.value(self.y).into(), dy.into(), self.stats.into(), dqkv.into()];
-        t.list.weigh(3.0 * pairs);
-        t.list.dispatch(kernel, &[&bindings[..], &turn].concat(), &params, groups);
-
-        // A processor has enough to do for each key-value head.
-        let width = if t.list.subgroup() > 0 { kv_heads } else { heads };
-        let parts = t.list.planned(rows * 2 * width * head_dim);
-        let (kernel, groups) = self.kernel(&t.list, "backward_key_value", rows, width);
-        let params = attention_backward_key_value::Params {
-            keys: rows as u32,
-            heads: heads as u32,
-            kv_heads: kv_heads as u32,
-            scale,
-            stride: stride(groups[0] as usize),
-        };
-        let bindings = [qkv.into(), self.rows_of_key.into(), self.stats.into(), dy.into(), parts.into()];
-        t.list.weigh(4.0 * pairs);
-        t.list.dispatch(kernel, &bindings, &params, groups);
-
-        let count = rows * 2 * kv_heads * head_dim / 4;
-        let params = attention_add_parts::Params {
-            count: count as u32,
-            heads: heads as u32,
-            kv_heads: kv_heads as u32,
-            shares: (width / kv_heads) as u32,
-            d4: head_dim as u32 / 4,
-            accumulate,
-            turned,
-        };
-        let bindings = [&[parts.into(), dqkv.into()], &turn[..]].concat();
-        t.list.dispatch(&ATTENTION_ADD_PARTS, &bindings, &params, spread(count));
+        let to = Target { dqkv, accumulate, turned: u32::from(turned.is_some()), turn };
+        let rows = t.rows(self.qkv);
+        if t.list.subgroup() > 0 {
+            let all = Slab { first: 0, last: rows, row_tiles: 0, kept: 0, split: rows };
+            self.backward_query(t, &to, &all, None);
+            self.backward_key_value(t, &to, &all, None);
+        } else {
+            for slab in slabs(rows, self.heads.heads) {
+                let kept = t.list.planned(self.heads.heads * slab.kept * KEPT_TILE);
+                self.backward_key_value(t, &to, &slab, Some(kept));
+                self.backward_query(t, &to, &slab, Some(kept));
+            }
+        }
     }
 
     fn output(&self) -> Option<Var> {

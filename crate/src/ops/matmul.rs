@@ -257,12 +257,12 @@ impl Nn {
     fn split(&self, list: &Recorder) -> usize {
         let whole = list.subgroup() > 0 || self.gated.is_some() || self.rows > FEW_ROWS;
         let parts = if whole { 1 } else { (WORKGROUPS / self.cols.div_ceil(64)).max(1) };
-        self.depth.div_ceil(parts.min(self.depth.div_ceil(2 * SPAN))).next_multiple_of(BLOCK)
+        self.depth.div_ceil(parts.min((self.depth / LEAST).max(1))).next_multiple_of(BLOCK)
     }
 }
 
-/// The terms that nn.wgsl adds up at a time.
-const SPAN: usize = 1024;
+/// Terms that are worth a workgroup of their own.
+const LEAST: usize = 768;
 /// The terms between which a depth may be split.
 const BLOCK: usize = 32;
 /// Workgroups that keep most GPUs busy.
