@@ -136,10 +136,10 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #import shared/attention_tile.wgsl
 #import shared/attention_kept.wgsl
 
-// Vec4 d of chunk c of a row: scaled queries, and behind them dout; keys, and behind them values.
+// Vec4 d of chunk c of a row: queries, and behind them dout; keys, and behind them values.
 fn load_row(c: u32, row: u32, head: u32, d: u32) -> vec4<f32> {
     if c < $Cu {
-        return qkv[(row * (params.heads + 2u * params.kv_heads) + head) * $D4u + c * 4u + d] * params.scale;
+        return qkv[(row * (params.heads + 2u * params.kv_heads) + head) * $D4u + c * 4u + d];
     }
     return dout[(row * params.heads + head) * $D4u + (c - $Cu) * 4u + d];
 }
@@ -215,8 +215,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for h H
         pool[store_at + $h * 32u] = next_k$h;
 #endfor
-        pool[store_at + 256u] = next_q0;
-        pool[store_at + 288u] = next_q1;
+        pool[store_at + 256u] = next_q0 * params.scale;
+        pool[store_at + 288u] = next_q1 * params.scale;
         let rows = row0 + across + vec4<u32>(0u, 16u, 32u, 48u);
         var lse = vec4<f32>();
 #for j 4
@@ -263,11 +263,13 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             }
             if c < 2u * $Cu {
                 let at = c % 2u * CHUNK + store_at;
+                // Not where they are loaded, which would be to wait for them there.
+                let scale = select(1.0, params.scale, c < $Cu);
 #for h H
                 pool[at + $h * 32u] = next_k$h;
 #endfor
-                pool[at + 256u] = next_q0;
-                pool[at + 288u] = next_q1;
+                pool[at + 256u] = next_q0 * scale;
+                pool[at + 288u] = next_q1 * scale;
                 delta0 += dot(next_q0, next_out0);
                 delta1 += dot(next_q1, next_out1);
             } else {

@@ -214,12 +214,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         if key0 < end {
             let tile_at = kept_tile(head, key0 / 64u, params.first / 64u + tile) + half + lane % LINE;
 #for w W
-            {
-                let key = key0 + lane / LINE + $w * (LANES / LINE);
-                // What no one has kept is not zero.
-                let seen = (vec4<u32>(key) >= seen_from) & (vec4<u32>(key) < seen_to);
-                weights$w = select(vec4<f32>(), ds[tile_at + key % 64u * 16u], seen);
-            }
+            weights$w = ds[tile_at + (key0 % 64u + lane / LINE + $w * (LANES / LINE)) * 16u];
 #endfor
 #for w L
             k$w = load_part(key0, end, kv_head, lane + $w * LANES);
@@ -249,7 +244,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             break;
         }
 #for w W
-        pool[place + lane + $w * LANES] = weights$w;
+        {
+            // What no one has kept is not zero.
+            let key = vec4<u32>(key0 + lane / LINE + $w * (LANES / LINE));
+            let seen = (key >= seen_from) & (key < seen_to);
+            pool[place + lane + $w * LANES] = select(vec4<f32>(), weights$w, seen);
+        }
 #endfor
 #for w L
         {

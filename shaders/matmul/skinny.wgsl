@@ -53,7 +53,7 @@ const COLS = $COLSu;
 // Numbers i of one workgroup, as four vec4.
 const WIDTH = 16u;
 #ifdef SLICES
-// Depth goes in blocks of 128; of each the four vec4 of `l`. In the end the sums of each slice.
+// Depth goes in blocks of 128; of two the four vec4 of `l`. In the end the sums of each slice.
 const DEPTH = 128u;
 var<workgroup> tile: array<vec4<f32>, 1024>;
 

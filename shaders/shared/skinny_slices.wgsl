@@ -25,42 +25,80 @@
         let of_l$h = min(vec4<u32>(i0 + four$h * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u));
         let o$h = place.z + of_l$h * params.l$s_i;
 #endfor
-        for (var p0 = 0u; p0 < depth; p0 += DEPTH) {
-            // All loads of a block are under way before the first is waited for.
 #ifdef DEEP
-            let p = min(p0 + first_step, depth - 4u);
 #for j 2
-            let v$j = z$s[(at$j + p) / 4u];
+        var v$j = vec4<f32>();
 #endfor
 #else
 #for q 4
-            let v$q = z$s[(at + min(p0 + first_step + $qu, depth - 1u) * params.z$s_p) / 4u];
+        var v$q = vec4<f32>();
 #endfor
 #endif
-            // Past the depth are zeros.
-#for h 2
-            let start$h = min(p0 + step$h, depth - 1u) * params.l$s_p;
-            let y$h = vec4<f32>(l$s[o$h.x + start$h], l$s[o$h.y + start$h], l$s[o$h.z + start$h], l$s[o$h.w + start$h]);
-#endfor
-            workgroupBarrier();
-#for h 2
-            tile[step$h * 4u + four$h] = select(vec4<f32>(), y$h, p0 + step$h < depth);
-#endfor
-            workgroupBarrier();
-#for k 4
-#for q 4
-            let x$k_$q = tile[(first_step + $qu) * 4u + $ku];
+        var place = 0u;
+        for (var p0 = 0u;; p0 += DEPTH) {
+            // All loads of a block are under way while the one before is multiplied.
 #ifdef DEEP
 #for j 2
-            c$j_$k = fma(x$k_$q, vec4<f32>(v$j[$q]), c$j_$k);
+            var next$j = vec4<f32>();
+#endfor
+#else
+#for q 4
+            var next$q = vec4<f32>();
+#endfor
+#endif
+#for h 2
+            var y$h = vec4<f32>();
+#endfor
+            if p0 < depth {
+#ifdef DEEP
+                let p = min(p0 + first_step, depth - 4u);
+#for j 2
+                next$j = z$s[(at$j + p) / 4u];
+#endfor
+#else
+#for q 4
+                next$q = z$s[(at + min(p0 + first_step + $qu, depth - 1u) * params.z$s_p) / 4u];
+#endfor
+#endif
+#for h 2
+                let start$h = min(p0 + step$h, depth - 1u) * params.l$s_p;
+                y$h = vec4<f32>(l$s[o$h.x + start$h], l$s[o$h.y + start$h], l$s[o$h.z + start$h], l$s[o$h.w + start$h]);
+#endfor
+            }
+            if p0 > 0u {
+#for k 4
+#for q 4
+                let x$k_$q = tile[place + (first_step + $qu) * 4u + $ku];
+#ifdef DEEP
+#for j 2
+                c$j_$k = fma(x$k_$q, vec4<f32>(v$j[$q]), c$j_$k);
 #endfor
 #else
 #for e 4
-            c$k_$e = fma(vec4<f32>(x$k_$q[$e]), v$q, c$k_$e);
+                c$k_$e = fma(vec4<f32>(x$k_$q[$e]), v$q, c$k_$e);
 #endfor
 #endif
 #endfor
 #endfor
+                place = DEPTH * 4u - place;
+            }
+            if p0 >= depth {
+                break;
+            }
+            // Past the depth are zeros.
+#for h 2
+            tile[place + step$h * 4u + four$h] = select(vec4<f32>(), y$h, p0 + step$h < depth);
+#endfor
+#ifdef DEEP
+#for j 2
+            v$j = next$j;
+#endfor
+#else
+#for q 4
+            v$q = next$q;
+#endfor
+#endif
+            workgroupBarrier();
         }
 #for r ROUNDS
         {
