@@ -266,6 +266,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
 #endfor
 #endif
+#ifdef TILE
+#import shared/nn_tile.wgsl
+#else
         for (var p0 = span; p0 < min(span + SPAN, end); p0 += DEPTH) {
 #ifdef SG8
 #import shared/nn_subgroup8.wgsl
@@ -276,10 +279,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #ifdef PLAIN
 #import shared/nn_plain.wgsl
 #endif
-#ifdef TILE
-#import shared/nn_tile.wgsl
-#endif
         }
+#endif
 #ifdef MATRIX
         // The low-rank part is more of the depth.
         let rank = select(params.rank, 0u, span > 0u);

@@ -163,7 +163,8 @@ const LANES = $Xu;
 const ROWS_APART = $Yu;
 const SIZE = LANES * ROWS_APART;
 const TILE_ROWS = $Ru * ROWS_APART;
-// Of the depth, 4 K4 at a time, in vec4.
+// Depth goes in blocks of this many, in vec4.
+const DEPTH = $K4u * 4u;
 #ifdef MATRIX
 const B_STRIDE = A_STRIDE;
 var<workgroup> half_b: array<f16, 64 * 40>;

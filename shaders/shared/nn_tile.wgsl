@@ -1,22 +1,20 @@
-// A block of nn.wgsl's sums with tiles of `a` and of the decoded `b` in workgroup memory, as nt_tile.wgsl has them.
+// A span of nn.wgsl's sums with tiles of `a` and of the decoded `b` in workgroup memory, as nt_tile.wgsl has them.
 #for t LA
-#import shared/tile_a.wgsl
+#import shared/tile_places.wgsl
 #endfor
 #for t LB
-            // Eight columns of a row of `b`.
-            let eb$t = lane + $tu * SIZE;
-            var b$t_0: vec4<f32>;
-            var b$t_1: vec4<f32>;
-            {
-                // Rows past the depth meet zeros of `a`.
-                let p = min(p0 + eb$t / (TILE_COLS / 8u), params.depth - 1u);
-                let col = group.x * TILE_COLS + eb$t % (TILE_COLS / 8u) * 8u;
-                let k = min(col, max(params.cols, 8u) - 8u);
-#import shared/nn_load.wgsl
-                b$t_0 = v0;
-                b$t_1 = v1;
-            }
+        // Eight columns of a row of `b`.
+        let eb$t = lane + $tu * SIZE;
+        let kb$t = min(group.x * TILE_COLS + eb$t % (TILE_COLS / 8u) * 8u, max(params.cols, 8u) - 8u);
+        var b$t_0: vec4<f32>;
+        var b$t_1: vec4<f32>;
 #endfor
+        let past = min(span + SPAN, end);
+        {
+            let next = span;
+#import shared/nn_tile_next.wgsl
+        }
+        for (var p0 = span; p0 < past; p0 += DEPTH) {
             workgroupBarrier();
 #ifdef MATRIX
 #for t LA
@@ -29,8 +27,6 @@
                 put_b(at + 4u, b$t_1);
             }
 #endfor
-            workgroupBarrier();
-#import shared/nn_matrix.wgsl
 #else
 #for t LA
             tile[qa$t * TILE_ROWS + swapped(qa$t, ra$t)] = xa$t;
@@ -39,7 +35,16 @@
             tile_b[2u * eb$t] = b$t_0;
             tile_b[2u * eb$t + 1u] = b$t_1;
 #endfor
+#endif
             workgroupBarrier();
+            {
+                // The last is read once more.
+                let next = min(p0 + DEPTH, (past - 1u) / DEPTH * DEPTH);
+#import shared/nn_tile_next.wgsl
+            }
+#ifdef MATRIX
+#import shared/nn_matrix.wgsl
+#else
 #for q K4
             {
 #for i R
@@ -60,3 +65,4 @@
             }
 #endfor
 #endif
+        }

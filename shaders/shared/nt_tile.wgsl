@@ -1,24 +1,22 @@
 // The sums of nt.wgsl with tiles of `a` and of the decoded `b` in workgroup memory: each number that is read is used R
-// or N times from a register, which is what GPUs want. What comes next is read before the barrier, while others still
-// sum.
-    for (var p0 = 0u; p0 < params.depth; p0 += $K4u * 4u) {
+// or N times from a register, which is what GPUs want. What comes next is on its way while this is multiplied: it is
+// read in the same straight code, and kept when all are done.
 #for t LA
-#import shared/tile_a.wgsl
+#import shared/tile_places.wgsl
 #endfor
 #for t LB
-        // Eight weights of a column.
-        let rb$t = (lane + $tu * SIZE) / ($K4u / 2u);
-        let qb$t = (lane + $tu * SIZE) % ($K4u / 2u) * 2u;
-        var b$t_0: vec4<f32>;
-        var b$t_1: vec4<f32>;
-        {
-            let n = first + min(tile_index * TILE_COLS + rb$t, cols - 1u);
-            let p = p0 + qb$t * 4u;
-#import shared/nt_tile_eight.wgsl
-            b$t_0 = v0;
-            b$t_1 = v1;
-        }
+    // Eight weights of a column.
+    let rb$t = (lane + $tu * SIZE) / ($K4u / 2u);
+    let qb$t = (lane + $tu * SIZE) % ($K4u / 2u) * 2u;
+    let nb$t = first + min(tile_index * TILE_COLS + rb$t, cols - 1u);
+    var b$t_0: vec4<f32>;
+    var b$t_1: vec4<f32>;
 #endfor
+    {
+        let next = 0u;
+#import shared/nt_tile_next.wgsl
+    }
+    for (var p0 = 0u; p0 < params.depth; p0 += DEPTH) {
         workgroupBarrier();
 #ifdef MATRIX
 #for t LA
@@ -28,8 +26,6 @@
         put_b(rb$t * B_STRIDE + qb$t * 4u, b$t_0);
         put_b(rb$t * B_STRIDE + qb$t * 4u + 4u, b$t_1);
 #endfor
-        workgroupBarrier();
-#import shared/nt_matrix.wgsl
 #else
 #for t LA
         tile[qa$t * TILE_ROWS + swapped(qa$t, ra$t)] = xa$t;
@@ -38,7 +34,16 @@
         tile_b[qb$t * TILE_COLS + swapped(qb$t, rb$t)] = b$t_0;
         tile_b[(qb$t + 1u) * TILE_COLS + swapped(qb$t + 1u, rb$t)] = b$t_1;
 #endfor
+#endif
         workgroupBarrier();
+        {
+            // The last is read once more.
+            let next = min(p0 + DEPTH, (params.depth - 1u) / DEPTH * DEPTH);
+#import shared/nt_tile_next.wgsl
+        }
+#ifdef MATRIX
+#import shared/nt_matrix.wgsl
+#else
 #for q K4
         {
 #for i R

@@ -1,10 +1,2 @@
-// Where in its tile lane number $t of `a` is: at row ra$t, depth group qa$t. Neighbouring lanes read neighbours: along
-// the depth where rows lie one beside another, else along the rows.
-#ifdef V4
-        let ra$t = (lane + $tu * SIZE) / $K4u;
-        let qa$t = (lane + $tu * SIZE) % $K4u;
-#else
-        let ra$t = (lane + $tu * SIZE) % TILE_ROWS;
-        let qa$t = (lane + $tu * SIZE) / TILE_ROWS;
-#endif
-        let xa$t = load_four(group.y * TILE_ROWS + ra$t, p0 + qa$t * 4u);
+// The lane's four numbers $t of `a`, of the depth from `next` on.
+        xa$t = load_four(group.y * TILE_ROWS + ra$t, next + qa$t * 4u);
