@@ -2,20 +2,20 @@
 // ds = p (dout.v - delta), dq = scale sum_j ds_j k_j. Where q was turned, dq is turned back. With subgroups this goes
 // first, and leaves delta in stats[t, h].y to backward_key_value.wgsl; without, that has kept ds. qkv, dqkv:
 // [T, (H + 2 K) D].
-// variant d16: H=2 D4=4 N=1 P=16 W=4 L=1
-// variant d32: H=2 D4=8 N=1 P=16 W=4 L=2
-// variant d48: H=2 D4=12 N=2 P=16 W=4 L=3
-// variant d64: H=2 D4=16 N=2 P=16 W=4 L=4
-// variant d80: H=2 D4=20 N=3 P=8 W=2 L=3
-// variant d96: H=2 D4=24 N=3 P=8 W=2 L=3
-// variant d128: H=2 D4=32 N=4 P=8 W=2 L=4
-// variant d16_small: H=1 D4=4 N=1 P=16 W=2 L=1
-// variant d32_small: H=1 D4=8 N=1 P=16 W=2 L=2
-// variant d48_small: H=1 D4=12 N=2 P=16 W=2 L=3
-// variant d64_small: H=1 D4=16 N=2 P=16 W=2 L=4
-// variant d80_small: H=1 D4=20 N=3 P=8 W=1 L=3
-// variant d96_small: H=1 D4=24 N=3 P=8 W=1 L=3
-// variant d128_small: H=1 D4=32 N=4 P=8 W=1 L=4
+// variant d16: H=2 D4=4 N=1 P=16 W=2 L=1
+// variant d32: H=2 D4=8 N=1 P=16 W=2 L=1
+// variant d48: H=2 D4=12 N=1 P=16 W=2 L=2
+// variant d64: H=2 D4=16 N=1 P=16 W=2 L=2
+// variant d80: H=2 D4=20 N=2 P=8 W=1 L=2
+// variant d96: H=2 D4=24 N=2 P=8 W=1 L=2
+// variant d128: H=2 D4=32 N=2 P=8 W=1 L=2
+// variant d16_small: H=1 D4=4 N=1 P=16 W=1 L=1
+// variant d32_small: H=1 D4=8 N=1 P=16 W=1 L=1
+// variant d48_small: H=1 D4=12 N=1 P=16 W=1 L=2
+// variant d64_small: H=1 D4=16 N=1 P=16 W=1 L=2
+// variant d80_small: H=1 D4=20 N=2 P=8 W=1 L=2
+// variant d96_small: H=1 D4=24 N=2 P=8 W=1 L=2
+// variant d128_small: H=1 D4=32 N=2 P=8 W=1 L=2
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
@@ -153,14 +153,14 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #else
 #import shared/attention_kept.wgsl
 
-const LANES = 64u;
+const LANES = 128u;
 // Vec4 of rows that a workgroup has for each key.
 const LINE = 8u * $Hu;
 // Vec4 of a key, in whole lanes.
-const WIDTH = 8u * $Nu;
+const WIDTH = 16u * $Nu;
 // P keys, by turns in two places: their weights, and the keys themselves.
 const PLACE = $Pu * (LINE + WIDTH);
-var<workgroup> pool: array<vec4<f32>, 2 * $P * 8 * ($H + $N)>;
+var<workgroup> pool: array<vec4<f32>, 2 * $P * 8 * ($H + 2 * $N)>;
 
 // Vec4 i of the keys from `key` on, which are whole there; lanes behind them load the last.
 fn load_part(key: u32, last: u32, kv_head: u32, i: u32) -> vec4<f32> {
@@ -169,12 +169,12 @@ fn load_part(key: u32, last: u32, kv_head: u32, i: u32) -> vec4<f32> {
     return qkv[(row * (params.heads + 2u * params.kv_heads) + params.heads + kv_head) * $D4u + at % $D4u];
 }
 
-// One workgroup computes dq of 64 rows of one head, or of half of them: a lane has 4 H rows, 16 apart, of N vec4, 8
+// One workgroup computes dq of 64 rows of one head, or of half of them: a lane has 4 H rows, 16 apart, of N vec4, 16
 // apart. A row's sum goes key by key.
-@compute @workgroup_size(64)
+@compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let across = lane % 8u;
-    let down = lane / 8u;
+    let across = lane % 16u;
+    let down = lane / 16u;
     let head = group.y;
     let kv_head = head / (params.heads / params.kv_heads);
     // The last rows see the most keys, so they go first.
@@ -214,7 +214,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         if key0 < end {
             let tile_at = kept_tile(head, key0 / 64u, params.first / 64u + tile) + half + lane % LINE;
 #for w W
-            weights$w = ds[tile_at + (key0 % 64u + lane / LINE + $w * (LANES / LINE)) * 16u];
+            weights$w = ds[tile_at + (key0 % 64u + min(lane / LINE + $w * (LANES / LINE), $Pu - 1u)) * 16u];
 #endfor
 #for w L
             k$w = load_part(key0, end, kv_head, lane + $w * LANES);
@@ -228,7 +228,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                     let ds$h = pool[place + (j + $t) * LINE + down * $Hu + $h];
 #endfor
 #for n N
-                    let x$n = pool[place + $Pu * LINE + (j + $t) * WIDTH + across + $n * 8];
+                    let x$n = pool[place + $Pu * LINE + (j + $t) * WIDTH + across + $n * 16];
 #for h H
 #for e 4
                     o$h_$e_$n = fma(vec4<f32>(ds$h[$e]), x$n, o$h_$e_$n);
@@ -248,7 +248,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             // What no one has kept is not zero.
             let key = vec4<u32>(key0 + lane / LINE + $w * (LANES / LINE));
             let seen = (key >= seen_from) & (key < seen_to);
-            pool[place + lane + $w * LANES] = select(vec4<f32>(), weights$w, seen);
+            if lane + $w * LANES < $Pu * LINE {
+                pool[place + lane + $w * LANES] = select(vec4<f32>(), weights$w, seen);
+            }
         }
 #endfor
 #for w L
@@ -267,9 +269,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         let row = row0 + half + down * $Hu + $h + $e * 16;
         if row <= last_row {
 #for n N
-            if across + $n * 8 < $D4 {
-                let at = (row * (params.heads + 2u * params.kv_heads) + head) * $D4u + across + $n * 8;
-                o$h_$e_$n = turn_back(o$h_$e_$n * params.scale, row, across + $n * 8, $D4u);
+            if across + $n * 16 < $D4 {
+                let at = (row * (params.heads + 2u * params.kv_heads) + head) * $D4u + across + $n * 16;
+                o$h_$e_$n = turn_back(o$h_$e_$n * params.scale, row, across + $n * 16, $D4u);
                 if params.accumulate != 0u {
                     o$h_$e_$n += dqkv[at];
                 }
