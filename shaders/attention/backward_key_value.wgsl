@@ -3,17 +3,17 @@
 // qkv: [T, (H + 2 K) D]; parts: [keys, 2 K D], which add_parts.wgsl puts in their place. Without subgroups each query
 // head and each `split` of the rows has a part, [splits, keys, 2 H D], which makes more workgroups, and ds is kept for
 // backward_query.wgsl.
-// variant d16: H=2 D4=4 C=1 N=1 J=2 L=1 HALVES
-// variant d32: H=2 D4=8 C=2 N=1 J=2 L=2 HALVES
-// variant d48: H=2 D4=12 C=3 N=1 J=2 L=3 HALVES
-// variant d64: H=2 D4=16 C=4 N=1 J=2 L=4 HALVES
-// variant d16_small: H=1 D4=4 C=1 N=1 J=2 L=1 HALVES
-// variant d32_small: H=1 D4=8 C=2 N=1 J=2 L=2 HALVES
-// variant d48_small: H=1 D4=12 C=3 N=1 J=2 L=3 HALVES
-// variant d64_small: H=1 D4=16 C=4 N=1 J=2 L=4 HALVES
-// variant d80_small: H=1 D4=20 C=5 N=2 J=1 L=3
-// variant d96_small: H=1 D4=24 C=6 N=2 J=1 L=3
-// variant d128_small: H=1 D4=32 C=8 N=2 J=1 L=4
+// variant d16: H=2 D4=4 C=1 N=1 L=1
+// variant d32: H=2 D4=8 C=2 N=1 L=2
+// variant d48: H=2 D4=12 C=3 N=2 L=3
+// variant d64: H=2 D4=16 C=4 N=2 L=4
+// variant d16_small: H=1 D4=4 C=1 N=1 L=1
+// variant d32_small: H=1 D4=8 C=2 N=1 L=2
+// variant d48_small: H=1 D4=12 C=3 N=2 L=3
+// variant d64_small: H=1 D4=16 C=4 N=2 L=4
+// variant d80_small: H=1 D4=20 C=5 N=3 L=5
+// variant d96_small: H=1 D4=24 C=6 N=3 L=6
+// variant d128_small: H=1 D4=32 C=8 N=4 L=4 HALVES
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
@@ -157,19 +157,26 @@ fn load_out(c: u32, row: u32, head: u32, d: u32) -> vec4<f32> {
     return out[(row * params.heads + head) * $D4u + (c - $Cu) * 4u + d];
 }
 
-// Vec4 i of the rows from `row` on, which are whole there: of dout, and in the second turn of q.
-fn load_part(turn: u32, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
+// Rows whose weights are in memory at a time.
+#ifdef HALVES
+const PART = 8u;
+#else
+const PART = 16u;
+#endif
+
+// Vec4 i of the rows from `row` on, which are whole there: of dout, or of q.
+fn load_part(of_q: bool, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
     let at = min(row + i / $D4u, last - 1u);
-    if turn == 0u {
-        return dout[(at * params.heads + head) * $D4u + i % $D4u];
+    if of_q {
+        return qkv[(at * (params.heads + 2u * params.kv_heads) + head) * $D4u + i % $D4u];
     }
-    return qkv[(at * (params.heads + 2u * params.kv_heads) + head) * $D4u + i % $D4u];
+    return dout[(at * params.heads + head) * $D4u + i % $D4u];
 }
 
 // One workgroup computes the part of one query head and one split in dk and dv of TILE keys, against 64 query rows at a
 // time: a lane has the scores of LANE_TILE keys that lie side by side and 4 rows, 16 apart, and then as many keys of N
-// vec4 of either result, 16 apart. The weights go through memory of the workgroup, those of PART rows at a time. A key's
-// sums go row by row, so the way tiles fall on its rows changes no bit of it.
+// vec4, 8 apart: of dv the first half of the lanes, and of dk the other. The weights go through memory of the workgroup,
+// those of PART rows at a time. A key's sums go row by row, so the way tiles fall on its rows changes no bit of it.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let across = lane % 16u;
@@ -192,14 +199,19 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     // Of the rows that see some key of the lane, the first and the one behind the last.
     let least = key_ranges[min(key0 + down * LANE_TILE, last_key)].x;
     let most = key_ranges[min(key0 + (down + 1u) * LANE_TILE - 1u, last_key)].y;
+    // Of which result it has a part, and which.
+    let of_k = lane >= 64u;
+    let side = lane / 64u;
+    let sums_across = lane % 8u;
+    let sums_down = lane % 64u / 8u;
+    let sums_least = key_ranges[min(key0 + sums_down * LANE_TILE, last_key)].x;
+    let sums_most = key_ranges[min(key0 + (sums_down + 1u) * LANE_TILE - 1u, last_key)].y;
 #for h H
     let line_key$h = min(key0 + line + $h * 32u, last_key);
 #for e 4
     let range$h_$e = key_ranges[min(key0 + down * LANE_TILE + $h * 4 + $e, last_key)];
 #for n N
-    // Of dv and of dk; they change places before each turn.
-    var a$h_$e_$n = vec4<f32>();
-    var b$h_$e_$n = vec4<f32>();
+    var sum$h_$e_$n = vec4<f32>();
 #endfor
 #endfor
 #endfor
@@ -287,7 +299,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         let delta = vec4<f32>(near.x, far.x, near.y, far.y);
         // The first rows are on their way, too.
 #for w L
-        var x$w = load_part(0u, row0, end, head, lane + $w * LANES);
+        var x$w = load_part(of_k, row0, end, head, lane % 64u + $w * 64u);
 #endfor
         let kept = kept_tile(head, key0 / 64u, row0 / 64u) + (key0 % 64u + down * LANE_TILE) * 16u + across;
 #for h H
@@ -296,78 +308,69 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         ds[kept + $h * 64 + $e * 16] = s$h_$e;
 #endfor
 #endfor
-        // dv from p and dout, then dk from ds and q.
-        for (var turn = 0u; turn < 2u; turn++) {
-            for (var part = 0u; part < 64u; part += PART) {
-                workgroupBarrier();
-                // Weights as [row][key]; again no two lanes side by side in one bank.
-#for h H
-#for j J
-                pool[(across + $j * 16) * LINE + ((down * $Hu + $h) ^ (across % 8u))] =
-                    vec4<f32>(p$h_0[$j], p$h_1[$j], p$h_2[$j], p$h_3[$j]);
-#endfor
-#for e 4
+        for (var first = row0; first < row0 + 64u; first += PART) {
+            workgroupBarrier();
+            // Weights as [row][key]; again no two lanes side by side in one bank. Those of the next row come to the front.
+            let row_at = across % PART;
 #ifdef HALVES
-                p$h_$e = p$h_$e.zwxy;
-#else
-                p$h_$e = p$h_$e.yzwx;
+            if across / 8u == first / 8u % 2u {
 #endif
-#endfor
-#endfor
-#for w L
-                pool[PART * LINE + lane + $w * LANES] = x$w;
-#endfor
-                workgroupBarrier();
-                let next = part + PART;
-                if next < 64u || turn == 0u {
-#for w L
-                    x$w = load_part(turn + next / 64u, row0 + next % 64u, end, head, lane + $w * LANES);
-#endfor
-                }
-                // Only rows that see some key of the lane. Lanes past the last column work for nothing.
-                let first = row0 + part;
-                let seen = min(max(most, first) - first, PART);
-                for (var i = (max(least, first) - first) / 4u * 4u; i < seen; i += 4u) {
-#for t 4
-                    {
 #for h H
-                        let weights$h = pool[(i + $t) * LINE + ((down * $Hu + $h) ^ ((i + $t) % 8u))];
-#endfor
-#for n N
-                        let y$n = pool[PART * LINE + (i + $t) * $D4u + across + $n * 16];
-#for h H
-#for e 4
-                        a$h_$e_$n = fma(vec4<f32>(weights$h[$e]), y$n, a$h_$e_$n);
-#endfor
-#endfor
-#endfor
-                    }
-#endfor
-                }
+            {
+                let at = row_at * LINE + ((down * $Hu + $h) ^ (across % 8u));
+                pool[at] = vec4<f32>(p$h_0.x, p$h_1.x, p$h_2.x, p$h_3.x);
+                pool[PART * LINE + at] = vec4<f32>(s$h_0.x, s$h_1.x, s$h_2.x, s$h_3.x);
             }
+#for e 4
+            p$h_$e = p$h_$e.yzwx;
+            s$h_$e = s$h_$e.yzwx;
+#endfor
+#endfor
+#ifdef HALVES
+            }
+#endif
+            let x_at = PART * (2u * LINE + side * $D4u);
+#for w L
+            pool[x_at + lane % 64u + $w * 64u] = x$w;
+#endfor
+            workgroupBarrier();
+            if first + PART < row0 + 64u {
+#for w L
+                x$w = load_part(of_k, first + PART, end, head, lane % 64u + $w * 64u);
+#endfor
+            }
+            // Only rows that see some key of the lane. Lanes past the last column work for nothing.
+            let seen = min(max(sums_most, first) - first, PART);
+            for (var i = (max(sums_least, first) - first) / 4u * 4u; i < seen; i += 4u) {
+#for t 4
+                {
+#for h H
+                    let weights$h = pool[(side * PART + i + $t) * LINE + ((sums_down * $Hu + $h) ^ ((i + $t) % 8u))];
+#endfor
+#for n N
+                    let y$n = pool[x_at + (i + $t) * $D4u + sums_across + $n * 8];
 #for h H
 #for e 4
-            p$h_$e = s$h_$e;
-#for n N
-            let a$h_$e_$n_before = a$h_$e_$n;
-            a$h_$e_$n = b$h_$e_$n;
-            b$h_$e_$n = a$h_$e_$n_before;
+                    sum$h_$e_$n = fma(vec4<f32>(weights$h[$e]), y$n, sum$h_$e_$n);
 #endfor
 #endfor
 #endfor
+                }
+#endfor
+            }
         }
     }
+    let scale = select(1.0, params.scale, of_k);
 #for h H
 #for e 4
     {
-        let key = key0 + down * LANE_TILE + $h * 4 + $e;
+        let key = key0 + sums_down * LANE_TILE + $h * 4 + $e;
         if key <= last_key {
 #for n N
-            if across + $n * 16 < $D4 {
+            if sums_across + $n * 8 < $D4 {
                 let part_key = group.z * (params.last - params.first) + key - params.first;
-                let at = (part_key * 2u * params.heads + head) * $D4u + across + $n * 16;
-                parts[at] = b$h_$e_$n * params.scale;
-                parts[at + params.heads * $D4u] = a$h_$e_$n;
+                let of_head = (part_key * 2u + 1u - side) * params.heads + head;
+                parts[of_head * $D4u + sums_across + $n * 8] = sum$h_$e_$n * scale;
             }
 #endfor
         }

@@ -169,6 +169,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #else
 #import shared/attention.wgsl
 #import shared/attention_tile.wgsl
+
+// Keys whose weights are in memory at a time.
+const PART = 16u * $Ju;
 const MASKED = -1e30;
 
 // One workgroup computes TILE query rows of one head, against 64 keys at a time: a lane has the scores of LANE_TILE

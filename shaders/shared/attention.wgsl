@@ -1,9 +1,8 @@
-// What the forms for GPUs share. A workgroup has 16 lanes across and 8 down, and the 16 KiB that every device has. They
-// hold by turns two chunks of 16 columns, so that one is loaded while the other is multiplied; what rows are reduced
-// from; PART rows of weights, and the rows that they weigh.
+// What forms for GPUs share. A workgroup has 16 lanes across and 8 down, and the 16 KiB that every device has. They hold
+// by turns two chunks of 16 columns, so that one is loaded while the other is multiplied; what rows are reduced from;
+// PART rows of weights, and the rows that they weigh.
 const LANES = 128u;
 const CHUNK = 512u;
-const PART = 16u * $Ju;
 var<workgroup> pool: array<vec4<f32>, 1024>;
 
 // Where vec4 d of a chunk's row is. Lanes side by side store the four of a row, and read rows that lie side by side:
