@@ -55,14 +55,17 @@ impl Tape<'_> {
 struct Target {
     dqkv: BufferId,
     accumulate: u32,
-    /// Whether q and k were turned, and by what.
+    /// Whether q and k were turned.
     turned: u32,
+    /// By what: positions and the table of rotations.
     turn: [Binding; 2],
 }
 
-/// Keys whose scores' gradients are kept at a time.
+/// Keys whose scores' gradients are kept at a time, where they are.
 struct Slab {
+    /// The first, a multiple of 64.
     first: usize,
+    /// The one behind the last.
     last: usize,
     /// Tiles of 64 rows from `first` on.
     row_tiles: usize,
