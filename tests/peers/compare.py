@@ -9,7 +9,8 @@ An encoding with +fp16 behind it is multiplied in half precision. PyTorch takes 
 
 Each round starts every engine once, one after the other, so that a machine that gets busier meanwhile changes all of
 them. A figure is the median over the rounds of each round's median. The table is Markdown on standard output; FILE gets
-every round as JSON. Needs nothing but Python's own library, and the peers' own commands (README.md beside this file).
+every round as JSON. An engine that fails is not started at that T again, and makes the exit status 1. Needs nothing but
+Python's own library, and the peers' own commands (README.md beside this file).
 """
 
 import argparse
@@ -46,14 +47,21 @@ def main() -> None:
             engines[f"{name}, f32"] = peer([program, "--what", "lora_step", "--warmup", "1"])
 
     rounds = []
+    failed = set()
     for number in range(options.rounds):
         for name, run in engines.items():
             # The T's one by one: an engine that is done with one leaves nothing behind for the next.
             for rows in tokens:
+                if (name, rows) in failed:
+                    continue
                 load = os.getloadavg()[0]
-                for what, ms in run(rows, options.steps):
-                    rounds.append({"engine": name, "round": number, "t": rows, "what": what, "ms": ms, "load": load})
-                    print(f"round {number}: {name}, T={rows}, {what}: {ms:.0f} ms", file=sys.stderr)
+                try:
+                    for what, ms in run(rows, options.steps):
+                        rounds.append({"engine": name, "round": number, "t": rows, "what": what, "ms": ms, "load": load})
+                        print(f"round {number}: {name}, T={rows}, {what}: {ms:.0f} ms", file=sys.stderr)
+                except Failed as error:
+                    failed.add((name, rows))
+                    print(f"round {number}: {name}, T={rows}: {error}", file=sys.stderr)
     if options.out:
         options.out.write_text("".join(json.dumps(line) + "\n" for line in rounds))
 
@@ -73,11 +81,20 @@ def main() -> None:
     for rows in tokens:
         for name in engines:
             step, forward = median.get((name, rows, "step")), median.get((name, rows, "forward"))
-            if step is None:
+            if (name, rows) in failed:
+                print(f"| {name} | {rows} | failed | – | – | – |")
+            if step is None or (name, rows) in failed:
                 continue
             ratio = f"{step / forward:.2f}" if forward else "–"
-            relative = median[first, rows, "step"] / step
-            print(f"| {name} | {rows} | {step:.0f} | {rows / step * 1e3:.1f} | {ratio} | {relative:.2f} |")
+            first_ms = median.get((first, rows, "step"))
+            relative = f"{first_ms / step:.2f}" if first_ms else "–"
+            print(f"| {name} | {rows} | {step:.0f} | {rows / step * 1e3:.1f} | {ratio} | {relative} |")
+    if failed:
+        sys.exit(1)
+
+
+class Failed(Exception):
+    """An engine that ended with an error, which is the message."""
 
 
 def ours(encoding: str):
@@ -109,7 +126,7 @@ def peer(command: list[str]):
 def lines(command: list[str]) -> list[dict]:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
+        raise Failed(f"{' '.join(command)} failed:\n{done.stderr}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
