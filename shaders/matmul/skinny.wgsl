@@ -1,8 +1,8 @@
 // out[i, c] (+)= scale * sum_p l[p, i] * z[p, c], for few i: every product with a low-rank matrix but the two that ride
 // along in nt.wgsl and nn.wgsl. All three are addressed by strides.
 // variant plain: PLAIN LANES=32 N=4 COLS=128
-// variant deep: SLICES V4 DEEP LANES=256 COLS=16 ROUNDS=2
-// variant wide: SLICES V4 WIDE LANES=256 COLS=32 ROUNDS=4
+// variant deep: SLICES V4 DEEP LANES=256 COLS=16 ROUNDS=2 V=2
+// variant wide: SLICES V4 WIDE LANES=256 COLS=32 ROUNDS=4 V=4
 // variant sg8_deep: SG=8 V4 SG8 DEEP LANES=8 N=8 COLS=64
 // variant sg8_wide: SG=8 V4 SG8 WIDE LANES=8 N=8 N4=2 COLS=64
 // variant sg4: SG=4 LANES=4 N=4 COLS=16

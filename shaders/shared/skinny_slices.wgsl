@@ -25,27 +25,15 @@
         let of_l$h = min(vec4<u32>(i0 + four$h * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u));
         let o$h = place.z + of_l$h * params.l$s_i;
 #endfor
-#ifdef DEEP
-#for j 2
-        var v$j = vec4<f32>();
+#for v V
+        var v$v = vec4<f32>();
 #endfor
-#else
-#for q 4
-        var v$q = vec4<f32>();
-#endfor
-#endif
         var place = 0u;
         for (var p0 = 0u;; p0 += DEPTH) {
             // All loads of a block are under way while the one before is multiplied.
-#ifdef DEEP
-#for j 2
-            var next$j = vec4<f32>();
+#for v V
+            var next$v = vec4<f32>();
 #endfor
-#else
-#for q 4
-            var next$q = vec4<f32>();
-#endfor
-#endif
 #for h 2
             var y$h = vec4<f32>();
 #endfor
@@ -89,15 +77,9 @@
 #for h 2
             tile[place + step$h * 4u + four$h] = select(vec4<f32>(), y$h, p0 + step$h < depth);
 #endfor
-#ifdef DEEP
-#for j 2
-            v$j = next$j;
+#for v V
+            v$v = next$v;
 #endfor
-#else
-#for q 4
-            v$q = next$q;
-#endfor
-#endif
             workgroupBarrier();
         }
 #for r ROUNDS

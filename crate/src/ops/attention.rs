@@ -301,3 +301,26 @@ impl Op for Attention {
         Some(self.y)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slabs_have_every_key_once_and_fit() {
+        // Fits at once; does not quite; and so many heads that each 64 keys are a slab.
+        for (rows, heads, count) in [(2048, 9, 1), (8192, 9, 10), (508, 256, 2), (300, 4096, 5)] {
+            let slabs = slabs(rows, heads);
+            assert_eq!(slabs.len(), count, "{rows} rows, {heads} heads");
+            let mut first = 0;
+            for slab in &slabs {
+                assert_eq!((slab.first, slab.first % 64, slab.split % 64), (first, 0, 0));
+                let tiles = (slab.first..slab.last).step_by(64).map(|key| (rows - key).div_ceil(64));
+                assert_eq!(slab.kept, tiles.sum::<usize>());
+                assert!(heads * slab.kept * KEPT_TILE <= MOST_KEPT || slab.last - slab.first <= 64);
+                first = slab.last;
+            }
+            assert_eq!(first, rows);
+        }
+    }
+}
