@@ -9,7 +9,7 @@ use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::nf4;
 use tunesmith::format::quant::{Encoding, dequantize, pack};
 use tunesmith::gpu::{Buffer, Context, Features, Form};
-use tunesmith::model::{Parameter, Weight};
+use tunesmith::ops::{Parameter, Weight};
 use tunesmith::tape::{Tape, Var};
 
 use crate::golden::hash::uniform;

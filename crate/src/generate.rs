@@ -1,17 +1,13 @@
 //! Text generation: prefill, decode with a key-value cache, sampling.
 
 use crate::clock::now_ms;
-use crate::data::example::Message;
 use crate::gpu::{Buffer, Plan};
-use crate::model::{Decoder, Inputs, Model};
+use crate::model::{Decoder, Inputs, Model, PREFILL};
 use crate::ops::CacheLayer;
 use crate::peft::Peft;
-use crate::tape::Tape;
-use crate::train::config::Recompute;
+use crate::tape::{Recompute, Tape};
+use crate::text::Message;
 use crate::{Error, Result};
-
-/// Rows of a prefill pass.
-pub(crate) const PREFILL: usize = 64;
 
 /// How to choose the next token, and when to stop.
 #[derive(Clone, Copy, Debug)]

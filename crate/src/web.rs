@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
-use crate::data::example::{Example, Message};
+use crate::data::example::Example;
 use crate::data::import::import_jsonl;
 use crate::data::render::Rendered;
 use crate::format::gguf::Gguf;
@@ -20,7 +20,8 @@ use crate::generate::{Generator, Sampling};
 use crate::gpu::{Choices, Context};
 use crate::model::Model;
 use crate::peft::{self, Peft};
-use crate::train::config::{Recompute, RunConfig};
+use crate::settings::config::{Recompute, RunConfig};
+use crate::text::Message;
 use crate::train::lab::Lab;
 use crate::train::{Event, Trainer, estimate, prepare};
 use crate::{Error, Result};
@@ -29,6 +30,7 @@ mod adapters;
 mod files;
 mod form;
 mod kernels;
+mod product;
 
 use adapters::Adapter;
 use files::{BlobSource, JsSpill};
@@ -188,7 +190,8 @@ impl Session {
     /// The settings of a run on the model, as far as they go together.
     fn run_config(&self, config: &JsValue) -> Result<RunConfig> {
         let mut config = RunConfig::from_json(&json_text(config))?;
-        config.take_model(self.model()?)?;
+        let model = self.model()?;
+        config.take_model(model.load_in_4bit, model.context.half())?;
         config.validate()?;
         Ok(config)
     }

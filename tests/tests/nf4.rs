@@ -7,7 +7,8 @@ use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::gguf::Gguf;
 use tunesmith::format::nf4::{self, Quantizer};
 use tunesmith::format::quant::{Encoding, dequantize};
-use tunesmith::model::{Group, Model, Module, Weight};
+use tunesmith::model::{Group, Model, Module};
+use tunesmith::ops::Weight;
 use tunesmith::peft;
 use tunesmith::tape::Tape;
 use tunesmith::train::config::{Method, RunConfig};
@@ -245,13 +246,13 @@ fn a_run_has_what_its_model_has() {
     let config = |text: &str| RunConfig::from_json(text).unwrap();
     let model = load(&file(false, GgmlType::F16));
     let mut given = config("{}");
-    given.take_model(&model).unwrap();
+    given.take_model(model.load_in_4bit, model.context.half()).unwrap();
     assert!(given.load_in_4bit);
-    config(r#"{"method": "qlora"}"#).take_model(&model).unwrap();
-    let error = config(r#"{"load_in_4bit": false}"#).take_model(&model).unwrap_err();
+    config(r#"{"method": "qlora"}"#).take_model(model.load_in_4bit, model.context.half()).unwrap();
+    let error = config(r#"{"load_in_4bit": false}"#).take_model(model.load_in_4bit, model.context.half()).unwrap_err();
     assert!(error.to_string().contains("load_in_4bit: it is false, and the model was loaded in 4 bits"), "{error}");
     let plain = models::load(&models::context(), "nano");
-    let error = config(r#"{"method": "qlora"}"#).take_model(&plain).unwrap_err();
+    let error = config(r#"{"method": "qlora"}"#).take_model(plain.load_in_4bit, plain.context.half()).unwrap_err();
     assert!(error.to_string().contains("it is true, and the model was loaded as it is in its file"), "{error}");
 }
 

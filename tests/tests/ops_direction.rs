@@ -2,8 +2,7 @@
 
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::quant::{quantize_f16, quantize_q4_0, quantize_q4_1, quantize_q8_0};
-use tunesmith::model::Weight;
-use tunesmith::ops::Direction;
+use tunesmith::ops::{Direction, Weight};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context, trained};
 use tunesmith_tests::golden::hash::uniform;

@@ -3,8 +3,7 @@
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::quant::{dequantize, pack, quantize_q4_1};
 use tunesmith::gpu::Context;
-use tunesmith::model::{Parameter, Weight};
-use tunesmith::ops::Targets;
+use tunesmith::ops::{Parameter, Targets, Weight};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Guarded, TOLERANCE, context, contexts, nmse};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};

@@ -1,7 +1,7 @@
 //! The tape's rules and the plan's: who needs a gradient, which buffers share memory, which limits hold.
 
 use tunesmith::gpu::{DeviceInfo, Plan, Recorder, kernels};
-use tunesmith::model::{Parameter, Weight};
+use tunesmith::ops::{Parameter, Weight};
 use tunesmith::tape::{Tape, Var};
 use tunesmith_tests::check_op::{Guarded, TOLERANCE, context, contexts, nmse};
 use tunesmith_tests::golden::hash::uniform;

@@ -1,8 +1,7 @@
 //! The ops that only tuning methods use, against the f64 reference.
 
 use tunesmith::format::quant::Encoding;
-use tunesmith::model::Weight;
-use tunesmith::ops::{Activation, Heads};
+use tunesmith::ops::{Activation, Heads, Weight};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, TOLERANCE, contexts, nmse, trained};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};

@@ -7,8 +7,6 @@
 mod decode;
 mod ops;
 mod peak;
-#[cfg(target_arch = "wasm32")]
-mod product;
 mod shape;
 mod step;
 pub mod synthetic;
@@ -31,7 +29,7 @@ use crate::gpu::Form;
 use crate::model::Model;
 use crate::ops::{Tried, tune};
 use crate::peft::{self, Peft};
-use crate::train::config::{Method, RunConfig};
+use crate::settings::config::{Method, RunConfig};
 use crate::train::untuned;
 use crate::{Error, Result};
 

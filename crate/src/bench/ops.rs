@@ -8,12 +8,12 @@ use crate::Result;
 use crate::clock::now_ms;
 use crate::data::batch::mix;
 use crate::gpu::{Context, Plan};
-use crate::model::{Group, Inputs, Model, Weight};
-use crate::ops::Targets;
+use crate::model::{Group, Inputs, Model};
+use crate::ops::{Targets, Weight};
 use crate::peft::{Peft, Site};
+use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
 use crate::train::Optimizer;
-use crate::train::config::RunConfig;
 
 /// What one op makes of the adapter.
 #[derive(Clone, Debug, PartialEq, Serialize)]

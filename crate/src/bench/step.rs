@@ -11,7 +11,7 @@ use crate::gpu::{KernelTime, PlanStats};
 use crate::model::{Model, Module};
 use crate::objective::sft;
 use crate::peft::Peft;
-use crate::train::config::{Recompute, RunConfig};
+use crate::settings::config::{Recompute, RunConfig};
 use crate::train::{Optimizer, Pass};
 
 /// What a step, or a forward pass, costs at T rows.

@@ -2,22 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Message {
-    /// Who speaks: "system", "user" or "assistant".
-    pub role: String,
-    /// What they say.
-    pub content: String,
-}
-
-impl Message {
-    /// A turn of `role`.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Message { role: role.into(), content: content.into() }
-    }
-}
+pub use crate::text::Message;
 
 /// A prompt or a completion: a text as it is, or turns for the chat template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::example::{Example, Message, Prompt};
+use super::example::{Example, Prompt};
+use crate::settings::config::RunConfig;
+use crate::text::Message;
 use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
-use crate::train::config::RunConfig;
 use crate::{Error, Result};
 
 /// An example as the model sees it.

@@ -1,12 +1,11 @@
 //! The forward pass of a decoder, described on a tape; the tuning method is asked at each hook.
 
-use super::{Group, Model, Norm, Weight};
+use super::{Group, Model, Norm};
 use crate::Result;
 use crate::gpu::{Buffer, Context};
-use crate::ops::{CacheLayer, Masks, Targets};
+use crate::ops::{CacheLayer, Masks, Targets, Weight};
 use crate::peft::{Peft, Site};
-use crate::tape::{Tape, Var};
-use crate::train::config::Recompute;
+use crate::tape::{Recompute, Tape, Var};
 
 /// The inputs of one plan, on the device, for up to T rows.
 #[derive(Clone)]

@@ -4,12 +4,11 @@ mod config;
 mod decoder;
 mod in_4bit;
 mod module;
-mod weight;
 mod weights;
 
 pub use config::ModelConfig;
 pub use decoder::{Decoder, Inputs};
 pub use in_4bit::bytes_in_4bit;
 pub use module::{Group, Module, Norm};
-pub use weight::{Parameter, Weight};
+pub(crate) use weights::PREFILL;
 pub use weights::{Layer, Model};

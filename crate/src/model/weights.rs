@@ -3,18 +3,21 @@
 use std::rc::Rc;
 
 use super::in_4bit::{Upload, check_in_4bit};
-use super::{Group, ModelConfig, Norm, Weight};
+use super::{Group, ModelConfig, Norm};
 use crate::Result;
 use crate::format::gguf::{Gguf, TensorInfo};
 use crate::format::quant::{Encoding, pack};
 use crate::gpu::Context;
-use crate::ops::RopeTable;
+use crate::ops::{RopeTable, Weight};
 use crate::tape::Tape;
 use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
 
 /// Most bytes of the file in memory at a time.
 const CHUNK: usize = 8 << 20;
+
+/// Rows of a prefill pass.
+pub(crate) const PREFILL: usize = 64;
 
 /// The frozen weights of one block.
 #[derive(Clone)]
@@ -125,7 +128,7 @@ impl Model {
             None => None,
         };
         // Generation fills its last pass up with rows behind the context.
-        let positions = config.context_length + crate::generate::PREFILL;
+        let positions = config.context_length + PREFILL;
         let rope = RopeTable::new(context, positions, config.head_dim, config.rope_base)?;
         context.wait().await?;
         Ok(Self {

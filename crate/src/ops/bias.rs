@@ -1,8 +1,8 @@
 //! A row of parameters added to some columns.
 
+use super::Weight;
 use super::column_sum::{ColumnSum, Times};
 use crate::gpu::{Binding, kernels, spread};
-use crate::model::Weight;
 use crate::tape::{Op, Tape, Var};
 
 struct Bias {

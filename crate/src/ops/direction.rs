@@ -1,9 +1,9 @@
 //! Weights taken apart into magnitudes and directions: DoRA (Liu et al. 2024, arXiv:2402.09353).
 
+use super::Weight;
 use super::column_sum::{ColumnSum, Times};
 use crate::format::quant::Encoding;
 use crate::gpu::{Binding, BufferId, Kernel, kernels, spread};
-use crate::model::Weight;
 use crate::tape::{Op, Tape, Var};
 
 /// Rows of a weight with the low-rank matrices beside them: `w + scale b a`.

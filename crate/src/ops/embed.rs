@@ -1,8 +1,8 @@
 //! Token embeddings, with the virtual tokens of prompt methods among them.
 
+use super::Weight;
 use crate::format::quant::Encoding;
 use crate::gpu::{Binding, Buffer, BufferId, Kernel, kernels, spread};
-use crate::model::Weight;
 use crate::tape::{Op, Tape, Var};
 
 struct Embed {

@@ -1,8 +1,8 @@
 //! Linear layers over weights in any encoding, frozen or trainable, with a low-rank pair beside them and a residual.
 
+use super::Weight;
 use super::matmul::{Entry, LowPart, Nn, Nt, Operand, Pair, Skinny, View};
 use crate::gpu::{Binding, BufferId, Recorder};
-use crate::model::Weight;
 use crate::tape::{Op, Origin, Tape, Var};
 
 /// The low-rank matrices beside one linear layer, or beside several that share their input and stand side by side in

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use super::Weight;
 use crate::Result;
 use crate::gpu::{Buffer, BufferId, Context, kernels};
-use crate::model::Weight;
 use crate::tape::{Tape, Var};
 
 /// Rows of logits in memory at a time, at least.

@@ -1,8 +1,8 @@
 //! One direction of a recurrent layer (Hochreiter and Schmidhuber 1997), as P-tuning's prompt encoder has it.
 
+use super::Weight;
 use super::matmul::{Nn, Operand, View};
 use crate::gpu::{Binding, BufferId, kernels, spread};
-use crate::model::Weight;
 use crate::tape::{Op, Tape, Var};
 
 struct Lstm {

@@ -27,6 +27,7 @@ mod scale;
 mod scale_rows;
 mod swiglu;
 mod tune;
+mod weight;
 
 pub use activation::Activation;
 pub use attention::{HEAD_DIMS, Heads, Masks};
@@ -38,3 +39,4 @@ pub use loss::Targets;
 pub use optimizer::{Hyper, PIECE, record_step};
 pub use rope::RopeTable;
 pub use tune::{Tried, tune};
+pub use weight::{Parameter, Weight};

@@ -1,8 +1,8 @@
 //! A penalty for matrices that are not orthogonal: AdaLoRA's (Zhang et al. 2023, arXiv:2303.10512).
 
+use super::Weight;
 use super::matmul::{Nn, Nt, Operand, View};
 use crate::gpu::{Buffer, kernels};
-use crate::model::Weight;
 use crate::tape::Tape;
 
 impl Tape<'_> {

@@ -1,7 +1,7 @@
 //! A weight as a value, for what is computed of parameters alone.
 
+use super::Weight;
 use crate::gpu::Binding;
-use crate::model::Weight;
 use crate::tape::{Op, Tape, Var};
 
 struct Parameter {

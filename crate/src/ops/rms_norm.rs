@@ -1,8 +1,8 @@
 //! Root-mean-square normalisation (Zhang and Sennrich 2019, arXiv:1910.07467).
 
+use super::Weight;
 use super::column_sum::{ColumnSum, Times};
 use crate::gpu::{Binding, BufferId, Kernel, kernels};
-use crate::model::Weight;
 use crate::tape::{Op, Tape, Var};
 
 struct RmsNorm {

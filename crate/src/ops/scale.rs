@@ -1,8 +1,8 @@
 //! Some columns times a row of parameters.
 
+use super::Weight;
 use super::column_sum::{ColumnSum, Times};
 use crate::gpu::{Binding, BufferId, kernels, spread};
-use crate::model::Weight;
 use crate::tape::{Op, Tape, Var};
 
 struct Scale {

@@ -10,10 +10,10 @@ use super::lora::targets;
 use super::parameters::{Order, Spec};
 use super::{AfterStep, Parameters, Peft, Site, Tuning, random};
 use crate::gpu::{Buffer, Context, Plan, Recorder};
-use crate::model::{Group, Model, Module, Weight};
-use crate::ops::{Importance, record_importance, record_mask};
+use crate::model::{Group, Model, Module};
+use crate::ops::{Importance, Weight, record_importance, record_mask};
+use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
-use crate::train::config::RunConfig;
 use crate::{Error, Result};
 
 /// A, B and E of one layer lie one after another among the parameters.

@@ -6,9 +6,10 @@ use serde_json::{Map, Value};
 use super::parameters::{Order, Spec};
 use super::{Parameters, Peft, Site, Tuning};
 use crate::Result;
-use crate::model::{Model, Module, Norm, Weight};
+use crate::model::{Model, Module, Norm};
+use crate::ops::Weight;
+use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
-use crate::train::config::RunConfig;
 
 /// Biases: of each block's linear layers in turn, then of the norms.
 pub struct BitFit {

@@ -3,8 +3,8 @@
 use super::parameters::Spec;
 use super::{Parameters, dense, random};
 use crate::ops::Activation;
+use crate::settings::config::NonLinearity;
 use crate::tape::{Tape, Var};
-use crate::train::config::NonLinearity;
 
 impl NonLinearity {
     fn activation(self) -> Activation {

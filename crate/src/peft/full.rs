@@ -8,9 +8,10 @@ use super::parameters::{Order, Place, Spec};
 use super::{Parameters, Peft, Site, Tuning};
 use crate::Result;
 use crate::gpu::Context;
-use crate::model::{Group, Model, Module, Norm, Weight};
+use crate::model::{Group, Model, Module, Norm};
+use crate::ops::Weight;
+use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
-use crate::train::config::RunConfig;
 
 /// The whole model a second time.
 pub struct Full {

@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::{Parameters, Peft, Site, Tuning, bottleneck};
 use crate::Result;
-use crate::model::{Group, Model, Module, Weight};
+use crate::model::{Group, Model, Module};
+use crate::ops::Weight;
+use crate::settings::config::{NonLinearity, Placement, RunConfig};
 use crate::tape::{Tape, Var};
-use crate::train::config::{NonLinearity, Placement, RunConfig};
 
 /// Networks of every block.
 pub struct Houlsby {

@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 use super::parameters::{Order, Spec};
 use super::{Parameters, Peft, Site, Tuning};
 use crate::Result;
-use crate::model::{Group, Model, Module, Weight};
+use crate::model::{Group, Model, Module};
+use crate::ops::Weight;
+use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
-use crate::train::config::RunConfig;
 
 /// The layers with factors: keys and values have theirs behind, the feed-forward's last layer before it.
 const MODULES: [Module; 3] = [Module::KProj, Module::VProj, Module::DownProj];

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::{Parameters, Peft, create};
 use crate::gpu::Context;
 use crate::model::Model;
+use crate::settings::config::{Method, RunConfig};
 use crate::tape::Tape;
-use crate::train::config::{Method, RunConfig};
 use crate::{Error, Result};
 
 /// The config's file name.

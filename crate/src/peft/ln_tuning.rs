@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 use super::parameters::Spec;
 use super::{Parameters, Peft, Tuning};
 use crate::Result;
-use crate::model::{Model, Module, Norm, Weight};
-use crate::train::config::RunConfig;
+use crate::model::{Model, Module, Norm};
+use crate::ops::Weight;
+use crate::settings::config::RunConfig;
 
 /// The ends of the norms' paths.
 const TARGETS: [&str; 3] = ["input_layernorm", "post_attention_layernorm", "norm"];

@@ -8,11 +8,11 @@ use super::parameters::{Order, Place, Spec};
 use super::saved::Saved;
 use super::{Parameters, Peft, Site, Tuning, random};
 use crate::gpu::Buffer;
-use crate::model::{Group, Model, Module, Norm, Weight};
-use crate::ops::{Direction, LowRank};
+use crate::model::{Group, Model, Module, Norm};
+use crate::ops::{Direction, LowRank, Weight};
+use crate::settings::config::RunConfig;
+use crate::settings::field::FieldValue;
 use crate::tape::{Tape, Var};
-use crate::train::config::RunConfig;
-use crate::train::field::FieldValue;
 use crate::{Error, Result};
 
 /// The matrices beside linear layers of one group that share rank and scale: one product makes all of them. Those whose

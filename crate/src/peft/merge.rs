@@ -10,9 +10,10 @@ use crate::format::ggml::GgmlType;
 use crate::format::gguf::{Gguf, TensorInfo, Value};
 use crate::format::gguf_write::GgufWriter;
 use crate::format::quant::quantize_f16;
-use crate::model::{Group, Model, Module, Norm, Weight};
+use crate::model::{Group, Model, Module, Norm};
+use crate::ops::Weight;
+use crate::settings::field::choice;
 use crate::tape::Tape;
-use crate::train::field::choice;
 use crate::{Error, Result};
 
 choice! {

@@ -25,14 +25,15 @@ use serde_json::{Map, Value};
 
 use parameters::Spec;
 
-pub use method::{Method, create};
+pub use method::create;
 pub use parameters::{NamedParam, Order, Parameters};
 
 use crate::Result;
 use crate::gpu::Buffer;
-use crate::model::{Group, Model, Module, Norm, Weight};
+use crate::model::{Group, Model, Module, Norm};
+use crate::ops::Weight;
+use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
-use crate::train::config::RunConfig;
 
 /// A place in the forward pass that a method may change.
 #[derive(Clone, Copy)]

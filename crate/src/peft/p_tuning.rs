@@ -9,8 +9,8 @@ use super::{Order, Parameters, Peft, Tuning, dense, dense_specs, random};
 use crate::Result;
 use crate::model::{Model, Module};
 use crate::ops::Activation;
+use crate::settings::config::{Encoder, RunConfig};
 use crate::tape::{Tape, Var};
-use crate::train::config::{Encoder, RunConfig};
 
 /// n virtual tokens and their network.
 pub struct PTuning {

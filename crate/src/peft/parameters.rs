@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::Result;
 use crate::gpu::{Buffer, Context};
-use crate::model::{Parameter, Weight};
+use crate::ops::{Parameter, Weight};
 
 /// In which order a tensor lies on the device, where that is not the file's: rows of q and k are half-split in the files
 /// of Hugging Face and interleaved in GGUF's.

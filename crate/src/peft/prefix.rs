@@ -5,12 +5,12 @@ use serde_json::{Map, Value, json};
 
 use super::io::ENCODED;
 use super::parameters::Spec;
-use super::{Method, Order, Parameters, Peft, Tuning, dense, dense_specs, random};
+use super::{Order, Parameters, Peft, Tuning, dense, dense_specs, random};
 use crate::Result;
 use crate::model::{Model, Module};
 use crate::ops::Activation;
+use crate::settings::config::{Method, RunConfig};
 use crate::tape::{Tape, Var};
-use crate::train::config::RunConfig;
 
 /// Keys and values of n virtual tokens.
 pub struct Prefix {

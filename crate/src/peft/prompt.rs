@@ -6,8 +6,8 @@ use super::io::ENCODED;
 use super::parameters::Spec;
 use super::{Parameters, Peft, Tuning, random};
 use crate::model::{Model, Module};
+use crate::settings::config::{PromptTuningInit, RunConfig};
 use crate::tape::{Tape, Var};
-use crate::train::config::{PromptTuningInit, RunConfig};
 use crate::{Error, Result};
 
 /// n virtual tokens.

@@ -3,7 +3,8 @@
 use super::Parameters;
 use super::full::copy;
 use super::parameters::Spec;
-use crate::model::{Model, Norm, Weight};
+use crate::model::{Model, Norm};
+use crate::ops::Weight;
 use crate::{Error, Result};
 
 /// A part of the model that can be trained whole.

@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use super::parameters::{Place, Spec};
 use super::{Order, Parameters, Peft, Site, Tuning, bottleneck, dense, random};
 use crate::Result;
-use crate::model::{Group, Model, Module, Weight};
-use crate::ops::{Activation, LowRank};
+use crate::model::{Group, Model, Module};
+use crate::ops::{Activation, LowRank, Weight};
+use crate::settings::config::{NonLinearity, RunConfig};
 use crate::tape::{Tape, Var};
-use crate::train::config::{NonLinearity, RunConfig};
 
 /// The three methods and their gates, of every block.
 pub struct UniPelt {

@@ -6,6 +6,10 @@
 //! Accumulation rule: the first writer of an activation's gradient assigns, later ones add; parameter gradients always
 //! add, and are cleared once a step.
 
+mod recompute;
+
+pub use recompute::Recompute;
+
 use crate::Result;
 use crate::gpu::{Buffer, BufferId, Context, Plan, Recorder};
 

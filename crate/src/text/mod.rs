@@ -1,5 +1,8 @@
 //! Text to token ids and back, and conversations to text.
 
 mod byte_level;
+mod message;
 pub mod template;
 pub mod tokenizer;
+
+pub use message::Message;

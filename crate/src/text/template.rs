@@ -7,8 +7,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, ErrorKind, context};
 
+use super::message::Message;
 use super::tokenizer::Tokenizer;
-use crate::data::example::Message;
 use crate::format::gguf::Gguf;
 use crate::{Error, Result};
 

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::config::{Recompute, RunConfig};
 use super::pass::Pass;
 use super::trainer::Trainer;
 use crate::data::batch::Size;
@@ -12,6 +11,7 @@ use crate::data::render::Rendered;
 use crate::model::Model;
 use crate::ops::Targets;
 use crate::peft::{self, Peft};
+use crate::settings::config::{Recompute, RunConfig};
 use crate::{Error, Result};
 
 /// Bytes on the device of one run. What a driver adds for itself is not in it.

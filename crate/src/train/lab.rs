@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::config::{LOAD_IN_4BIT, Method, RunConfig};
 use super::estimate::{Estimate, estimate};
 use super::evaluation::{Evaluation, mean};
 use super::trainer::Trainer;
@@ -14,6 +13,7 @@ use crate::data::render::Rendered;
 use crate::generate::{Generator, Sampling};
 use crate::model::Model;
 use crate::peft::{self, Peft, io};
+use crate::settings::config::{LOAD_IN_4BIT, Method, RunConfig};
 use crate::{Error, Result};
 
 /// One of this many examples is held out where none are given apart; so many must there be at least.
@@ -152,7 +152,7 @@ impl Lab {
     pub async fn begin(&mut self, method: &str, config: &RunConfig, tell: impl FnMut(usize, usize)) -> Result<()> {
         self.trial = None;
         let mut config = config.clone();
-        config.take_model(&self.model)?;
+        config.take_model(self.model.load_in_4bit, self.model.context.half())?;
         config.validate()?;
         let config = &config;
         let estimates = estimate(&self.model, config, &self.examples, &[]).await?;

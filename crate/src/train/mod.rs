@@ -1,17 +1,13 @@
-//! Training: the run's settings, its steps and what it reports.
+//! Training: a run's steps and what it reports.
 
 pub mod checkpoint;
-pub mod config;
 mod estimate;
 mod evaluation;
 mod event;
-pub mod field;
 pub mod lab;
 mod optimizer;
 mod pass;
-pub mod patterns;
 mod schedule;
-pub mod target_modules;
 mod trainer;
 mod trunk;
 mod tune;
@@ -25,3 +21,5 @@ pub use schedule::Schedule;
 pub use trainer::{Trainer, penalty, prepare};
 pub use trunk::Spill;
 pub use tune::{TUNE_MS, tune_for, untuned};
+
+pub use crate::settings::{config, field, patterns, target_modules};

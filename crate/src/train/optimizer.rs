@@ -1,10 +1,10 @@
 //! AdamW with global-norm clipping, on the device.
 
-use super::config::RunConfig;
 use crate::Result;
 use crate::gpu::{Buffer, Context, KernelTime, Plan, PlanStats, Readback, Recorder};
 use crate::ops::{Hyper, PIECE, record_step};
 use crate::peft::Parameters;
+use crate::settings::config::RunConfig;
 
 /// The optimizer's state and its plan.
 pub struct Optimizer {

@@ -6,8 +6,8 @@ use crate::gpu::{Buffer, Context, KernelTime, Plan, PlanStats};
 use crate::model::{Decoder, Inputs, Model};
 use crate::ops::Targets;
 use crate::peft::Peft;
+use crate::tape::Recompute;
 use crate::tape::{Tape, Var};
-use crate::train::config::Recompute;
 
 /// A plan for T rows with its inputs and targets.
 pub struct Pass {

@@ -1,6 +1,6 @@
 //! Learning-rate schedules, step for step those of the transformers library.
 
-use super::config::{LrScheduler, RunConfig};
+use crate::settings::config::{LrScheduler, RunConfig};
 
 /// The learning rate of every step of a run.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::config::Method;
+    use crate::settings::config::Method;
 
     fn rates(kind: LrScheduler, warmup: f64) -> Vec<f64> {
         let mut config = RunConfig::new(Method::Lora);

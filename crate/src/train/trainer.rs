@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use super::config::{Recompute, RunConfig};
 use super::estimate::choose_recompute;
 use super::evaluation::{evaluate, mean, one_by_one};
 use super::event::{Event, ExampleLoss};
@@ -23,6 +22,7 @@ use crate::model::Model;
 use crate::objective::sft;
 use crate::ops::Targets;
 use crate::peft::Peft;
+use crate::settings::config::{Recompute, RunConfig};
 use crate::tape::Tape;
 use crate::{Error, Result};
 
@@ -133,7 +133,7 @@ impl Trainer {
         held_out: Vec<Rendered>,
     ) -> Result<Self> {
         let mut config = config.clone();
-        config.take_model(&model)?;
+        config.take_model(model.load_in_4bit, model.context.half())?;
         config.validate()?;
         let virtual_tokens = peft.virtual_tokens();
         let layout = Layout {

@@ -1,6 +1,5 @@
 //! The work of a run that has forms, and their choice before it begins.
 
-use super::config::Recompute;
 use super::pass::Pass;
 use crate::Result;
 use crate::data::batch::Size;
@@ -8,6 +7,7 @@ use crate::gpu::Tunable;
 use crate::model::Model;
 use crate::ops::{Targets, Tried, tune};
 use crate::peft::Peft;
+use crate::tape::Recompute;
 
 /// Longest that trying the forms of a run's work takes; what is left keeps its default and is tried next time.
 pub const TUNE_MS: f64 = 20_000.0;

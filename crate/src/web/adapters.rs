@@ -12,8 +12,8 @@ use crate::format::gguf::Gguf;
 use crate::model::{Model, Module};
 use crate::peft::merge::{Merge, OutType};
 use crate::peft::{Peft, io, strength};
-use crate::train::config::RunConfig;
-use crate::train::field::{FieldValue, Input};
+use crate::settings::config::RunConfig;
+use crate::settings::field::{FieldValue, Input};
 use crate::{Error, Result};
 
 /// An adapter on the device, under a number that no other of the session has.

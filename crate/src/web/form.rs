@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
 use super::to_js;
-use crate::train::config::{FP16, LOAD_IN_4BIT, Method, RunConfig, Switch};
+use crate::settings::config::{FP16, LOAD_IN_4BIT, Method, RunConfig, Switch};
 use crate::train::lab;
 
 /// The methods, the fields of a run with their help and defaults, and the page's first config.

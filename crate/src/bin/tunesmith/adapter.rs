@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use pollster::block_on;
 use tunesmith::model::{Model, Module};
 use tunesmith::peft::{Peft, Site, io, strength};
-use tunesmith::train::config::{Method, RunConfig};
+use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::{Error, Result};
 
 use super::args;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tunesmith::Result;
 use tunesmith::peft::merge::OutType;
-use tunesmith::train::config::{FP16, LOAD_IN_4BIT, Method, RunConfig};
-use tunesmith::train::field::{Field, FieldValue, Input};
+use tunesmith::settings::config::{FP16, LOAD_IN_4BIT, Method, RunConfig};
+use tunesmith::settings::field::{Field, FieldValue, Input};
 
 use super::bench;
 

@@ -8,7 +8,7 @@ use tunesmith::format::gguf::Gguf;
 use tunesmith::format::source::FileSource;
 use tunesmith::gpu::{Context, Features};
 use tunesmith::model::Model;
-use tunesmith::train::config::RunConfig;
+use tunesmith::settings::config::RunConfig;
 use tunesmith::{Error, Result};
 
 use super::report::Report;

@@ -6,8 +6,8 @@ use tunesmith::data::example::Example;
 use tunesmith::data::import::import_jsonl;
 use tunesmith::data::render::{Rendered, Renderer};
 use tunesmith::model::Model;
+use tunesmith::settings::config::RunConfig;
 use tunesmith::train::Event;
-use tunesmith::train::config::RunConfig;
 use tunesmith::{Error, Result};
 
 use super::report::Report;

@@ -7,7 +7,7 @@ use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::{Value, json};
 use tunesmith::model::Model;
-use tunesmith::train::config::RunConfig;
+use tunesmith::settings::config::RunConfig;
 use tunesmith::train::lab::{self, Lab, Progress, Row, Stage};
 use tunesmith::{Error, Result};
 

@@ -9,7 +9,7 @@ use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::json;
 use tunesmith::peft::merge::{Merge, OutType};
-use tunesmith::train::config::{Method, RunConfig};
+use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::{Error, Result};
 
 use super::adapter::Adapter;

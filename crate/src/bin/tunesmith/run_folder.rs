@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tunesmith::peft::io::{CARD, CONFIG, File as NamedFile, TENSORS};
+use tunesmith::settings::config::RunConfig;
 use tunesmith::train::Event;
-use tunesmith::train::config::RunConfig;
 use tunesmith::{Error, Result};
 
 /// The settings.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tunesmith::model::Model;
 use tunesmith::peft::io::{self, File};
 use tunesmith::peft::{self, Peft};
-use tunesmith::train::config::{Method, RunConfig};
+use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::train::{Event, Trainer};
 use tunesmith::{Error, Result};
 

@@ -204,15 +204,15 @@ macro_rules! choice {
             }
         }
 
-        impl $crate::train::field::FieldValue for $name {
+        impl $crate::settings::field::FieldValue for $name {
             const KIND: &'static str = "choice";
             const EXPECTED: &'static str = $expected;
             const CHOICES: &'static [&'static str] = &[$($text),*];
 
-            fn read(input: $crate::train::field::Input) -> Option<Self> {
+            fn read(input: $crate::settings::field::Input) -> Option<Self> {
                 let text = match input {
-                    $crate::train::field::Input::Text(text) => text,
-                    $crate::train::field::Input::Json(value) => value.as_str()?,
+                    $crate::settings::field::Input::Text(text) => text,
+                    $crate::settings::field::Input::Json(value) => value.as_str()?,
                 };
                 match text { $($text => Some($name::$value),)* _ => None }
             }

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::field::{Field, FieldValue, Input, choice};
+pub use super::method::Method;
 use super::patterns::Patterns;
 use super::target_modules::TargetModules;
-use crate::model::Model;
-pub use crate::peft::Method;
+pub use crate::tape::Recompute;
 use crate::{Error, Result};
 
 choice! {
@@ -72,23 +72,20 @@ choice! {
     }
 }
 
-choice! {
-    /// Which activations the backward pass computes again instead of keeping them.
-    Recompute, "auto, none, gate-up or block" {
-        /// The first of the others with which the run fits `memory_limit`; a run's own config has that one.
-        Auto = "auto",
-        /// None: the fastest.
-        None = "none",
-        /// Those of gate and up, and what SwiGLU makes of them, which are about half.
-        GateUp = "gate-up",
-        /// All but each block's input: the least memory.
-        Block = "block",
-    }
-}
+impl FieldValue for Recompute {
+    const KIND: &'static str = "choice";
+    const EXPECTED: &'static str = "auto, none, gate-up or block";
+    const CHOICES: &'static [&'static str] =
+        &[Self::Auto.name(), Self::None.name(), Self::GateUp.name(), Self::Block.name()];
 
-impl Recompute {
-    /// Those that a pass can be recorded with.
-    pub const FASTEST_FIRST: [Self; 3] = [Self::None, Self::GateUp, Self::Block];
+    fn read(input: Input) -> Option<Self> {
+        let name = String::read(input)?;
+        Self::ALL.into_iter().find(|recompute| recompute.name() == name)
+    }
+
+    fn json(&self) -> Value {
+        self.name().into()
+    }
 }
 
 macro_rules! run_config {
@@ -371,18 +368,17 @@ impl RunConfig {
         &SWITCHES
     }
 
-    /// Takes over how the model was loaded.
+    /// Takes over how the model was loaded: whether in 4 bits, and whether onto a device that multiplies in half precision.
     ///
     /// # Errors
     /// [`Error::Config`] where it was asked for otherwise.
-    pub fn take_model(&mut self, model: &Model) -> Result<()> {
-        if self.set.contains(LOAD_IN_4BIT) && self.load_in_4bit != model.load_in_4bit {
-            let loaded = if model.load_in_4bit { "in 4 bits" } else { "as it is in its file" };
+    pub fn take_model(&mut self, load_in_4bit: bool, half: bool) -> Result<()> {
+        if self.set.contains(LOAD_IN_4BIT) && self.load_in_4bit != load_in_4bit {
+            let loaded = if load_in_4bit { "in 4 bits" } else { "as it is in its file" };
             let what = format!("it is {}, and the model was loaded {loaded}", self.load_in_4bit);
             return Err(invalid(LOAD_IN_4BIT, what, "leave it out, or load the model again as it says".into()));
         }
-        self.load_in_4bit = model.load_in_4bit;
-        let half = model.context.half();
+        self.load_in_4bit = load_in_4bit;
         if self.set.contains(FP16) && self.fp16 != half {
             let what = format!("it is {}, and the device was opened otherwise", self.fp16);
             return Err(invalid(FP16, what, "leave it out, or load the model again as it says".into()));

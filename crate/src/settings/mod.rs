@@ -1,0 +1,7 @@
+//! The settings of a run: its fields, what they may hold, and the table of the tuning methods.
+
+pub mod config;
+pub mod field;
+mod method;
+pub mod patterns;
+pub mod target_modules;
