@@ -2,7 +2,7 @@
 
 use crate::clock::now_ms;
 use crate::gpu::{Buffer, Plan};
-use crate::model::{Decoder, Inputs, Model, PREFILL};
+use crate::model::{Decoder, Hooks, Inputs, Model, PREFILL};
 use crate::ops::CacheLayer;
 use crate::peft::Peft;
 use crate::tape::{Recompute, Tape};
@@ -87,13 +87,14 @@ impl<'a> Generator<'a> {
             let inputs = Inputs { virtual_tokens, ..Inputs::new(context, rows)? };
             let row = context.buffer("last row", 4)?;
             let mut t = Tape::new(context);
+            let peft = peft.map(|peft| peft as &dyn Hooks);
             let decoder = Decoder { model, peft, training: false, recompute: Recompute::None };
             let h = decoder.forward(&mut t, &inputs, Some(&cache));
             t.row_logits(h, decoder.head(), &row, &logits);
             let plan = t.finish(context)?;
             Ok(Step { inputs, row, plan })
         };
-        let virtual_tokens = peft.map_or(0, Peft::virtual_tokens);
+        let virtual_tokens = peft.map_or(0, |peft| peft.virtual_tokens());
         Ok(Self { model, virtual_tokens, prefill: step(PREFILL, true)?, decode: step(1, false)?, logits, positions })
     }
 

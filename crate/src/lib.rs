@@ -2,7 +2,7 @@
 //!
 //! One example walks through the rooms in one direction: [`mod@format`] reads the model's file, [`model`] puts the weights
 //! into GPU buffers, [`text`] and [`data`] turn examples into batches, [`model::Decoder`] describes the forward pass on
-//! a [`tape::Tape`] and asks the [`peft::Peft`] at each hook, [`train::Trainer`] replays the plan and hands out events,
+//! a [`tape::Tape`] and asks the tuning method's [`model::Hooks`], [`train::Trainer`] replays the plan and hands out events,
 //! and [`peft::io`] writes the adapter.
 #![deny(missing_docs)]
 

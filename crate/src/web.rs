@@ -451,7 +451,7 @@ impl Session {
         };
         let adapter = adapter.as_deref();
         let prompt = Generator::chat_ids(model, &messages)?;
-        let virtual_tokens = adapter.map_or(0, Peft::virtual_tokens);
+        let virtual_tokens = adapter.map_or(0, |peft| peft.virtual_tokens());
         let room = virtual_tokens + prompt.len() + options.max_new_tokens;
         let generator = Generator::new(model, adapter, room)?;
         let sampling = Sampling {

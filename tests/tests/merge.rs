@@ -8,7 +8,7 @@ use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::gguf::{Gguf, TensorInfo, Value};
 use tunesmith::format::quant;
 use tunesmith::format::source::MemorySource;
-use tunesmith::model::{Decoder, Inputs, Model};
+use tunesmith::model::{Decoder, Hooks, Inputs, Model};
 use tunesmith::peft::merge::{Merge, OutType};
 use tunesmith::peft::{self, Peft};
 use tunesmith::tape::Tape;
@@ -85,7 +85,8 @@ fn logits(model: &Model, adapter: Option<&dyn Peft>) -> Vec<f32> {
     let rows = ids.len();
     let inputs = Inputs { virtual_tokens: false, ..Inputs::new(context, rows).unwrap() };
     let out = context.buffer("logits", (rows * model.config.vocab * 4) as u64).unwrap();
-    let decoder = Decoder { model, peft: adapter, training: false, recompute: Recompute::None };
+    let peft = adapter.map(|adapter| adapter as &dyn Hooks);
+    let decoder = Decoder { model, peft, training: false, recompute: Recompute::None };
     let mut t = Tape::new(context);
     let h = decoder.forward(&mut t, &inputs, None);
     let y = t.linear(h, decoder.head());

@@ -1,10 +1,9 @@
 //! The forward pass of a decoder, described on a tape; the tuning method is asked at each hook.
 
-use super::{Group, Model, Norm};
+use super::{Group, Hooks, Model, Norm, Site};
 use crate::Result;
 use crate::gpu::{Buffer, Context};
 use crate::ops::{CacheLayer, Masks, Targets, Weight};
-use crate::peft::{Peft, Site};
 use crate::tape::{Recompute, Tape, Var};
 
 /// The inputs of one plan, on the device, for up to T rows.
@@ -54,7 +53,7 @@ pub struct Decoder<'a> {
     /// The frozen model.
     pub model: &'a Model,
     /// The tuning method; `None` is the base model, to the bit.
-    pub peft: Option<&'a dyn Peft>,
+    pub peft: Option<&'a dyn Hooks>,
     /// Whether dropout is on.
     pub training: bool,
     /// What the backward pass computes again.
@@ -121,7 +120,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The tuning method, where rows may hold virtual tokens.
-    fn virtual_tokens(&self, inputs: &Inputs) -> Option<&'a dyn Peft> {
+    fn virtual_tokens(&self, inputs: &Inputs) -> Option<&'a dyn Hooks> {
         self.peft.filter(|_| inputs.virtual_tokens)
     }
 

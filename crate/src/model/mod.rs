@@ -2,12 +2,14 @@
 
 mod config;
 mod decoder;
+mod hooks;
 mod in_4bit;
 mod module;
 mod weights;
 
 pub use config::ModelConfig;
 pub use decoder::{Decoder, Inputs};
+pub use hooks::{Hooks, Site};
 pub use in_4bit::bytes_in_4bit;
 pub use module::{Group, Module, Norm};
 pub(crate) use weights::PREFILL;

@@ -8,9 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::lora::targets;
 use super::parameters::{Order, Spec};
-use super::{AfterStep, Parameters, Peft, Site, Tuning, random};
+use super::random::random;
+use super::tuning::Tuning;
+use super::{AdapterFile, AfterStep, Mergeable, Parameters, Training};
 use crate::gpu::{Buffer, Context, Plan, Recorder};
-use crate::model::{Group, Model, Module};
+use crate::model::{Group, Hooks, Model, Module, Site};
 use crate::ops::{Importance, Weight, record_importance, record_mask};
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
@@ -216,7 +218,7 @@ impl AdaLora {
     }
 }
 
-impl Peft for AdaLora {
+impl AdapterFile for AdaLora {
     fn params(&self) -> &Parameters {
         &self.params
     }
@@ -250,7 +252,9 @@ impl Peft for AdaLora {
             ("rank_pattern".into(), if some_are_gone { kept.into() } else { Value::Null }),
         ])
     }
+}
 
+impl Hooks for AdaLora {
     fn first_layer(&self) -> usize {
         self.sites.keys().map(|&(layer, _)| layer).min().unwrap_or(0)
     }
@@ -284,7 +288,9 @@ impl Peft for AdaLora {
         }
         added
     }
+}
 
+impl Mergeable for AdaLora {
     fn scales(&self, name: &str) -> Result<bool, &'static str> {
         Ok(name.ends_with(PARTS[2]))
     }
@@ -292,7 +298,9 @@ impl Peft for AdaLora {
     fn merges(&self, layer: usize, module: Module) -> Result<bool, &'static str> {
         Ok(self.sites.contains_key(&(layer, module)))
     }
+}
 
+impl Training for AdaLora {
     fn penalty(&self, t: &mut Tape) -> bool {
         let share = (self.config.orth_reg_weight / (2 * self.sites.len()) as f64) as f32;
         if share == 0.0 {

@@ -4,9 +4,10 @@
 use serde_json::{Map, Value};
 
 use super::parameters::{Order, Spec};
-use super::{Parameters, Peft, Site, Tuning};
+use super::tuning::Tuning;
+use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
-use crate::model::{Model, Module, Norm};
+use crate::model::{Hooks, Model, Module, Norm, Site};
 use crate::ops::Weight;
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
@@ -39,7 +40,7 @@ impl Tuning for BitFit {
     }
 }
 
-impl Peft for BitFit {
+impl AdapterFile for BitFit {
     fn params(&self) -> &Parameters {
         &self.params
     }
@@ -47,15 +48,9 @@ impl Peft for BitFit {
     fn config(&self) -> Map<String, Value> {
         Map::from_iter([("peft_type".into(), Self::PEFT_TYPE.into())])
     }
+}
 
-    fn scales(&self, _: &str) -> Result<bool, &'static str> {
-        Ok(true)
-    }
-
-    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
-        Err("it learns biases, and the model has none that they could be added to")
-    }
-
+impl Hooks for BitFit {
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         let mut y = t.linears(x, weights, None, residual);
         let mut first = 0;
@@ -73,3 +68,15 @@ impl Peft for BitFit {
         t.bias(y, 0, &self.params.tensors[index].weight)
     }
 }
+
+impl Mergeable for BitFit {
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Ok(true)
+    }
+
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Err("it learns biases, and the model has none that they could be added to")
+    }
+}
+
+impl Training for BitFit {}

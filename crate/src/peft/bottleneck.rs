@@ -1,7 +1,9 @@
 //! The small network of adapters: `o + W_up f(W_down o + b_down) + b_up`.
 
+use super::Parameters;
+use super::dense::dense;
 use super::parameters::Spec;
-use super::{Parameters, dense, random};
+use super::random::random;
 use crate::ops::Activation;
 use crate::settings::config::NonLinearity;
 use crate::tape::{Tape, Var};

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::parameters::{Order, Place, Spec};
-use super::{Parameters, Peft, Site, Tuning};
+use super::tuning::Tuning;
+use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
 use crate::gpu::Context;
-use crate::model::{Group, Model, Module, Norm};
+use crate::model::{Group, Hooks, Model, Module, Norm, Site};
 use crate::ops::Weight;
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
@@ -99,7 +100,7 @@ impl Tuning for Full {
     }
 }
 
-impl Peft for Full {
+impl AdapterFile for Full {
     fn params(&self) -> &Parameters {
         &self.params
     }
@@ -107,17 +108,11 @@ impl Peft for Full {
     fn config(&self) -> Map<String, Value> {
         Map::from_iter([("peft_type".into(), json!(Self::PEFT_TYPE))])
     }
+}
 
+impl Hooks for Full {
     fn linears(&self, t: &mut Tape, site: Site, x: Var, _: &[Weight], residual: Option<Var>) -> Var {
         t.linears(x, std::slice::from_ref(&self.groups[&(site.layer, site.group)]), None, residual)
-    }
-
-    fn scales(&self, _: &str) -> Result<bool, &'static str> {
-        Ok(true)
-    }
-
-    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
-        Ok(true)
     }
 
     fn embedding<'a>(&'a self, _: &'a Model) -> &'a Weight {
@@ -132,3 +127,15 @@ impl Peft for Full {
         &self.params.tensors[self.norms + norm.index(self.layers)].weight
     }
 }
+
+impl Mergeable for Full {
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Ok(true)
+    }
+
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Ok(true)
+    }
+}
+
+impl Training for Full {}

@@ -3,9 +3,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Parameters, Peft, Site, Tuning, bottleneck};
+use super::tuning::Tuning;
+use super::{AdapterFile, Mergeable, Parameters, Training, bottleneck};
 use crate::Result;
-use crate::model::{Group, Model, Module};
+use crate::model::{Group, Hooks, Model, Module, Site};
 use crate::ops::Weight;
 use crate::settings::config::{NonLinearity, Placement, RunConfig};
 use crate::tape::{Tape, Var};
@@ -49,7 +50,7 @@ impl Tuning for Houlsby {
     }
 }
 
-impl Peft for Houlsby {
+impl AdapterFile for Houlsby {
     fn params(&self) -> &Parameters {
         &self.params
     }
@@ -62,15 +63,9 @@ impl Peft for Houlsby {
             ("adapter_placement".into(), json!(self.placement)),
         ])
     }
+}
 
-    fn scales(&self, name: &str) -> Result<bool, &'static str> {
-        Ok(name.contains(".adapter.up."))
-    }
-
-    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
-        Err("its networks are not linear, and stand between the layers")
-    }
-
+impl Hooks for Houlsby {
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         let Some(residual) = residual.filter(|_| self.placement.groups().contains(&site.group)) else {
             return t.linears(x, weights, None, residual);
@@ -81,3 +76,15 @@ impl Peft for Houlsby {
         t.add(h, added)
     }
 }
+
+impl Mergeable for Houlsby {
+    fn scales(&self, name: &str) -> Result<bool, &'static str> {
+        Ok(name.contains(".adapter.up."))
+    }
+
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Err("its networks are not linear, and stand between the layers")
+    }
+}
+
+impl Training for Houlsby {}

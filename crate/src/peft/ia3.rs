@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::parameters::{Order, Spec};
-use super::{Parameters, Peft, Site, Tuning};
+use super::tuning::Tuning;
+use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
-use crate::model::{Group, Model, Module};
+use crate::model::{Group, Hooks, Model, Module, Site};
 use crate::ops::Weight;
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
@@ -55,7 +56,7 @@ impl Tuning for Ia3 {
     }
 }
 
-impl Peft for Ia3 {
+impl AdapterFile for Ia3 {
     fn params(&self) -> &Parameters {
         &self.params
     }
@@ -70,15 +71,9 @@ impl Peft for Ia3 {
             ("init_ia3_weights".into(), json!(true)),
         ])
     }
+}
 
-    fn scales(&self, _: &str) -> Result<bool, &'static str> {
-        Ok(true)
-    }
-
-    fn merges(&self, _: usize, module: Module) -> Result<bool, &'static str> {
-        Ok(MODULES.contains(&module))
-    }
-
+impl Hooks for Ia3 {
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         let factors = |module: usize| &self.params.tensors[site.layer * MODULES.len() + module].weight;
         match site.group {
@@ -95,3 +90,15 @@ impl Peft for Ia3 {
         }
     }
 }
+
+impl Mergeable for Ia3 {
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Ok(true)
+    }
+
+    fn merges(&self, _: usize, module: Module) -> Result<bool, &'static str> {
+        Ok(MODULES.contains(&module))
+    }
+}
+
+impl Training for Ia3 {}

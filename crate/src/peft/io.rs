@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use serde_json::{Map, Value, json};
 
+use super::traits::ENCODED;
 use super::{Parameters, Peft, create};
 use crate::gpu::Context;
 use crate::model::Model;
@@ -18,9 +19,6 @@ pub const CONFIG: &str = "adapter_config.json";
 pub const TENSORS: &str = "adapter_model.safetensors";
 /// The model card's file name.
 pub const CARD: &str = "README.md";
-
-/// The name of the tensor that methods with virtual tokens save.
-pub(super) const ENCODED: &str = "prompt_embeddings";
 
 /// One file of an adapter folder.
 pub struct File {

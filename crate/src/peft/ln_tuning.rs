@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::parameters::Spec;
-use super::{Parameters, Peft, Tuning};
+use super::tuning::Tuning;
+use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
-use crate::model::{Model, Module, Norm};
+use crate::model::{Hooks, Model, Module, Norm};
 use crate::ops::Weight;
 use crate::settings::config::RunConfig;
 
@@ -44,7 +45,7 @@ impl Tuning for LnTuning {
     }
 }
 
-impl Peft for LnTuning {
+impl AdapterFile for LnTuning {
     fn params(&self) -> &Parameters {
         &self.params
     }
@@ -52,7 +53,15 @@ impl Peft for LnTuning {
     fn config(&self) -> Map<String, Value> {
         Map::from_iter([("peft_type".into(), json!(Self::PEFT_TYPE)), ("target_modules".into(), json!(TARGETS))])
     }
+}
 
+impl Hooks for LnTuning {
+    fn gain<'a>(&'a self, _: &'a Model, norm: Norm) -> &'a Weight {
+        &self.params.tensors[norm.index(self.layers)].weight
+    }
+}
+
+impl Mergeable for LnTuning {
     fn scales(&self, _: &str) -> Result<bool, &'static str> {
         Ok(true)
     }
@@ -60,8 +69,6 @@ impl Peft for LnTuning {
     fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
         Ok(false)
     }
-
-    fn gain<'a>(&'a self, _: &'a Model, norm: Norm) -> &'a Weight {
-        &self.params.tensors[norm.index(self.layers)].weight
-    }
 }
+
+impl Training for LnTuning {}

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::parameters::{Order, Place, Spec};
+use super::random::random;
 use super::saved::Saved;
-use super::{Parameters, Peft, Site, Tuning, random};
+use super::tuning::Tuning;
+use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::gpu::Buffer;
-use crate::model::{Group, Model, Module, Norm};
+use crate::model::{Group, Hooks, Model, Module, Norm, Site};
 use crate::ops::{Direction, LowRank, Weight};
 use crate::settings::config::RunConfig;
 use crate::settings::field::FieldValue;
@@ -248,7 +250,7 @@ impl Lora {
     }
 }
 
-impl Peft for Lora {
+impl AdapterFile for Lora {
     fn params(&self) -> &Parameters {
         &self.params
     }
@@ -291,7 +293,9 @@ impl Peft for Lora {
         }
         config
     }
+}
 
+impl Hooks for Lora {
     fn first_layer(&self) -> usize {
         let lowest = self.sites.keys().map(|&(layer, _)| layer).min();
         lowest.into_iter().chain(self.saved.first_layer(self.layers)).min().unwrap_or(0)
@@ -330,15 +334,6 @@ impl Peft for Lora {
         }
     }
 
-    fn scales(&self, name: &str) -> Result<bool, &'static str> {
-        Ok(!name.contains(".lora_A."))
-    }
-
-    fn merges(&self, layer: usize, module: Module) -> Result<bool, &'static str> {
-        let parts = self.sites.get(&(layer, module.group()));
-        Ok(parts.is_some_and(|parts| parts.iter().any(|pairs| pairs.modules.contains(&module))))
-    }
-
     fn embedding<'a>(&'a self, model: &'a Model) -> &'a Weight {
         self.saved.embedding(&self.params).unwrap_or(&model.embedding)
     }
@@ -351,6 +346,19 @@ impl Peft for Lora {
         self.saved.gain(&self.params, norm).unwrap_or_else(|| model.norm_gain(norm))
     }
 }
+
+impl Mergeable for Lora {
+    fn scales(&self, name: &str) -> Result<bool, &'static str> {
+        Ok(!name.contains(".lora_A."))
+    }
+
+    fn merges(&self, layer: usize, module: Module) -> Result<bool, &'static str> {
+        let parts = self.sites.get(&(layer, module.group()));
+        Ok(parts.is_some_and(|parts| parts.iter().any(|pairs| pairs.modules.contains(&module))))
+    }
+}
+
+impl Training for Lora {}
 
 /// The layers that a run tunes: those of `target_modules` in the blocks of `layers_to_transform`.
 ///

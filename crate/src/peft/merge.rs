@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Peft, Site};
+use super::Peft;
 use crate::format::ggml::GgmlType;
 use crate::format::gguf::{Gguf, TensorInfo, Value};
 use crate::format::gguf_write::GgufWriter;
 use crate::format::quant::quantize_f16;
-use crate::model::{Group, Model, Module, Norm};
+use crate::model::{Group, Model, Module, Norm, Site};
 use crate::ops::Weight;
 use crate::settings::field::choice;
 use crate::tape::Tape;

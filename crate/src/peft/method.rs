@@ -1,6 +1,7 @@
 //! How each method is made and read: a method is a file beside this one, a row here and one in the table of their names.
 
-use super::{Peft, Tuning};
+use super::Peft;
+use super::tuning::Tuning;
 use crate::Result;
 use crate::model::Model;
 use crate::settings::config::{Method, RunConfig};

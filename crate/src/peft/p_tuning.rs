@@ -3,11 +3,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::io::ENCODED;
+use super::dense::{dense, dense_specs};
 use super::parameters::Spec;
-use super::{Order, Parameters, Peft, Tuning, dense, dense_specs, random};
+use super::random::random;
+use super::traits::ENCODED;
+use super::tuning::Tuning;
+use super::{AdapterFile, Mergeable, Order, Parameters, Training};
 use crate::Result;
-use crate::model::{Model, Module};
+use crate::model::{Hooks, Model, Module};
 use crate::ops::Activation;
 use crate::settings::config::{Encoder, RunConfig};
 use crate::tape::{Tape, Var};
@@ -97,7 +100,7 @@ impl PTuning {
     }
 }
 
-impl Peft for PTuning {
+impl AdapterFile for PTuning {
     fn params(&self) -> &Parameters {
         &self.params
     }
@@ -117,14 +120,12 @@ impl Peft for PTuning {
         ])
     }
 
-    fn scales(&self, _: &str) -> Result<bool, &'static str> {
-        Err("virtual tokens are there or not")
+    fn encoded(&self, t: &mut Tape) -> Option<(Var, Option<Order>)> {
+        if self.encoder == Encoder::None { None } else { self.prompt(t).map(|prompt| (prompt, None)) }
     }
+}
 
-    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
-        Err("virtual tokens are no weights of the model")
-    }
-
+impl Hooks for PTuning {
     fn virtual_tokens(&self) -> usize {
         self.tokens
     }
@@ -147,8 +148,16 @@ impl Peft for PTuning {
         }
         Some(x)
     }
+}
 
-    fn encoded(&self, t: &mut Tape) -> Option<(Var, Option<Order>)> {
-        if self.encoder == Encoder::None { None } else { self.prompt(t).map(|prompt| (prompt, None)) }
+impl Mergeable for PTuning {
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Err("virtual tokens are there or not")
+    }
+
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Err("virtual tokens are no weights of the model")
     }
 }
+
+impl Training for PTuning {}

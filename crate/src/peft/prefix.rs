@@ -3,11 +3,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::io::ENCODED;
+use super::dense::{dense, dense_specs};
 use super::parameters::Spec;
-use super::{Order, Parameters, Peft, Tuning, dense, dense_specs, random};
+use super::random::random;
+use super::traits::ENCODED;
+use super::tuning::Tuning;
+use super::{AdapterFile, Mergeable, Order, Parameters, Training};
 use crate::Result;
-use crate::model::{Model, Module};
+use crate::model::{Hooks, Model, Module};
 use crate::ops::Activation;
 use crate::settings::config::{Method, RunConfig};
 use crate::tape::{Tape, Var};
@@ -75,7 +78,7 @@ impl Prefix {
     }
 }
 
-impl Peft for Prefix {
+impl AdapterFile for Prefix {
     fn params(&self) -> &Parameters {
         &self.params
     }
@@ -96,14 +99,12 @@ impl Peft for Prefix {
         config
     }
 
-    fn scales(&self, _: &str) -> Result<bool, &'static str> {
-        Err("virtual tokens are there or not")
+    fn encoded(&self, t: &mut Tape) -> Option<(Var, Option<Order>)> {
+        self.hidden.is_some().then(|| (self.all(t), Some(self.order.clone())))
     }
+}
 
-    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
-        Err("virtual tokens are no weights of the model")
-    }
-
+impl Hooks for Prefix {
     fn virtual_tokens(&self) -> usize {
         self.tokens
     }
@@ -112,8 +113,16 @@ impl Peft for Prefix {
         let all = self.all(t);
         (0..self.layers).map(|layer| t.columns(all, layer * 2 * self.width, 2 * self.width)).collect()
     }
+}
 
-    fn encoded(&self, t: &mut Tape) -> Option<(Var, Option<Order>)> {
-        self.hidden.is_some().then(|| (self.all(t), Some(self.order.clone())))
+impl Mergeable for Prefix {
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Err("virtual tokens are there or not")
+    }
+
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Err("virtual tokens are no weights of the model")
     }
 }
+
+impl Training for Prefix {}

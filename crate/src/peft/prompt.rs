@@ -2,10 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::io::ENCODED;
 use super::parameters::Spec;
-use super::{Parameters, Peft, Tuning, random};
-use crate::model::{Model, Module};
+use super::random::random;
+use super::traits::ENCODED;
+use super::tuning::Tuning;
+use super::{AdapterFile, Mergeable, Parameters, Training};
+use crate::model::{Hooks, Model, Module};
 use crate::settings::config::{PromptTuningInit, RunConfig};
 use crate::tape::{Tape, Var};
 use crate::{Error, Result};
@@ -67,7 +69,7 @@ impl Tuning for Prompt {
     }
 }
 
-impl Peft for Prompt {
+impl AdapterFile for Prompt {
     fn params(&self) -> &Parameters {
         &self.params
     }
@@ -90,15 +92,9 @@ impl Peft for Prompt {
             _ => unreachable!("an object literal"),
         }
     }
+}
 
-    fn scales(&self, _: &str) -> Result<bool, &'static str> {
-        Err("virtual tokens are there or not")
-    }
-
-    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
-        Err("virtual tokens are no weights of the model")
-    }
-
+impl Hooks for Prompt {
     fn virtual_tokens(&self) -> usize {
         self.params.tensors[0].shape[0]
     }
@@ -107,3 +103,15 @@ impl Peft for Prompt {
         Some(t.parameter(&self.params.tensors[0].weight))
     }
 }
+
+impl Mergeable for Prompt {
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Err("virtual tokens are there or not")
+    }
+
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Err("virtual tokens are no weights of the model")
+    }
+}
+
+impl Training for Prompt {}

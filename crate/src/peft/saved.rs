@@ -85,17 +85,17 @@ impl Saved {
         self.parts.iter().find(|(own, _)| *own == part).map(|&(_, index)| &params.tensors[index].weight)
     }
 
-    /// See [`super::Peft::embedding`].
+    /// See [`crate::model::Hooks::embedding`].
     pub fn embedding<'a>(&self, params: &'a Parameters) -> Option<&'a Weight> {
         self.find(params, Part::Embedding)
     }
 
-    /// See [`super::Peft::head`].
+    /// See [`crate::model::Hooks::head`].
     pub fn head<'a>(&self, params: &'a Parameters) -> Option<&'a Weight> {
         self.find(params, Part::Head)
     }
 
-    /// See [`super::Peft::gain`].
+    /// See [`crate::model::Hooks::gain`].
     pub fn gain<'a>(&self, params: &'a Parameters, norm: Norm) -> Option<&'a Weight> {
         self.find(params, Part::Norm(norm))
     }

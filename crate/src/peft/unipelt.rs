@@ -6,10 +6,13 @@
 
 use serde_json::{Map, Value, json};
 
+use super::dense::dense;
 use super::parameters::{Place, Spec};
-use super::{Order, Parameters, Peft, Site, Tuning, bottleneck, dense, random};
+use super::random::random;
+use super::tuning::Tuning;
+use super::{AdapterFile, Mergeable, Order, Parameters, Training, bottleneck};
 use crate::Result;
-use crate::model::{Group, Model, Module};
+use crate::model::{Group, Hooks, Model, Module, Site};
 use crate::ops::{Activation, LowRank, Weight};
 use crate::settings::config::{NonLinearity, RunConfig};
 use crate::tape::{Tape, Var};
@@ -95,7 +98,7 @@ impl UniPelt {
     }
 }
 
-impl Peft for UniPelt {
+impl AdapterFile for UniPelt {
     fn params(&self) -> &Parameters {
         &self.params
     }
@@ -110,7 +113,9 @@ impl Peft for UniPelt {
             ("non_linearity".into(), json!(self.non_linearity)),
         ])
     }
+}
 
+impl Hooks for UniPelt {
     fn virtual_tokens(&self) -> usize {
         self.tokens
     }
@@ -123,14 +128,6 @@ impl Peft for UniPelt {
             t.scale_rows(prefix, open)
         };
         (0..self.layers).map(prefix).collect()
-    }
-
-    fn scales(&self, _: &str) -> Result<bool, &'static str> {
-        Err("its gates decide for each token how much it adds")
-    }
-
-    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
-        Err("its gates open for each token anew")
     }
 
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
@@ -157,3 +154,15 @@ impl Peft for UniPelt {
         }
     }
 }
+
+impl Mergeable for UniPelt {
+    fn scales(&self, _: &str) -> Result<bool, &'static str> {
+        Err("its gates decide for each token how much it adds")
+    }
+
+    fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
+        Err("its gates open for each token anew")
+    }
+}
+
+impl Training for UniPelt {}

@@ -20,7 +20,7 @@ pub(super) fn one_by_one(model: &Model, peft: Option<&dyn Peft>, examples: &[Ren
         packing: false,
         per_device_train_batch_size: 1,
         max_length: examples.iter().map(|example| example.ids.len()).max().unwrap_or(1),
-        virtual_tokens: peft.map_or(0, Peft::virtual_tokens),
+        virtual_tokens: peft.map_or(0, |peft| peft.virtual_tokens()),
         vocab_size: model.config.vocab,
     };
     Dataset::new(examples.to_vec(), layout)

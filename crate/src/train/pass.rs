@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::data::batch::{Batch, Size};
 use crate::gpu::{Buffer, Context, KernelTime, Plan, PlanStats};
-use crate::model::{Decoder, Inputs, Model};
+use crate::model::{Decoder, Hooks, Inputs, Model};
 use crate::ops::Targets;
 use crate::peft::Peft;
 use crate::tape::Recompute;
@@ -36,6 +36,7 @@ impl Pass {
         let context = &model.context;
         let inputs = Inputs::new(context, size.rows)?;
         let targets = Targets::new(context, size.targets, model.config.vocab)?;
+        let peft = peft.map(|peft| peft as &dyn Hooks);
         let decoder =
             Decoder { model, peft, training: training.is_some(), recompute: training.unwrap_or(Recompute::None) };
         let mut t = Tape::new(context);

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use clap::ArgMatches;
 use pollster::block_on;
-use tunesmith::model::{Model, Module};
-use tunesmith::peft::{Peft, Site, io, strength};
+use tunesmith::model::{Model, Module, Site};
+use tunesmith::peft::{Peft, io, strength};
 use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::{Error, Result};
 

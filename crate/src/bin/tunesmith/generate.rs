@@ -57,7 +57,7 @@ fn answer(
     report: &Report,
 ) -> Result<()> {
     let (folder, peft) = adapter.unzip();
-    let virtual_tokens = peft.map_or(0, Peft::virtual_tokens);
+    let virtual_tokens = peft.map_or(0, |peft| peft.virtual_tokens());
     let positions = virtual_tokens + prompt.len() + sampling.max_new_tokens;
     let generator = Generator::new(model, peft, positions)?;
     let mut told = Ok(());

@@ -1,0 +1,24 @@
+//! A linear layer with a bias, of the small networks that some methods train.
+
+use super::parameters::Spec;
+use super::random::random;
+use super::{Order, Parameters};
+use crate::tape::{Tape, Var};
+
+/// A linear layer of a small network, as PyTorch starts it: `NAME.weight` `[rows, cols]` and `NAME.bias` `[rows]`, both
+/// uniform within 1/sqrt(cols).
+pub(super) fn dense_specs(seed: u32, name: &str, rows: usize, cols: usize, order: Option<&Order>) -> [Spec; 2] {
+    let bound = 1.0 / (cols as f32).sqrt();
+    let spec = |what: &str, shape: &[usize]| {
+        let name = format!("{name}.{what}");
+        let values = random(seed, &name).map(|x| x * bound).take(shape.iter().product()).collect();
+        Spec { order: order.cloned(), ..Spec::new(name, shape, values) }
+    };
+    [spec("weight", &[rows, cols]), spec("bias", &[rows])]
+}
+
+/// What that layer makes of `x`.
+pub(super) fn dense(t: &mut Tape, params: &Parameters, name: &str, x: Var) -> Var {
+    let y = t.linear(x, params.weight(&format!("{name}.weight")));
+    t.bias(y, 0, params.weight(&format!("{name}.bias")))
+}
