@@ -1,7 +1,5 @@
 //! The kernel table that `build.rs` makes from `shaders/`.
 
-use super::subgroup;
-
 /// How a kernel uses a storage binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -29,9 +27,13 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Its source as this platform's compiler takes it.
+    /// Its source as this platform's compiler takes it: browsers want the feature named, and naga does not know its name.
     pub fn wgsl(&self) -> std::borrow::Cow<'static, str> {
-        subgroup::source(self)
+        if cfg!(target_arch = "wasm32") && self.subgroup > 0 {
+            format!("enable subgroups;\n{}", self.source).into()
+        } else {
+            self.source.into()
+        }
     }
 
     /// The kernel of a name that is put together of parts.

@@ -1,5 +1,6 @@
 //! The only place that names wgpu: the device, its limits, the kernels, and plans of dispatches.
 
+mod adapter;
 mod arena;
 mod buffer;
 mod context;
@@ -11,12 +12,14 @@ mod plan;
 mod profile;
 mod readback;
 mod recorder;
+mod slots;
 mod subgroup;
 
-pub use buffer::{Buffer, Bytes};
+pub use adapter::DeviceInfo;
 #[cfg(not(target_arch = "wasm32"))]
-pub use context::adapters;
-pub use context::{Context, DeviceInfo, Features};
+pub use adapter::adapters;
+pub use buffer::{Buffer, Bytes};
+pub use context::{Context, Features};
 pub use forms::{Choices, Form, Tunable};
 pub use kernel::{Access, Kernel, kernels};
 pub use plan::{Plan, PlanStats};

@@ -5,7 +5,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::Context;
 use crate::clock::now_ms;
 
 /// What a submit aims at, in milliseconds.
@@ -38,9 +37,9 @@ impl Pace {
     }
 
     /// Watches a run of `work` operations, all of it submitted since `started`, until it ends.
-    pub fn watch(&self, context: &Context, started: f64, work: f64) {
+    pub fn watch(&self, queue: &wgpu::Queue, started: f64, work: f64) {
         let measured = self.0.clone();
-        context.queue().on_submitted_work_done(move || {
+        queue.on_submitted_work_done(move || {
             let mut measured = measured.lock().unwrap();
             let end = now_ms();
             // The device begins with a run when it is done with the one before.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::arena::assign_slots;
 use super::kernel::Access;
 use super::recorder::{Binding, BufferId, Recorder, Storage, Work};
+use super::slots::assign_slots;
 use super::{Buffer, Context, Kernel};
 use crate::Result;
 use crate::clock::now_ms;
@@ -144,7 +144,7 @@ impl Plan {
     pub fn new(context: &Context, mut recorder: Recorder) -> Result<Self> {
         drop_unread(&mut recorder);
         let (choice, sizes) = assign_slots(&recorder);
-        let mut memory = context.arena().take(context, &sizes)?;
+        let mut memory = context.arena().take(&sizes, |bytes| context.buffer("activations", bytes))?;
         let uniforms = context.uniform(if recorder.uniforms.is_empty() { &[0; 16] } else { &recorder.uniforms });
         let steps = match uniforms.device() {
             Some(uniforms) => {
@@ -208,7 +208,7 @@ impl Plan {
             stats.submits += 1;
         }
         if stats.submits > 0 {
-            self.context.pace().watch(&self.context, run_started, total);
+            self.context.pace().watch(self.context.queue(), run_started, total);
         }
         stats
     }

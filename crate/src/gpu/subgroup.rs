@@ -4,9 +4,8 @@
 //! workgroup memory with its barriers. The subgroups of GPUs are wider, and their workgroup memory is fast: they get the
 //! plain kernels.
 
-use super::Kernel;
 #[cfg(not(target_arch = "wasm32"))]
-use super::context::is_software;
+use super::adapter::is_software;
 
 /// Lanes of a subgroup that kernels are written for.
 const LANES: [u32; 2] = [4, 8];
@@ -72,14 +71,5 @@ mod browser {
         pub fn add_subgroups();
         #[wasm_bindgen(js_name = subgroupLanes)]
         pub fn subgroup_lanes() -> u32;
-    }
-}
-
-/// The source as this platform's compiler takes it: browsers want the feature named, and naga does not know its name.
-pub(super) fn source(kernel: &Kernel) -> std::borrow::Cow<'static, str> {
-    if cfg!(target_arch = "wasm32") && kernel.subgroup > 0 {
-        format!("enable subgroups;\n{}", kernel.source).into()
-    } else {
-        kernel.source.into()
     }
 }

@@ -4,12 +4,9 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::pass::Pass;
 use super::trainer::Trainer;
-use crate::data::batch::Size;
 use crate::data::render::Rendered;
 use crate::model::Model;
-use crate::ops::Targets;
 use crate::peft::{self, Peft};
 use crate::settings::config::{Recompute, RunConfig};
 use crate::{Error, Result};
@@ -90,28 +87,4 @@ pub async fn estimate(
         });
     }
     Ok(estimates)
-}
-
-/// The fastest way to recompute with which a pass over batches of this size, split or not, fits what is there already and the
-/// run's `memory_limit`; the leanest if none does.
-///
-/// # Errors
-/// As [`Pass::training`].
-pub(super) fn choose_recompute(
-    model: &Model,
-    peft: &dyn Peft,
-    size: Size,
-    split: bool,
-    config: &RunConfig,
-) -> Result<Recompute> {
-    let there = model.gpu_bytes() + 4 * peft.params().bytes();
-    for recompute in Recompute::FASTEST_FIRST {
-        let rehearsal = model.rehearsal();
-        let targets = Targets::new(&rehearsal.context, size.targets, model.config.vocab)?;
-        let _pass = Pass::training(&rehearsal, peft, size.rows, recompute, targets, split)?;
-        if there + rehearsal.context.bytes().peak <= config.memory_bytes() {
-            return Ok(recompute);
-        }
-    }
-    Ok(Recompute::Block)
 }

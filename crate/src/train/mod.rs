@@ -7,6 +7,7 @@ mod event;
 pub mod lab;
 mod optimizer;
 mod pass;
+mod recompute;
 mod schedule;
 mod trainer;
 mod trunk;

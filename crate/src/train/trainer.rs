@@ -5,11 +5,11 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use super::estimate::choose_recompute;
 use super::evaluation::{evaluate, mean, one_by_one};
 use super::event::{Event, ExampleLoss};
 use super::optimizer::{Optimizer, StepReport};
 use super::pass::Pass;
+use super::recompute::choose_recompute;
 use super::schedule::Schedule;
 use super::trunk::{Spill, Trunk};
 use super::tune::tune_for;
