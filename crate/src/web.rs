@@ -26,29 +26,20 @@ use crate::train::lab::Lab;
 use crate::train::{Event, Trainer, estimate, prepare};
 use crate::{Error, Result};
 
+mod adapter;
 mod adapters;
 mod files;
 mod form;
+mod js;
 mod kernels;
 mod product;
 
-use adapters::Adapter;
+use adapter::Adapter;
 use files::{BlobSource, JsSpill};
-
-pub(crate) type JsResult<T> = std::result::Result<T, JsValue>;
+use js::{JsResult, thrown, to_js};
 
 /// What the page calls its table of examples in errors.
 const TABLE: &str = "examples";
-
-/// An error as the page takes it: `{code, message, help}`.
-pub(crate) fn thrown(error: Error) -> JsValue {
-    to_js(&json!({ "code": error.code(), "message": error.to_string(), "help": error.help() }))
-}
-
-fn to_js(value: &impl Serialize) -> JsValue {
-    // Serialisation into plain objects fails for maps with keys that are no strings, and we have none.
-    value.serialize(&serde_wasm_bindgen::Serializer::json_compatible()).unwrap_or(JsValue::NULL)
-}
 
 fn json_text(value: &JsValue) -> String {
     JSON::stringify(value).map(String::from).unwrap_or_default()

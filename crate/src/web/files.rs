@@ -4,7 +4,7 @@ use js_sys::{Reflect, Uint8Array};
 use sha2::Digest;
 use wasm_bindgen::prelude::*;
 
-use super::JsResult;
+use super::js::JsResult;
 use crate::format::source::ReadAt;
 use crate::train::Spill;
 use crate::{Error, Result};

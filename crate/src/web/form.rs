@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
-use super::to_js;
+use super::js::to_js;
 use crate::settings::config::{FP16, LOAD_IN_4BIT, Method, RunConfig, Switch};
 use crate::train::lab;
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use super::to_js;
+use super::js::to_js;
 use crate::gpu::kernels;
 
 /// Every kernel in every form, `[{name, wgsl}]`, as browsers are given it.

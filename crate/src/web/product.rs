@@ -2,12 +2,12 @@
 
 use wasm_bindgen::prelude::*;
 
+use super::js::thrown;
 use crate::format::ggml::GgmlType;
 use crate::format::quant::{Encoding, pack};
 use crate::gpu::{Buffer, Context, Plan};
 use crate::ops::{LowRank, Parameter, Weight};
 use crate::tape::{Tape, Var};
-use crate::web::thrown;
 use crate::{Error, Result};
 
 /// The products of a layer with weight `w` `[outputs, inputs]` and, where there is one, a pair of low rank beside it:

@@ -5,6 +5,7 @@ mod args;
 mod base;
 mod bench;
 mod bench_table;
+mod commands;
 mod data;
 mod default_model;
 mod devices;
@@ -29,7 +30,7 @@ use report::Report;
 
 fn main() -> ExitCode {
     // Wrong usage ends here, with code 2.
-    let matches = args::command().get_matches();
+    let matches = commands::command().get_matches();
     let (name, matches) = matches.subcommand().expect("a command is required");
     let mut report = Report::new(matches.get_flag(args::JSON));
     let outcome = match name {

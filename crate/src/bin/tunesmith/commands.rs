@@ -1,0 +1,202 @@
+//! The commands, each with its flags.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+use tunesmith::peft::merge::OutType;
+use tunesmith::settings::config::{LOAD_IN_4BIT, Method, RunConfig};
+use tunesmith::settings::field::{FieldValue, Input};
+
+use super::args::{
+    SCALE, between, field_flags, file, flags_of, json, loading_flags, model, parse, rendering_flags, switch, text,
+    value,
+};
+use super::bench;
+
+/// The whole command line.
+pub fn command() -> Command {
+    Command::new("tunesmith")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Fine-tunes a language model on any GPU, straight on its quantized weights")
+        .after_help("`tunesmith COMMAND --help` explains a command. The README has examples.")
+        .max_term_width(110)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands([train(), lab(), estimate(), eval(), generate(), merge(), inspect(), devices(), bench::command()])
+}
+
+fn train() -> Command {
+    run_flags(Command::new("train").about("Trains an adapter on examples"))
+        .arg(file("init-adapter", "DIR", "Start from the weights of a PEFT adapter folder"))
+        .arg(switch("resume", "Continue the run in --out from its newest checkpoint"))
+        .arg(file("out", "DIR", "The folder to make: adapter, run.json, metrics, checkpoints").required(true))
+        .arg(switch("profile", "Print what a step costs, and the most memory used"))
+}
+
+fn lab() -> Command {
+    run_flags(Command::new("lab").about("Trains several methods on the same examples and compares them")).arg(
+        value("methods", "METHOD,…", value_parser!(String))
+            .help(format!("What to try: {} [default: all]", tunesmith::train::lab::names(false).join(", "))),
+    )
+}
+
+fn estimate() -> Command {
+    run_flags(Command::new("estimate").about("Tells what memory a run would need on the GPU, before anything is there"))
+}
+
+/// What describes a run: model, examples, settings.
+fn run_flags(command: Command) -> Command {
+    let fields = RunConfig::fields(Method::Lora);
+    command
+        .arg(model())
+        .arg(data())
+        .arg(file("eval-data", "FILE", "Examples that are evaluated and never learnt"))
+        .arg(file("config", "FILE", "Settings from a run.json; flags win over it"))
+        .arg(
+            value("method", "METHOD", parse("method")).help(format!("How to tune: {} [default: lora]", method_names())),
+        )
+        .arg(json())
+        .args(fields.iter().flat_map(field_flags))
+}
+
+fn method_names() -> String {
+    let methods = Method::ALL.iter().map(|method| method.name());
+    methods.chain(RunConfig::switches().iter().map(|switch| switch.name)).collect::<Vec<_>>().join(", ")
+}
+
+fn eval() -> Command {
+    Command::new("eval")
+        .about("Measures the loss of each example")
+        .arg(model())
+        .arg(adapter())
+        .arg(scale())
+        .arg(data())
+        .arg(json())
+        .args(loading_flags())
+        .args(rendering_flags())
+}
+
+fn generate() -> Command {
+    Command::new("generate")
+        .about("Answers a prompt")
+        .arg(model())
+        .arg(adapter().action(ArgAction::Append).help("A PEFT adapter folder; several are asked one after another"))
+        .arg(scale())
+        .arg(text("prompt", "What to answer").required(true))
+        .arg(text("system", "The system message").conflicts_with("raw"))
+        .arg(switch("raw", "Continue the prompt as it is, without the chat template"))
+        .arg(
+            value("max-new-tokens", "N", value_parser!(u32).range(1..=1 << 20))
+                .default_value("128")
+                .help("Most tokens to generate"),
+        )
+        .arg(
+            value("temperature", "T", between(0.0, 100.0))
+                .default_value("0")
+                .help("0 takes the likeliest token, more makes for more variety"),
+        )
+        .arg(
+            value("top-p", "P", between(1e-6, 1.0))
+                .default_value("1")
+                .help("Draw only from the likeliest tokens that hold this share of the probability"),
+        )
+        .arg(value("seed", "S", value_parser!(u64)).default_value("0").help("Decides the draws"))
+        .arg(json())
+        .args(loading_flags())
+}
+
+fn merge() -> Command {
+    Command::new("merge")
+        .about("Writes a model with an adapter merged into it, as a GGUF file")
+        .arg(model())
+        .arg(adapter().required(true))
+        .arg(scale())
+        .arg(file("out", "FILE", "The GGUF file to make").required(true))
+        .arg(
+            value("outtype", "TYPE", outtype()).default_value("f32").help(
+                "The encoding of what the adapter changes: f32, or f16 for half the size; the rest stays as it is",
+            ),
+        )
+        .arg(json())
+}
+
+fn inspect() -> Command {
+    Command::new("inspect")
+        .about("Shows a model, an adapter, or a dataset as the model will see it")
+        .arg(
+            Arg::new("path")
+                .value_name("PATH")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("A GGUF file, an adapter folder or a JSONL file"),
+        )
+        .arg(model())
+        .arg(
+            value("rows", "N", value_parser!(u64))
+                .default_value("3")
+                .help("Examples of a dataset to show; --json has them all"),
+        )
+        .arg(json())
+        .args(flags_of(&[LOAD_IN_4BIT]))
+        .args(rendering_flags())
+}
+
+fn devices() -> Command {
+    Command::new("devices").about("Lists the GPU adapters, their limits and features").arg(json())
+}
+
+fn adapter() -> Arg {
+    file("adapter", "DIR", "A PEFT adapter folder")
+}
+
+fn scale() -> Arg {
+    value(SCALE, "X", between(0.0, 1.0))
+        .default_value("1")
+        .help("How much of the adapter counts: 0 for the model without it, 1 for all of it")
+}
+
+fn data() -> Arg {
+    file("data", "FILE", "The examples, one JSON object a line").required(true)
+}
+
+fn outtype() -> clap::builder::ValueParser {
+    let read = |text: &str| OutType::read(Input::Text(text)).ok_or_else(|| format!("give {}", OutType::EXPECTED));
+    clap::builder::ValueParser::new(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::apply;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_field_is_a_flag() {
+        let line = "tunesmith train --data d --out o --learning-rate 0.5 --cutoff-len 7 --packing --max-steps -1 --r 3";
+        let matches = command().try_get_matches_from(line.split(' ')).unwrap();
+        let mut config = RunConfig::new(Method::Lora);
+        apply(matches.subcommand().unwrap().1, &mut config).unwrap();
+        assert_eq!((config.learning_rate, config.max_length, config.packing, config.r), (0.5, 7, true, 3));
+        for field in RunConfig::fields(Method::Lora) {
+            assert!(train().get_arguments().any(|arg| arg.get_id() == field.name), "{}", field.name);
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_wrong_usage() {
+        let line = |tail: &str| {
+            let line = format!("tunesmith train --data d --out o {tail}");
+            command().try_get_matches_from(line.split(' ').map(str::to_owned)).unwrap_err()
+        };
+        assert!(line("--learning-rate fast").to_string().contains("a number was expected"));
+        assert!(line("--learning-rte 1").to_string().contains("'--learning-rate'"));
+        assert!(line("--warmup-ratio 5").to_string().contains("warmup_steps"));
+        assert!(line("--method lroa").to_string().contains("did you mean \"lora\"?"));
+        assert_eq!(line("--max-length 5 --cutoff-len 6").exit_code(), 2);
+    }
+}

@@ -1,0 +1,21 @@
+//! What goes back to the page: plain objects, and errors that it can show.
+
+use serde::Serialize;
+use serde_json::json;
+use wasm_bindgen::prelude::*;
+
+use crate::Error;
+
+/// What a call from the page gives.
+pub type JsResult<T> = std::result::Result<T, JsValue>;
+
+/// An error as the page takes it: `{code, message, help}`.
+pub fn thrown(error: Error) -> JsValue {
+    to_js(&json!({ "code": error.code(), "message": error.to_string(), "help": error.help() }))
+}
+
+/// A value as a plain object.
+pub fn to_js(value: &impl Serialize) -> JsValue {
+    // Serialisation into plain objects fails for maps with keys that are no strings, and we have none.
+    value.serialize(&serde_wasm_bindgen::Serializer::json_compatible()).unwrap_or(JsValue::NULL)
+}
