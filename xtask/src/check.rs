@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::process::{Failure, Result, cargo, command, root, run, target};
 use crate::setup::{self, Needs};
-use crate::{stamp, wasm};
+use crate::{rooms, stamp, wasm};
 
 /// The spelling checker, from the Python index.
 const TYPOS: &str = "typos==1.52.0";
@@ -14,7 +14,8 @@ const TYPOS: &str = "typos==1.52.0";
 pub type Check = (&'static str, fn() -> Result<()>);
 
 /// Every check, in the order of how soon it ends.
-pub const CHECKS: [Check; 5] = [
+pub const CHECKS: [Check; 6] = [
+    ("Rooms", rooms::check),
     ("Format", format),
     ("Spelling", spelling),
     ("Clippy, native", clippy),

@@ -5,10 +5,12 @@ mod bench;
 mod check;
 mod document;
 mod fixtures;
+mod imports;
 mod lab;
 mod model;
 mod page;
 mod process;
+mod rooms;
 mod serve;
 mod setup;
 mod stamp;
@@ -30,7 +32,7 @@ usage: cargo xtask COMMAND
               --port N     serve on port N (default: 8787, or the next free one)
               --no-open    print the address and open nothing
   test      set up what is missing and run every check and every test
-  check     the checks alone: format, clippy, documentation, spelling
+  check     the checks alone: rooms, format, clippy, documentation, spelling
   wasm      build the crate for the browser into web/src/pkg
   model     fetch the default model into target/models
   bench     measure a release build: the numbers go to target/bench, their tables into docs/performance.md;
