@@ -21,7 +21,7 @@ pub fn one_pass(context: &Context, model: &Model, config: &RunConfig) -> (f32, V
     }
     let rows = 112;
     let ids = (0..rows as u32 - 3).map(|i| 5 + i % 90).collect();
-    let example = Rendered { ids, targets: vec![true; rows - 3], truncated: false };
+    let example = Rendered { ids, targets: vec![true; rows - 3], ..Rendered::default() };
     let layout = Layout {
         packing: false,
         per_device_train_batch_size: 1,

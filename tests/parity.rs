@@ -21,7 +21,7 @@ pub fn inputs(model: &str) -> Inputs {
 /// An example of the fixtures as training takes it.
 pub fn rendered(example: &Example) -> Rendered {
     let targets = example.labels.iter().map(|&label| label >= 0).collect();
-    Rendered { ids: example.input_ids.clone(), targets, truncated: false }
+    Rendered { ids: example.input_ids.clone(), targets, ..Rendered::default() }
 }
 
 /// Examples as one batch, not packed.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tunesmith::Error;
-use tunesmith::train::config::{LrScheduler, Method, PromptTuningInit, RunConfig};
+use tunesmith::train::config::{LrScheduler, Method, Objective, PromptTuningInit, RunConfig};
 use tunesmith::train::target_modules::TargetModules;
 
 fn read(value: serde_json::Value) -> Result<RunConfig, Error> {
@@ -162,7 +162,7 @@ fn unknown_names_suggest_the_nearest() {
 #[test]
 fn the_table_describes_every_field() {
     for &method in Method::ALL {
-        let fields = RunConfig::fields(method);
+        let fields = RunConfig::fields(method, Objective::Sft);
         let mut names: Vec<&str> =
             fields.iter().flat_map(|field| field.aliases.iter().copied().chain([field.name])).collect();
         names.sort_unstable();
@@ -181,7 +181,7 @@ fn the_table_describes_every_field() {
             }
         }
     }
-    let form = serde_json::to_value(RunConfig::fields(Method::Prompt)).unwrap();
+    let form = serde_json::to_value(RunConfig::fields(Method::Prompt, Objective::Sft)).unwrap();
     let rate = form.as_array().unwrap().iter().find(|field| field["name"] == "learning_rate").unwrap();
     assert_eq!((&rate["default"], &rate["kind"], &rate["methods"]), (&json!(1e-2), &json!("number"), &json!([])));
 }

@@ -19,7 +19,7 @@ fn examples() -> Vec<Rendered> {
     let example = |(index, &length): (usize, &usize)| Rendered {
         ids: hash::hashed_ids(&format!("invariants.{index}"), length, 259),
         targets: (0..length).map(|token| token >= length / 3).collect(),
-        truncated: false,
+        ..Rendered::default()
     };
     lengths.iter().enumerate().map(example).collect()
 }

@@ -199,7 +199,7 @@ fn rows_that_are_not_asked() {
     let rendered = |length: usize, targets: &[usize]| Rendered {
         ids: vec![1; length],
         targets: (0..length).map(|i| targets.contains(&i)).collect(),
-        truncated: false,
+        ..Rendered::default()
     };
     let layout =
         Layout { packing: true, per_device_train_batch_size: 1, max_length: 200, virtual_tokens: 0, vocab_size: 9 };

@@ -152,7 +152,7 @@ impl<'a> Steps<'a> {
     fn batch(&self, rows: usize) -> Batch {
         let vocab = self.model.config.vocab;
         let ids = (0..rows as u64).map(|row| (mix(row) % vocab as u64) as u32).collect();
-        let example = Rendered { ids, targets: vec![true; rows], truncated: false };
+        let example = Rendered { ids, targets: vec![true; rows], ..Rendered::default() };
         let layout = Layout {
             packing: false,
             per_device_train_batch_size: 1,

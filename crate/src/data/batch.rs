@@ -23,6 +23,20 @@ pub struct Layout {
     pub vocab_size: usize,
 }
 
+/// Which rows of an example are asked what they predict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Those before a token that is learnt.
+    Targets,
+    /// In the first example of a group every row, and in the others those before a token that is learnt.
+    Prompts,
+    /// The one that a score stands at: that of the last token that is no padding, as the transformers library has it.
+    Score {
+        /// The token that pads, and that it looks past: often the one that ends a text.
+        pad: Option<u32>,
+    },
+}
+
 /// One forward and backward pass: T tokens in segments, each of which attends only to itself.
 /// Every vector has length T. The rows left over at the end are padding: segments of their own of
 /// length 1, with id 0, position 0 and no label.
@@ -44,7 +58,7 @@ pub struct Batch {
     pub tokens: usize,
     /// Rows with a label.
     pub target_tokens: usize,
-    /// Which examples the segments are, in order.
+    /// Which examples the segments are, in order. Those of a group stand together.
     pub examples: Vec<usize>,
 }
 
@@ -98,26 +112,44 @@ impl Batch {
     }
 }
 
-/// Rendered examples, and how they are laid out.
+/// Rendered examples, and how they are laid out. Those that an objective compares are a group, and share a batch.
 pub struct Dataset {
     examples: Vec<Rendered>,
     layout: Layout,
+    /// Examples in a group.
+    group: usize,
+    asked: Asked,
+    /// For each example, the rows that are asked.
+    targets: Vec<usize>,
     /// T with packing.
     capacity: usize,
 }
 
 impl Dataset {
-    /// A data set of examples no longer than the layout's `max_length`.
+    /// A data set of examples no longer than the layout's `max_length`, each a group of its own.
     ///
     /// # Panics
-    /// When an example is longer, or the batch size is 0.
+    /// As [`Dataset::grouped`].
     pub fn new(examples: Vec<Rendered>, layout: Layout) -> Self {
+        Self::grouped(examples, layout, 1, Asked::Targets)
+    }
+
+    /// A data set of groups of so many examples, side by side. The layout's batch size counts groups.
+    ///
+    /// # Panics
+    /// When an example is longer than `max_length`, a group is not whole, or the batch size is 0.
+    pub fn grouped(examples: Vec<Rendered>, layout: Layout, group: usize, asked: Asked) -> Self {
         let longest = examples.iter().map(|example| example.ids.len()).max().unwrap_or(0);
         assert!(longest <= layout.max_length, "{longest} tokens in an example, of {}", layout.max_length);
         assert!(layout.per_device_train_batch_size > 0, "batches of no examples");
-        let full = layout.per_device_train_batch_size * (layout.max_length + layout.virtual_tokens);
+        assert!(examples.len().is_multiple_of(group), "{} examples in groups of {group}", examples.len());
+        let full = layout.per_device_train_batch_size * group * (layout.max_length + layout.virtual_tokens);
         let all: usize = examples.iter().map(|example| example.ids.len() + layout.virtual_tokens).sum();
-        Dataset { examples, layout, capacity: full.min(all).next_multiple_of(ROUND) }
+        let capacity = full.min(all).next_multiple_of(ROUND);
+        let mut dataset = Dataset { examples, layout, group, asked, targets: Vec::new(), capacity };
+        let count = |example| dataset.labels(example).into_iter().filter(|label| *label != NO_LABEL).count();
+        dataset.targets = (0..dataset.examples.len()).map(count).collect();
+        dataset
     }
 
     /// The examples, in file order.
@@ -125,7 +157,22 @@ impl Dataset {
         &self.examples
     }
 
-    /// The numbers of the examples in each batch, for examples taken in the given order.
+    /// How they are laid out.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Rows of an example that are asked.
+    pub fn targets(&self, example: usize) -> usize {
+        self.targets[example]
+    }
+
+    /// How many groups there are.
+    pub fn groups(&self) -> usize {
+        self.examples.len() / self.group
+    }
+
+    /// The numbers of the groups in each batch, for groups taken in the given order.
     ///
     /// With packing, each goes into the first batch that has room for it.
     pub fn plan(&self, order: &[usize]) -> Vec<Vec<usize>> {
@@ -133,17 +180,22 @@ impl Dataset {
             return order.chunks(self.layout.per_device_train_batch_size).map(<[usize]>::to_vec).collect();
         }
         let mut batches: Vec<(usize, Vec<usize>)> = Vec::new();
-        for example in order {
-            let len = self.len(*example);
+        for group in order {
+            let len = self.tokens(&[*group]);
             match batches.iter_mut().find(|(used, _)| used + len <= self.capacity) {
                 Some((used, members)) => {
                     *used += len;
-                    members.push(*example);
+                    members.push(*group);
                 }
-                None => batches.push((len, vec![*example])),
+                None => batches.push((len, vec![*group])),
             }
         }
         batches.into_iter().map(|(_, members)| members).collect()
+    }
+
+    /// The examples of some groups.
+    fn members(&self, groups: &[usize]) -> impl Iterator<Item = usize> {
+        groups.iter().flat_map(|group| group * self.group..(group + 1) * self.group)
     }
 
     /// Rows that an example takes.
@@ -151,28 +203,49 @@ impl Dataset {
         self.examples[example].ids.len() + self.layout.virtual_tokens
     }
 
-    /// T of a batch of these examples.
-    pub fn rows(&self, members: &[usize]) -> usize {
-        let tokens: usize = members.iter().map(|example| self.len(*example)).sum();
-        if self.layout.packing { self.capacity } else { tokens.next_multiple_of(ROUND) }
+    /// Rows that some groups take.
+    fn tokens(&self, groups: &[usize]) -> usize {
+        self.members(groups).map(|example| self.len(example)).sum()
     }
 
-    /// [`Batch::size`] of a batch of these examples.
-    pub fn size(&self, members: &[usize]) -> Size {
-        // Nothing stands before the first token of an example that could predict it, unless there are virtual tokens.
-        let first = usize::from(self.layout.virtual_tokens == 0);
-        let targets =
-            |example: &usize| self.examples[*example].targets[first..].iter().filter(|&&target| target).count();
-        Size::new(self.rows(members), members.iter().map(targets).sum())
+    /// T of a batch of these groups.
+    pub fn rows(&self, groups: &[usize]) -> usize {
+        if self.layout.packing { self.capacity } else { self.tokens(groups).next_multiple_of(ROUND) }
     }
 
-    /// Lays the examples of one batch out.
+    /// The labels of an example's rows; of virtual tokens, only the last may have one.
+    fn labels(&self, example: usize) -> Vec<u32> {
+        let Rendered { ids, targets, .. } = &self.examples[example];
+        let virtual_tokens = self.layout.virtual_tokens;
+        let mut labels = vec![NO_LABEL; self.len(example)];
+        if let Asked::Score { pad } = self.asked {
+            let last = ids.iter().rposition(|id| Some(*id) != pad).unwrap_or(0);
+            // A score has no label, but a row that is asked has some.
+            labels[virtual_tokens + last] = 0;
+            return labels;
+        }
+        let all = self.asked == Asked::Prompts && example.is_multiple_of(self.group);
+        for (index, (id, target)) in ids.iter().zip(targets).enumerate() {
+            // Row i predicts row i + 1. Nothing stands before the first token, unless there are virtual ones.
+            if let Some(row) = (virtual_tokens + index).checked_sub(1).filter(|_| all || *target) {
+                labels[row] = *id;
+            }
+        }
+        labels
+    }
+
+    /// [`Batch::size`] of a batch of these groups.
+    pub fn size(&self, groups: &[usize]) -> Size {
+        Size::new(self.rows(groups), self.members(groups).map(|example| self.targets[example]).sum())
+    }
+
+    /// Lays the examples of some groups out.
     ///
     /// # Panics
-    /// When an example does not exist, or, with packing, they do not fit: use [`Dataset::plan`].
-    pub fn batch(&self, members: &[usize]) -> Batch {
-        let tokens: usize = members.iter().map(|example| self.len(*example)).sum();
-        let t = self.rows(members);
+    /// When a group does not exist, or, with packing, they do not fit: use [`Dataset::plan`].
+    pub fn batch(&self, groups: &[usize]) -> Batch {
+        let tokens = self.tokens(groups);
+        let t = self.rows(groups);
         assert!(tokens <= t, "{tokens} tokens in a batch of {t}");
         let mut batch = Batch {
             t,
@@ -183,23 +256,18 @@ impl Dataset {
             labels: Vec::with_capacity(t),
             tokens,
             target_tokens: 0,
-            examples: members.to_vec(),
+            examples: self.members(groups).collect(),
         };
-        let virtual_tokens = self.layout.virtual_tokens;
         let first_virtual = self.layout.vocab_size as u32;
-        for example in members {
-            let (example, len) = (&self.examples[*example], self.len(*example));
+        for &example in &batch.examples {
+            let len = self.len(example);
             let start = batch.ids.len();
-            batch.ids.extend((first_virtual..).take(virtual_tokens));
-            batch.ids.extend(&example.ids);
+            batch.ids.extend((first_virtual..).take(self.layout.virtual_tokens));
+            batch.ids.extend(&self.examples[example].ids);
             batch.positions.extend(0..len as u32);
             batch.segment_start.extend(std::iter::repeat_n(start as u32, len));
             batch.segment_end.extend(std::iter::repeat_n((start + len) as u32, len));
-            // Row i predicts row i + 1; virtual rows are no targets.
-            let targets = std::iter::repeat_n(false, virtual_tokens).chain(example.targets.iter().copied());
-            let next = targets.zip(&batch.ids[start..]).skip(1);
-            batch.labels.extend(next.map(|(target, id)| if target { *id } else { NO_LABEL }));
-            batch.labels.push(NO_LABEL);
+            batch.labels.extend(self.labels(example));
         }
         for row in tokens as u32..t as u32 {
             batch.ids.push(0);
@@ -247,7 +315,7 @@ mod tests {
 
     fn example(ids: &[u32], first_target: usize) -> Rendered {
         let targets = (0..ids.len()).map(|i| i >= first_target).collect();
-        Rendered { ids: ids.to_vec(), targets, truncated: false }
+        Rendered { ids: ids.to_vec(), targets, ..Rendered::default() }
     }
 
     fn dataset(lens: &[usize], packing: bool, batch: usize, virtual_tokens: usize) -> Dataset {
@@ -322,6 +390,39 @@ mod tests {
             assert_eq!(mask.len(), 16);
             assert!(mask.windows(2).all(|pair| pair[0][0] <= pair[1][0] && pair[0][1] <= pair[1][1]), "{mask:?}");
         }
+    }
+
+    #[test]
+    fn groups_stay_together_and_say_which_rows_are_asked() {
+        let layout = Layout {
+            packing: false,
+            per_device_train_batch_size: 1,
+            max_length: 8,
+            virtual_tokens: 0,
+            vocab_size: 100,
+        };
+        let examples =
+            || vec![example(&[1, 2, 3], 2), example(&[1, 2, 4, 9], 2), example(&[5, 6], 1), example(&[5, 9, 9], 1)];
+        let data = |asked| Dataset::grouped(examples(), layout, 2, asked);
+        assert_eq!(data(Asked::Targets).groups(), 2);
+        assert_eq!(data(Asked::Targets).plan(&[1, 0]), [[1], [0]]);
+        let batch = data(Asked::Targets).batch(&[1, 0]);
+        assert_eq!(batch.examples, [2, 3, 0, 1]);
+        assert_eq!(batch.ids[..12], [5, 6, 5, 9, 9, 1, 2, 3, 1, 2, 4, 9]);
+        assert_eq!(batch.labels[..12], [6, N, 9, 9, N, N, 3, N, N, 4, 9, N]);
+        // Of a pair, the chosen answer's prompt is learnt, too.
+        assert_eq!(data(Asked::Prompts).batch(&[0]).labels[..7], [2, 3, N, N, 4, 9, N]);
+        // A score stands at the last token that does not pad.
+        for (pad, want) in
+            [(None, [N, N, 0, N, N, N, 0]), (Some(9), [N, N, 0, N, N, 0, N]), (Some(1), [N, N, 0, N, N, N, 0])]
+        {
+            let data = data(Asked::Score { pad });
+            assert_eq!(data.batch(&[0]).labels[..7], want, "{pad:?}");
+            assert_eq!(data.size(&[0]), data.batch(&[0]).size());
+        }
+        let packed = Layout { packing: true, ..layout };
+        let data = Dataset::grouped(examples(), packed, 2, Asked::Targets);
+        assert_eq!(data.plan(&[0, 1]), [vec![0, 1]]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::text::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
 /// An example as the model sees it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rendered {
     /// Token ids.
     pub ids: Vec<u32>,
@@ -21,12 +21,28 @@ pub struct Rendered {
     pub targets: Vec<bool>,
     /// Whether tokens past `max_length` were cut off.
     pub truncated: bool,
+    /// Whether the answer was found good, of a single answer.
+    pub label: Option<bool>,
+    /// By how much the chosen answer is to be better, of a pair.
+    pub margin: f64,
 }
 
 impl Rendered {
     /// Tokens that are learnt without virtual tokens before them.
     pub fn target_tokens(&self) -> usize {
         self.targets.iter().skip(1).filter(|target| **target).count()
+    }
+
+    /// This answer behind another's prompt, cut to `max_length` tokens: what comes before the first token that is learnt is a
+    /// prompt.
+    pub fn behind(&self, other: &Self, max_length: usize) -> Self {
+        let prompt = |rendered: &Self| rendered.targets.iter().position(|target| *target).unwrap_or(rendered.ids.len());
+        let (own, others) = (prompt(self), prompt(other));
+        let mut ids = [&other.ids[..others], &self.ids[own..]].concat();
+        let mut targets = [&other.targets[..others], &self.targets[own..]].concat();
+        ids.truncate(max_length);
+        targets.truncate(max_length);
+        Self { ids, targets, ..self.clone() }
     }
 
     /// The text in runs of tokens that are learnt and of tokens that are not, to show to a person.
@@ -130,7 +146,7 @@ impl<'a> Renderer<'a> {
                     Some(labels) => labels.iter().map(|label| *label != -100).collect(),
                     None => vec![true; input_ids.len()],
                 };
-                Rendered { ids: input_ids.clone(), targets, truncated: false }
+                Rendered { ids: input_ids.clone(), targets, ..Rendered::default() }
             }
         };
         if rendered.target_tokens() == 0 {
@@ -176,7 +192,7 @@ impl<'a> Renderer<'a> {
         let tokens = self.tokenizer.encode_spans(&spans.text, true)?;
         let learnt = |token: &Range<usize>| spans.learnt.iter().any(|s| token.start < s.end && s.start < token.end);
         let targets = tokens.iter().map(|(_, span)| learnt(span)).collect();
-        Ok(Rendered { ids: tokens.into_iter().map(|(id, _)| id).collect(), targets, truncated: false })
+        Ok(Rendered { ids: tokens.into_iter().map(|(id, _)| id).collect(), targets, ..Rendered::default() })
     }
 
     /// A conversation, of which the assistant's turns from number `learnt` on are learnt, or all text

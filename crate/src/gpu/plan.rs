@@ -55,6 +55,7 @@ pub(super) enum Step {
 pub(super) struct Planned {
     pub(super) step: Step,
     gate: Option<u32>,
+    part: u32,
     weight: f64,
 }
 
@@ -130,7 +131,7 @@ fn prepare(
                 Step::Clear { buffer: buffer.clone(), bytes }
             }
         };
-        steps.push(Planned { step, gate: command.gate, weight: command.weight });
+        steps.push(Planned { step, gate: command.gate, part: command.part, weight: command.weight });
     }
     steps
 }
@@ -171,11 +172,21 @@ impl Plan {
 
     /// Encodes and submits the whole list, with the commands of gates `0..open`.
     pub fn run(&self, open: usize) -> PlanStats {
+        self.submit(|| self.steps(open))
+    }
+
+    /// As [`Plan::run`], of one part of the list alone ([`Recorder::next_part`]). The parts are run in their order, and no
+    /// other plan in between: what one part leaves for the next lies in the arena, which plans share.
+    pub fn run_part(&self, part: u32, open: usize) -> PlanStats {
+        self.submit(|| self.steps(open).filter(move |planned| planned.part == part))
+    }
+
+    fn submit<'a, I: Iterator<Item = &'a Planned>>(&'a self, commands: impl Fn() -> I) -> PlanStats {
         let mut stats = self.stats();
-        let total: f64 = self.steps(open).map(|planned| planned.weight).sum();
+        let total: f64 = commands().map(|planned| planned.weight).sum();
         let budget = self.context.pace().budget(self.context.info().software, total);
         let run_started = now_ms();
-        let mut steps = self.steps(open).peekable();
+        let mut steps = commands().peekable();
         while steps.peek().is_some() {
             let started = now_ms();
             let mut encoder = self.context.device().create_command_encoder(&Default::default());

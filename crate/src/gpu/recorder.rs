@@ -58,6 +58,8 @@ pub(super) struct Command {
     pub(super) work: Work,
     /// Runs only when the plan is run with more than this many gates open.
     pub(super) gate: Option<u32>,
+    /// The part of the list that it belongs to: see [`Recorder::next_part`].
+    pub(super) part: u32,
     /// About how many floating-point operations it does.
     pub(super) weight: f64,
 }
@@ -68,6 +70,7 @@ pub struct Recorder {
     pub(super) commands: Vec<Command>,
     pub(super) uniforms: Vec<u8>,
     gate: Option<u32>,
+    part: u32,
     subgroup: u32,
     half: bool,
     forms: Rc<Forms>,
@@ -88,6 +91,7 @@ impl Recorder {
             commands: Vec::new(),
             uniforms: Vec::new(),
             gate: None,
+            part: 0,
             subgroup: context.subgroup(),
             half: context.half(),
             forms: context.shared_forms().clone(),
@@ -156,7 +160,7 @@ impl Recorder {
         let [x, y, z] = kernel.workgroup;
         let invocations = groups.iter().map(|&n| f64::from(n)).product::<f64>() * f64::from(x * y * z);
         let weight = self.weight.take().unwrap_or(ELEMENTWISE * invocations);
-        self.commands.push(Command { work, gate: self.gate, weight });
+        self.commands.push(Command { work, gate: self.gate, part: self.part, weight });
     }
 
     /// Says about how many floating-point operations the next dispatch does; for kernels that do more than a few an
@@ -167,7 +171,7 @@ impl Recorder {
 
     /// Fills a buffer with zeros.
     pub fn clear(&mut self, buffer: BufferId) {
-        self.commands.push(Command { work: Work::Clear(buffer), gate: self.gate, weight: 0.0 });
+        self.commands.push(Command { work: Work::Clear(buffer), gate: self.gate, part: self.part, weight: 0.0 });
     }
 
     /// What is recorded until [`Recorder::close_gate`] runs only when the plan is run with more than `gate` gates open.
@@ -178,6 +182,12 @@ impl Recorder {
     /// Ends what [`Recorder::open_gate`] began.
     pub fn close_gate(&mut self) {
         self.gate = None;
+    }
+
+    /// What is recorded from here on is the next part of the list: [`super::Plan::run_part`] can stop before it, so that
+    /// what the parts before left outside the plan can be read, and inputs of this one written.
+    pub fn next_part(&mut self) {
+        self.part += 1;
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Weight;
 use crate::Result;
-use crate::gpu::{Buffer, BufferId, Context, kernels};
+use crate::gpu::{Binding, Buffer, BufferId, Context, kernels};
 use crate::tape::{Tape, Var};
 
 /// Rows of logits in memory at a time, at least.
@@ -39,6 +39,27 @@ pub struct Targets {
     pub capacity: usize,
     /// Rows of logits in memory at a time.
     pub chunk: usize,
+    /// What is made of the rows.
+    pub head: Head,
+}
+
+/// What is made of the rows that have a target.
+#[derive(Clone)]
+pub enum Head {
+    /// Their losses, of weights that are known beforehand.
+    Losses,
+    /// Measures first, by which the weights of the losses are found.
+    Measures {
+        /// `[capacity, 4]`: see [`Tape::measure`].
+        measures: Buffer,
+    },
+    /// A score each, by which their gradients are found.
+    Scores {
+        /// `[capacity]`: the scores.
+        scores: Buffer,
+        /// `[capacity]`: their gradients.
+        grads: Buffer,
+    },
 }
 
 impl Targets {
@@ -59,10 +80,30 @@ impl Targets {
             total: context.buffer("loss", 4)?,
             capacity,
             chunk,
+            head: Head::Losses,
         })
     }
 
-    /// Uploads one batch: `targets` are (row, label, weight). Returns the gates to open.
+    /// With [`Head::Measures`].
+    ///
+    /// # Errors
+    /// As [`Context::buffer`].
+    pub fn measured(self, context: &Context) -> Result<Self> {
+        let measures = context.buffer("measures", self.capacity as u64 * 16)?;
+        Ok(Self { head: Head::Measures { measures }, ..self })
+    }
+
+    /// With [`Head::Scores`].
+    ///
+    /// # Errors
+    /// As [`Context::buffer`].
+    pub fn scored(self, context: &Context) -> Result<Self> {
+        let buffer = |what| context.buffer(what, self.capacity as u64 * 4);
+        let (scores, grads) = (buffer("scores")?, buffer("gradients of the scores")?);
+        Ok(Self { head: Head::Scores { scores, grads }, ..self })
+    }
+
+    /// Uploads one batch: `targets` are (row, label, weight), and weights have any sign. Returns the gates to open.
     ///
     /// # Panics
     /// When there are more than the capacity.
@@ -76,13 +117,39 @@ impl Targets {
         context.write(&self.rows, 0, &padded(u32::MAX, |target| target.0));
         context.write(&self.labels, 0, &padded(u32::MAX, |target| target.1));
         context.write(&self.weights, 0, &padded(0, |target| target.2.to_bits()));
-        self.chunks().filter(|chunk| chunk.start < targets.len()).count()
+        self.gates(targets.len())
+    }
+
+    /// Uploads what was found for the targets that were written last: the weights of their losses, or the gradients of
+    /// their scores. Returns the gates to open.
+    pub fn write_found(&self, context: &Context, found: &[f32]) -> usize {
+        match &self.head {
+            Head::Losses | Head::Measures { .. } => context.write(&self.weights, 0, found),
+            Head::Scores { grads, .. } => {
+                // Those of the batch before may be more.
+                context.clear([grads]);
+                context.write(grads, 0, found);
+            }
+        }
+        self.gates(found.len())
+    }
+
+    /// The gates to open for so many targets.
+    fn gates(&self, targets: usize) -> usize {
+        self.chunks().filter(|chunk| chunk.start < targets).count()
     }
 
     /// The rows that the head takes at a time.
     pub fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         chunks(self.capacity, self.chunk)
     }
+}
+
+/// Some rows of a value of so many columns.
+fn rows_of(buffer: BufferId, columns: usize, rows: &Range<usize>) -> Binding {
+    let bytes = |rows: usize| (rows * columns * 4) as u64;
+    assert!(bytes(rows.start).is_multiple_of(256), "a head of {columns} channels");
+    buffer.slice(bytes(rows.start), bytes(rows.len()))
 }
 
 impl Tape<'_> {
@@ -110,9 +177,7 @@ impl Tape<'_> {
         let kernel = if in_fours { &kernels::LOSS_CROSS_ENTROPY_V4 } else { &kernels::LOSS_CROSS_ENTROPY_PLAIN };
         for (gate, chunk) in targets.chunks().enumerate() {
             let (first, len) = (chunk.start, chunk.len());
-            let bytes = |rows: usize| (rows * channels * 4) as u64;
-            let piece = |buffer: BufferId| buffer.slice(bytes(first), bytes(len));
-            assert!(bytes(first).is_multiple_of(256), "a head of {channels} channels");
+            let piece = |buffer: BufferId| rows_of(buffer, channels, &chunk);
             self.list.open_gate(gate);
             let logits = self.list.planned(len * vocab);
             self.product_nt(len, piece(x_value), w, logits.into());
@@ -131,6 +196,29 @@ impl Tape<'_> {
         let params = kernels::loss_total::Params { count: capacity as u32 };
         let bindings = [weights.into(), nll.into(), total.into()];
         self.list.dispatch(&kernels::LOSS_TOTAL, &bindings, &params, [1, 1, 1]);
+    }
+
+    /// Measures what the logits of each row of `x w^T` say of the label, into `measures` `[capacity, 4]`: the label's log-probability and the entropy, in nats, the mean of the logits, and whether the label is the highest,
+    /// 1 or 0. Shapes as for [`Tape::cross_entropy`]. It makes no gradient.
+    ///
+    /// # Panics
+    /// As [`Tape::cross_entropy`].
+    pub fn measure(&mut self, x: Var, w: &Weight, targets: &Targets, measures: &Buffer) {
+        let labels = self.list.fixed(&targets.labels);
+        let measures = self.list.fixed(measures);
+        let x = self.value(x);
+        let in_fours = w.rows.is_multiple_of(4);
+        let kernel = if in_fours { &kernels::LOSS_MEASURE_V4 } else { &kernels::LOSS_MEASURE_PLAIN };
+        for (gate, chunk) in targets.chunks().enumerate() {
+            let (first, len) = (chunk.start, chunk.len());
+            self.list.open_gate(gate);
+            let logits = self.list.planned(len * w.rows);
+            self.product_nt(len, rows_of(x, w.cols, &chunk), w, logits.into());
+            let params = kernels::loss_measure::Params { vocab: w.rows as u32, first: first as u32 };
+            let bindings = [labels.into(), logits.into(), measures.into()];
+            self.list.dispatch(kernel, &bindings, &params, [len as u32, 1, 1]);
+            self.list.close_gate();
+        }
     }
 
     /// The logits `[V]` of the row of `x` that `row` (one u32) names, into `out`: the head of generation.

@@ -109,7 +109,7 @@ impl Tuning for AdaLora {
             });
         }
         let context = model.context.clone();
-        let params = Parameters::new(&context, specs)?;
+        let params = super::score::parameters(model, config, specs)?;
         let like = |what| params.like(what);
         let (sensitivity, uncertainty) = (like("sensitivity")?, like("uncertainty")?);
         let gone = like("ranks that are gone")?;

@@ -24,7 +24,7 @@ impl Tuning for BitFit {
     const FIELDS: &'static [&'static str] = &[];
 
     /// Zeros, which change nothing.
-    async fn create(model: &Model, _: &RunConfig) -> Result<Self> {
+    async fn create(model: &Model, run: &RunConfig) -> Result<Self> {
         let config = &model.config;
         let bias = |path: String, count| Spec::new(format!("base_model.model.{path}.bias"), &[count], vec![0.0; count]);
         let linear = |layer: usize, module: Module| {
@@ -35,7 +35,7 @@ impl Tuning for BitFit {
         };
         let linears = (0..config.layers).flat_map(|layer| Module::ALL.map(|module| linear(layer, module)));
         let norms = Norm::all(config.layers).map(|norm| bias(norm.path(), config.hidden));
-        let params = Parameters::new(&model.context, linears.chain(norms).collect())?;
+        let params = super::score::parameters(model, run, linears.chain(norms).collect())?;
         Ok(Self { params, layers: config.layers })
     }
 }

@@ -49,7 +49,7 @@ impl Tuning for Full {
     const FIELDS: &'static [&'static str] = &[];
 
     /// The model's own weights, dequantized.
-    async fn create(model: &Model, _: &RunConfig) -> Result<Self> {
+    async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
         let shape = &model.config;
         let zeros = |name: String, dims: &[usize]| Spec::new(name, dims, Vec::new());
         let mut specs = vec![zeros("model.embed_tokens.weight".into(), &[shape.vocab, shape.hidden])];
@@ -71,7 +71,7 @@ impl Tuning for Full {
         specs.extend(Norm::all(shape.layers).map(|norm| zeros(format!("{}.weight", norm.path()), &[shape.hidden])));
         let head = model.output.as_ref().map(|_| specs.len());
         specs.extend(head.map(|_| zeros("lm_head.weight".into(), &[shape.vocab, shape.hidden])));
-        let params = Parameters::new(&model.context, specs)?;
+        let params = super::score::parameters(model, config, specs)?;
 
         let context = &model.context;
         let weight = |index: usize| &params.tensors[index].weight;

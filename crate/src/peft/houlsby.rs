@@ -45,7 +45,7 @@ impl Tuning for Houlsby {
             (0..model.config.layers).flat_map(|layer| placement.groups().iter().map(move |&group| place(layer, group)));
         let specs =
             places.flat_map(|place| bottleneck::specs(config.seed, &place, size, model.config.hidden)).collect();
-        let params = Parameters::new(&model.context, specs)?;
+        let params = super::score::parameters(model, config, specs)?;
         Ok(Self { params, size, non_linearity: config.non_linearity, placement })
     }
 }

@@ -26,7 +26,7 @@ impl Tuning for Ia3 {
     const FIELDS: &'static [&'static str] = &[];
 
     /// Ones, which change nothing.
-    async fn create(model: &Model, _: &RunConfig) -> Result<Self> {
+    async fn create(model: &Model, run: &RunConfig) -> Result<Self> {
         let config = &model.config;
         let spec = |layer: usize, module: Module| {
             let (rows, cols) = module.shape(config);
@@ -38,7 +38,7 @@ impl Tuning for Ia3 {
         };
         let specs = (0..config.layers).flat_map(|layer| MODULES.map(|module| spec(layer, module))).collect();
         let (queries, keys) = (Module::QProj.shape(config).0, Module::KProj.shape(config).0);
-        Ok(Self { params: Parameters::new(&model.context, specs)?, first: [queries, queries + keys] })
+        Ok(Self { params: super::score::parameters(model, run, specs)?, first: [queries, queries + keys] })
     }
 
     fn read(file: &Map<String, Value>, _: &mut Map<String, Value>) -> std::result::Result<(), String> {

@@ -24,14 +24,14 @@ impl Tuning for LnTuning {
     const FIELDS: &'static [&'static str] = &[];
 
     /// The model's own gains.
-    async fn create(model: &Model, _: &RunConfig) -> Result<Self> {
+    async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
         let mut specs = Vec::new();
         for norm in Norm::all(model.config.layers) {
             let gain = model.rows(model.norm_gain(norm), &[0]).await?;
             let name = format!("base_model.model.{}.ln_tuning_layers.weight", norm.path());
             specs.push(Spec::new(name, &[gain.len()], gain));
         }
-        Ok(Self { params: Parameters::new(&model.context, specs)?, layers: model.config.layers })
+        Ok(Self { params: super::score::parameters(model, config, specs)?, layers: model.config.layers })
     }
 
     fn read(file: &Map<String, Value>, _: &mut Map<String, Value>) -> std::result::Result<(), String> {

@@ -107,7 +107,7 @@ impl Tuning for Lora {
         }
         let saved = Saved::new(model, &config.modules_to_save, &mut specs)?;
         let context = &model.context;
-        let params = Parameters::new(context, specs)?;
+        let params = super::score::parameters(model, config, specs)?;
         let mut sites: BTreeMap<_, Vec<Pairs>> = BTreeMap::new();
         for (layer, group, first, rank, scale, modules) in placed {
             let segment = |&module: &Module| (module.shape(&model.config).0, modules.contains(&module));

@@ -18,6 +18,7 @@ mod prefix;
 mod prompt;
 mod random;
 mod saved;
+pub mod score;
 pub mod strength;
 mod traits;
 mod tuning;

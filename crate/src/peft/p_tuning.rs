@@ -72,7 +72,7 @@ impl Tuning for PTuning {
                 }
             }
         }
-        let params = Parameters::new(&model.context, specs)?;
+        let params = super::score::parameters(model, config, specs)?;
         let model = (model.config.layers, model.config.heads, channels);
         Ok(Self { params, encoder, layers, hidden, tokens, model })
     }

@@ -55,7 +55,7 @@ impl Tuning for Prefix {
             // Small: values near zero disturb the model least.
             None => vec![Spec { order: Some(order(true)), ..random(ENCODED, all, 0.1) }],
         };
-        let params = Parameters::new(&model.context, specs)?;
+        let params = super::score::parameters(model, config, specs)?;
         Ok(Self { params, tokens, layers, kv_heads, width, hidden, order: order(true) })
     }
 

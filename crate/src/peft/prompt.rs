@@ -64,7 +64,7 @@ impl Tuning for Prompt {
                 random(config.seed, ENCODED).map(|x| x * bound).take(n * channels).collect()
             }
         };
-        let params = Parameters::new(&model.context, vec![Spec::new(ENCODED, &[n, channels], values)])?;
+        let params = super::score::parameters(model, config, vec![Spec::new(ENCODED, &[n, channels], values)])?;
         Ok(Self { params, heads: (model.config.layers, model.config.heads, channels) })
     }
 }

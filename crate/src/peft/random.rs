@@ -1,7 +1,7 @@
 //! The random numbers that parameters start as.
 
 /// Uniform random numbers in [-1, 1) that depend on the seed, the tensor's name and the index alone.
-pub(super) fn random(seed: u32, name: &str) -> impl Iterator<Item = f32> {
+pub(super) fn random(seed: u32, name: &str) -> impl Iterator<Item = f32> + use<> {
     // FNV-1a of the name picks the stream, SplitMix64 walks it.
     let stream = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64 ^ u64::from(seed), |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

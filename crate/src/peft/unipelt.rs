@@ -81,7 +81,7 @@ impl Tuning for UniPelt {
             specs.push(zeros(format!("{block}.mlp.gate_adapter.bias"), &[1, 1]));
         }
         let a_block = specs.len() / shape.layers;
-        let params = Parameters::new(&model.context, specs)?;
+        let params = super::score::parameters(model, config, specs)?;
         let segment = |module: &Module| (module.shape(shape).0, MODULES.contains(module));
         let segments = Group::Qkv.modules().iter().map(segment).collect();
         let (alpha, non_linearity) = (config.lora_alpha, config.non_linearity);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::field::{Field, FieldValue, Input, choice};
 pub use super::method::Method;
+pub use super::objective::Objective;
 use super::patterns::Patterns;
 use super::target_modules::TargetModules;
 pub use crate::tape::Recompute;
@@ -88,28 +89,49 @@ impl FieldValue for Recompute {
     }
 }
 
+choice! {
+    /// How an objective that compares answers makes its loss of them, under TRL's name.
+    LossType, "sigmoid, hinge, ipo or robust" {
+        /// The logistic loss.
+        Sigmoid = "sigmoid",
+        /// The hinge loss.
+        Hinge = "hinge",
+        /// The squared distance to a margin.
+        Ipo = "ipo",
+        /// The logistic loss over pairs of which a known share is the wrong way round.
+        Robust = "robust",
+    }
+}
+
 macro_rules! run_config {
-    (|$method:ident| $($group:literal { $($name:ident $(($($alias:literal),*))?: $type:ty = $default:expr,
-        $(in $min:literal..=$max:literal,)? $(of [$($of:ident),*],)? $help:literal;)* })*) => {
-        /// The settings of a run. A new one holds the defaults of its method.
+    (|$method:ident, $objective:ident| $($group:literal { $($name:ident $(($($alias:literal),*))?: $type:ty = $default:expr,
+        $(in $min:literal..=$max:literal,)? $(of [$($of:ident),*],)? $(for [$($for:ident),*],)? $help:literal;)* })*) => {
+        /// The settings of a run. A new one holds the defaults of its method and its objective.
         #[derive(Debug, Clone, PartialEq)]
         pub struct RunConfig {
             /// The tuning method.
             pub method: Method,
+            /// What it learns from.
+            pub objective: Objective,
             $($(#[doc = $help] pub $name: $type,)*)*
             /// Fields that were set, as opposed to those that hold a default.
             set: BTreeSet<&'static str>,
         }
 
         impl RunConfig {
-            /// The defaults of a method.
-            pub fn new($method: Method) -> Self {
-                RunConfig { method: $method, $($($name: $default,)*)* set: BTreeSet::new() }
+            /// The defaults of a method, in supervised training.
+            pub fn new(method: Method) -> Self {
+                Self::defaults(method, Objective::Sft)
             }
 
-            /// Every field, with the defaults of a method.
-            pub fn fields(method: Method) -> Vec<Field> {
-                let defaults = Self::new(method);
+            /// The defaults of a method with an objective.
+            pub fn defaults($method: Method, $objective: Objective) -> Self {
+                RunConfig { method: $method, objective: $objective, $($($name: $default,)*)* set: BTreeSet::new() }
+            }
+
+            /// Every field, with the defaults of a method with an objective.
+            pub fn fields(method: Method, objective: Objective) -> Vec<Field> {
+                let defaults = Self::defaults(method, objective);
                 vec![$($(Field {
                     name: stringify!($name),
                     flag: format!("--{}", stringify!($name).replace('_', "-")),
@@ -122,14 +144,18 @@ macro_rules! run_config {
                     help: $help,
                     group: $group,
                     methods: vec![$($(Method::$of.name()),*)?],
+                    objectives: vec![$($(Objective::$for.name()),*)?],
                 },)*)*]
             }
 
             /// Takes over every field that was set in `other`.
             pub fn overlay(&mut self, other: &Self) {
-                if other.set.contains(METHOD) {
-                    self.set.insert(METHOD);
-                    self.set_method(other.method);
+                for key in [METHOD, OBJECTIVE].into_iter().filter(|key| other.set.contains(key)) {
+                    self.set.insert(key);
+                    match key {
+                        METHOD => self.take_defaults(other.method, self.objective),
+                        _ => self.take_defaults(self.method, other.objective),
+                    }
                 }
                 $($(if other.set.contains(stringify!($name)) {
                     self.$name.clone_from(&other.$name);
@@ -137,10 +163,10 @@ macro_rules! run_config {
                 })*)*
             }
 
-            /// Takes the defaults of another method for every field that was not set.
-            fn set_method(&mut self, method: Method) {
-                let defaults = Self::new(method);
-                self.method = method;
+            /// Takes the defaults of another method or objective for every field that was not set.
+            fn take_defaults(&mut self, method: Method, objective: Objective) {
+                let defaults = Self::defaults(method, objective);
+                (self.method, self.objective) = (method, objective);
                 $($(if !self.set.contains(stringify!($name)) { self.$name = defaults.$name; })*)*
             }
 
@@ -177,7 +203,7 @@ macro_rules! bounds {
     };
 }
 
-run_config! { |method|
+run_config! { |method, objective|
     "Model" {
         load_in_4bit: bool = false,
             "Quantize the blocks' linear layers to NF4 while the model is loaded, from F16 or F32: QLoRA's base.";
@@ -189,7 +215,7 @@ run_config! { |method|
         max_steps: i32 = -1, in -1..=1000000000, "Steps to stop after, whatever the epochs; -1 for no such limit.";
         per_device_train_batch_size: u32 = 1, in 1..=4096, "Examples worked on at once. More need more memory.";
         gradient_accumulation_steps: u32 = 4, in 1..=65536, "Batches that make one step.";
-        learning_rate: f64 = method.learning_rate(), in 0..=10,
+        learning_rate: f64 = objective.learning_rate(method.learning_rate()), in 0..=10,
             "How far a step goes. Too high and the loss jumps, too low and nothing is learnt.";
         lr_scheduler_type: LrScheduler = LrScheduler::Linear, "How the learning rate falls over the run.";
         warmup_steps("warmup_ratio"): f64 = 0.0, in 0..=1000000000,
@@ -212,6 +238,18 @@ run_config! { |method|
         packing: bool = false, "Fill each batch with as many examples as fit.";
         completion_only_loss: bool = true, "Of a prompt and its completion, learn only the completion.";
         assistant_only_loss: bool = true, "Of a conversation, learn only the assistant's turns.";
+    }
+    "Objective" {
+        beta: f64 = 0.1, in 0.000001..=1000, for [Dpo, Kto, Orpo, Cpo],
+            "How strongly answers are told apart: higher stays nearer to the model as it was; ORPO's weight of the comparison.";
+        loss_type: LossType = LossType::Sigmoid, for [Dpo, Cpo], "How the loss is made of a comparison.";
+        label_smoothing: f64 = 0.0, in 0..=0.499999, for [Dpo, Cpo],
+            "Share of the pairs that may be the wrong way round; DPO's loss robust and CPO's sigmoid count with it.";
+        desirable_weight: f64 = 1.0, in 0..=1000, for [Kto], "Weight of the answers that were found good.";
+        undesirable_weight: f64 = 1.0, in 0..=1000, for [Kto], "Weight of the answers that were found bad.";
+        cpo_alpha: f64 = 1.0, in 0..=1000, for [Cpo], "Weight of learning to write the chosen answer.";
+        center_rewards_coefficient: f64 = 0.0, in 0..=1000, for [Reward],
+            "Pull of a pair's scores towards a sum of 0: 0.01 keeps them comparable from prompt to prompt.";
     }
     "Reports" {
         logging_steps: u32 = 1, in 1..=1000000000, "Steps between reports.";
@@ -260,6 +298,7 @@ run_config! { |method|
 }
 
 const METHOD: &str = "method";
+const OBJECTIVE: &str = "objective";
 
 /// The field that says how the model is loaded.
 pub const LOAD_IN_4BIT: &str = "load_in_4bit";
@@ -332,6 +371,9 @@ impl RunConfig {
         if key == METHOD {
             return self.apply_method(input);
         }
+        if key == OBJECTIVE {
+            return self.apply_objective(input);
+        }
         let name = canonical(key);
         if key == "warmup_ratio" && f64::read(input).is_some_and(|ratio| ratio >= 1.0) {
             return Err(invalid(
@@ -343,23 +385,32 @@ impl RunConfig {
         if self.read(name, input)? {
             return Ok(());
         }
-        let fields = Self::fields(self.method);
+        let fields = Self::fields(self.method, self.objective);
         let known = fields.iter().flat_map(|field| field.aliases.iter().copied().chain([field.name]));
-        Err(Error::unknown_key("config key", key, known.chain(["method"])))
+        Err(Error::unknown_key("config key", key, known.chain([METHOD, OBJECTIVE])))
     }
 
     fn apply_method(&mut self, input: Input) -> Result<()> {
         let name = String::read(input).ok_or_else(|| wrong_type::<String>(METHOD, input))?;
         if let Some(method) = Method::ALL.iter().copied().find(|method| method.name() == name) {
-            self.set_method(method);
+            self.take_defaults(method, self.objective);
         } else if let Some(switch) = SWITCHES.iter().find(|switch| switch.name == name) {
-            self.set_method(Method::Lora);
+            self.take_defaults(Method::Lora, self.objective);
             self.read(switch.field, Input::Text("true"))?;
         } else {
             let names = Method::ALL.iter().map(|method| method.name());
             return Err(Error::unknown_key("method", &name, names.chain(SWITCHES.iter().map(|switch| switch.name))));
         }
         self.set.insert(METHOD);
+        Ok(())
+    }
+
+    fn apply_objective(&mut self, input: Input) -> Result<()> {
+        let name = String::read(input).ok_or_else(|| wrong_type::<String>(OBJECTIVE, input))?;
+        let objective = Objective::read(Input::Text(&name))
+            .ok_or_else(|| Error::unknown_key(OBJECTIVE, &name, Objective::CHOICES.iter().copied()))?;
+        self.take_defaults(self.method, objective);
+        self.set.insert(OBJECTIVE);
         Ok(())
     }
 
@@ -389,20 +440,32 @@ impl RunConfig {
 
     /// Takes the defaults for what was set and belongs to other methods than this.
     pub fn leave_out_foreign(&mut self) {
-        for field in Self::fields(self.method).iter().filter(|field| !belongs(field, self.method)) {
-            self.set.remove(field.name);
+        for field in Self::fields(self.method, self.objective) {
+            if !self.has(&field) {
+                self.set.remove(field.name);
+            }
         }
-        self.set_method(self.method);
+        self.take_defaults(self.method, self.objective);
+    }
+
+    /// Whether a field belongs to this method and this objective.
+    fn has(&self, field: &Field) -> bool {
+        let among = |names: &[&str], name| names.is_empty() || names.contains(&name);
+        among(&field.methods, self.method.name()) && among(&field.objectives, self.objective.name())
     }
 
     /// Checks what no field can know alone.
     pub fn validate(&self) -> Result<()> {
-        for field in Self::fields(self.method) {
-            if self.set.contains(field.name) && !belongs(&field, self.method) {
-                let methods = field.methods.join(", ");
-                let what = format!("it belongs to the method {methods}, and this run's is {}", self.method.name());
-                return Err(invalid(field.name, what, format!("leave it out, or set method to {methods}")));
+        for field in Self::fields(self.method, self.objective) {
+            if !self.set.contains(field.name) || self.has(&field) {
+                continue;
             }
+            let (kind, names, own) = match field.methods.is_empty() {
+                false => (METHOD, field.methods.join(", "), self.method.name()),
+                true => (OBJECTIVE, field.objectives.join(", "), self.objective.name()),
+            };
+            let what = format!("it belongs to the {kind} {names}, and this run's is {own}");
+            return Err(invalid(field.name, what, format!("leave it out, or set {kind} to {names}")));
         }
         if self.method == Method::Full && self.load_in_4bit {
             let what = "full fine-tuning trains every weight in 32 bits, and would only lose what 4 bits cannot hold";
@@ -441,21 +504,19 @@ impl RunConfig {
         u64::from(self.memory_limit) * 1_000_000
     }
 
-    /// The whole of `run.json`: the method and every field that belongs to it.
+    /// The whole of `run.json`: the method, the objective, and every field that belongs to them.
     pub fn to_json(&self) -> Value {
-        let fields = Self::fields(self.method).into_iter().filter(|field| belongs(field, self.method));
+        let kinds = [(METHOD, self.method.name()), (OBJECTIVE, self.objective.name())];
+        let kinds = kinds.map(|(key, name)| (key.to_owned(), name.into()));
+        let fields = Self::fields(self.method, self.objective).into_iter().filter(|field| self.has(field));
         let fields = fields.map(|field| (field.name.to_owned(), self.value(field.name)));
-        Value::Object([("method".to_owned(), self.method.name().into())].into_iter().chain(fields).collect())
+        Value::Object(kinds.into_iter().chain(fields).collect())
     }
-}
-
-fn belongs(field: &Field, method: Method) -> bool {
-    field.methods.is_empty() || field.methods.contains(&method.name())
 }
 
 /// The field that an alias stands for; a key that is none stays.
 fn canonical(key: &str) -> &str {
-    let field = RunConfig::fields(Method::Lora).into_iter().find(|field| field.aliases.contains(&key));
+    let field = RunConfig::fields(Method::Lora, Objective::Sft).into_iter().find(|field| field.aliases.contains(&key));
     field.map_or(key, |field| field.name)
 }
 

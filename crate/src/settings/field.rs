@@ -14,7 +14,7 @@ pub struct Field {
     pub aliases: &'static [&'static str],
     /// "integer", "number", "boolean", "text", "choice", "modules", "integers", "names" or "patterns".
     pub kind: &'static str,
-    /// The default, for the method that was asked about.
+    /// The default, for the method and the objective that were asked about.
     pub default: Value,
     /// The smallest value, of a number.
     pub min: Option<f64>,
@@ -28,6 +28,8 @@ pub struct Field {
     pub group: &'static str,
     /// The methods that it belongs to; none where it belongs to all.
     pub methods: Vec<&'static str>,
+    /// The objectives that it belongs to; none where it belongs to all.
+    pub objectives: Vec<&'static str>,
 }
 
 /// A value as it was written.

@@ -3,5 +3,6 @@
 pub mod config;
 pub mod field;
 mod method;
+mod objective;
 pub mod patterns;
 pub mod target_modules;

@@ -1,7 +1,7 @@
 //! What a run reports: one enum, serialised as it is to the command line's JSON lines and to the page.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::Error;
 
@@ -28,7 +28,7 @@ pub enum Event {
     Step {
         /// From 1.
         step: usize,
-        /// Nats per target token, before the update.
+        /// The objective's loss before the update: in supervised training nats per target token.
         loss: f64,
         /// The step's learning rate.
         learning_rate: f64,
@@ -40,18 +40,24 @@ pub enum Event {
         target_tokens: usize,
         /// Wall-clock milliseconds.
         ms: f64,
+        /// What the objective measures, under TRL's names; nothing in supervised training.
+        #[serde(skip_serializing_if = "Map::is_empty")]
+        metrics: Map<String, Value>,
     },
     /// The held-out examples were evaluated.
     Eval {
         /// Steps done.
         step: usize,
-        /// Nats per target token.
+        /// The objective's loss: in supervised training nats per target token.
         loss: f64,
         /// Target tokens.
         tokens: usize,
-        /// Each example's own loss, in file order.
+        /// The loss of each example, or of each group that is compared, by itself, in file order.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         examples: Vec<ExampleLoss>,
+        /// What the objective measures, as for a step.
+        #[serde(skip_serializing_if = "Map::is_empty")]
+        metrics: Map<String, Value>,
     },
     /// A checkpoint was written.
     Checkpoint {
@@ -87,7 +93,7 @@ pub enum Event {
     },
 }
 
-/// The loss of one example.
+/// The loss of one example, or of one group that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ExampleLoss {
     /// Nats per target token.

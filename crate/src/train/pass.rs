@@ -4,7 +4,7 @@ use crate::Result;
 use crate::data::batch::{Batch, Size};
 use crate::gpu::{Buffer, Context, KernelTime, Plan, PlanStats};
 use crate::model::{Decoder, Hooks, Inputs, Model};
-use crate::ops::Targets;
+use crate::ops::{Head, Targets, Weight};
 use crate::peft::Peft;
 use crate::tape::Recompute;
 use crate::tape::{Tape, Var};
@@ -33,16 +33,35 @@ impl Pass {
     /// # Errors
     /// As [`Plan::new`].
     pub fn new(model: &Model, peft: Option<&dyn Peft>, size: Size, training: Option<Recompute>) -> Result<Self> {
+        let targets = Targets::new(&model.context, size.targets, model.config.vocab)?;
+        Self::whole(model, peft, size.rows, targets, training)
+    }
+
+    /// Records a pass on `rows` rows that makes what the head of the targets says, and no gradient.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn forward(model: &Model, peft: Option<&dyn Peft>, rows: usize, targets: Targets) -> Result<Self> {
+        Self::whole(model, peft, rows, targets, None)
+    }
+
+    fn whole(
+        model: &Model,
+        peft: Option<&dyn Peft>,
+        rows: usize,
+        targets: Targets,
+        training: Option<Recompute>,
+    ) -> Result<Self> {
         let context = &model.context;
-        let inputs = Inputs::new(context, size.rows)?;
-        let targets = Targets::new(context, size.targets, model.config.vocab)?;
+        let inputs = Inputs::new(context, rows)?;
+        let score = peft.and_then(|peft| peft.params().score());
         let peft = peft.map(|peft| peft as &dyn Hooks);
         let decoder =
             Decoder { model, peft, training: training.is_some(), recompute: training.unwrap_or(Recompute::None) };
         let mut t = Tape::new(context);
         let h = decoder.embed(&mut t, &inputs);
         let h = decoder.blocks(&mut t, &inputs, 0..model.layers.len(), h, None, Some(&targets));
-        let plan = end(t, &decoder, h, &targets)?;
+        let plan = end(t, &decoder, h, &targets, score)?;
         Ok(Self { context: context.clone(), inputs, targets, plan, trunk: None })
     }
 
@@ -72,7 +91,7 @@ impl Pass {
             None => decoder.embed(&mut t, &inputs),
         };
         let h = decoder.blocks(&mut t, &inputs, first..model.layers.len(), h, None, Some(&targets));
-        let plan = end(t, &decoder, h, &targets)?;
+        let plan = end(t, &decoder, h, &targets, peft.params().score())?;
         let trunk = hidden.map(|hidden| -> Result<TrunkPass> {
             let mut t = Tape::new(context);
             let h = decoder.embed(&mut t, &inputs);
@@ -100,15 +119,49 @@ impl Pass {
         hidden: Option<&[f32]>,
     ) -> PlanStats {
         let gates = self.upload(batch, targets, counter);
-        let below = match (&self.trunk, hidden) {
+        self.run_below(hidden) + self.plan.run(gates)
+    }
+
+    /// The first part of a pass whose weights are found by what it makes: as [`Pass::run_from`], up to the measures or the
+    /// scores. No other pass runs before [`Pass::finish`].
+    pub fn begin(
+        &self,
+        batch: &Batch,
+        targets: &[(u32, u32, f32)],
+        counter: [u32; 2],
+        hidden: Option<&[f32]>,
+    ) -> PlanStats {
+        let gates = self.upload(batch, targets, counter);
+        self.run_below(hidden) + self.plan.run_part(0, gates)
+    }
+
+    /// The second part, from there on: `found` has the weight of each target's loss, or the gradient of its score.
+    pub fn finish(&self, found: &[f32]) -> PlanStats {
+        let gates = self.targets.write_found(&self.context, found);
+        self.plan.run_part(1, gates)
+    }
+
+    /// What the first part made of so many targets, `[targets, 4]` measures or `[targets]` scores.
+    ///
+    /// # Errors
+    /// [`crate::Error::Gpu`] when the device failed.
+    pub async fn made(&self, targets: usize) -> Result<Vec<f32>> {
+        match &self.targets.head {
+            Head::Losses => self.context.read(&self.targets.nll, 0, targets).await,
+            Head::Measures { measures } => self.context.read(measures, 0, 4 * targets).await,
+            Head::Scores { scores, .. } => self.context.read(scores, 0, targets).await,
+        }
+    }
+
+    fn run_below(&self, hidden: Option<&[f32]>) -> PlanStats {
+        match (&self.trunk, hidden) {
             (Some(trunk), Some(hidden)) => {
                 self.context.write(&trunk.hidden, 0, hidden);
                 PlanStats::default()
             }
             (Some(trunk), None) => trunk.plan.run(0),
             (None, _) => PlanStats::default(),
-        };
-        below + self.plan.run(gates)
+        }
     }
 
     /// What the lower blocks made of the last batch, `[T, C]`, where they are a plan of their own.
@@ -154,11 +207,28 @@ impl Pass {
     }
 }
 
-/// Ends a recording in the last norm and the loss, and in training walks it back.
-fn end<'a>(mut t: Tape<'a>, decoder: &Decoder<'a>, h: Var, targets: &Targets) -> Result<Plan> {
+/// Ends a recording in the last norm and the head, and in training walks it back: in a part of its own where the weights
+/// are found by what the head makes.
+fn end<'a>(mut t: Tape<'a>, decoder: &Decoder<'a>, h: Var, targets: &Targets, score: Option<&Weight>) -> Result<Plan> {
     let h = decoder.norm(&mut t, h);
-    t.cross_entropy(h, decoder.head(), targets, decoder.training);
-    if decoder.training {
+    let training = decoder.training;
+    match &targets.head {
+        Head::Losses => t.cross_entropy(h, decoder.head(), targets, training),
+        Head::Measures { measures } => {
+            t.measure(h, decoder.head(), targets, measures);
+            if training {
+                t.list.next_part();
+                t.cross_entropy(h, decoder.head(), targets, training);
+            }
+        }
+        Head::Scores { scores, grads } => {
+            let score = t.linear(h, score.expect("a reward model's adapter has a score head"));
+            t.keep(score, scores);
+            t.list.next_part();
+            t.seed_grad(score, grads);
+        }
+    }
+    if training {
         t.backward();
     }
     t.finish(&decoder.model.context)

@@ -1,9 +1,11 @@
 //! The choice of what a run computes again, where its config leaves it open.
 
+use super::measure;
 use super::pass::Pass;
 use crate::Result;
 use crate::data::batch::Size;
 use crate::model::Model;
+use crate::objective::Needs;
 use crate::ops::Targets;
 use crate::peft::Peft;
 use crate::settings::config::RunConfig;
@@ -19,12 +21,16 @@ pub(super) fn choose_recompute(
     peft: &dyn Peft,
     size: Size,
     split: bool,
+    needs: Option<Needs>,
     config: &RunConfig,
 ) -> Result<Recompute> {
     let there = model.gpu_bytes() + 4 * peft.params().bytes();
     for recompute in Recompute::FASTEST_FIRST {
         let rehearsal = model.rehearsal();
-        let targets = Targets::new(&rehearsal.context, size.targets, model.config.vocab)?;
+        let targets = match needs {
+            Some(needs) => measure::targets(&rehearsal, size.targets, needs)?,
+            None => Targets::new(&rehearsal.context, size.targets, model.config.vocab)?,
+        };
         let _pass = Pass::training(&rehearsal, peft, size.rows, recompute, targets, split)?;
         if there + rehearsal.context.bytes().peak <= config.memory_bytes() {
             return Ok(recompute);

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
+use super::comparison::{Comparison, Evaluated};
 use super::evaluation::{evaluate, mean, one_by_one};
 use super::event::{Event, ExampleLoss};
+use super::measure;
 use super::optimizer::{Optimizer, StepReport};
 use super::pass::Pass;
 use super::recompute::choose_recompute;
@@ -14,12 +16,12 @@ use super::schedule::Schedule;
 use super::trunk::{Spill, Trunk};
 use super::tune::tune_for;
 use crate::clock::now_ms;
-use crate::data::batch::{Batch, Dataset, Layout, Size, order};
+use crate::data::batch::{Asked, Batch, Dataset, Layout, Size, order};
 use crate::data::example::Example;
 use crate::data::render::{Rendered, Renderer};
 use crate::gpu::{Buffer, Context, Plan, PlanStats};
 use crate::model::Model;
-use crate::objective::sft;
+use crate::objective::{self, Metrics, Needs, Step, sft};
 use crate::ops::Targets;
 use crate::peft::Peft;
 use crate::settings::config::{Recompute, RunConfig};
@@ -58,7 +60,7 @@ fn largest_batch(dataset: &Dataset, config: &RunConfig, steps: usize) -> Size {
     let mut left = steps.saturating_mul(config.gradient_accumulation_steps as usize);
     let mut largest = Size { rows: 0, targets: 0 };
     for epoch in 0..EPOCHS {
-        let batches = dataset.plan(&order(dataset.examples().len(), u64::from(config.seed), epoch, config.shuffle));
+        let batches = dataset.plan(&order(dataset.groups(), u64::from(config.seed), epoch, config.shuffle));
         largest = batches.iter().take(left).map(|members| dataset.size(members)).fold(largest, Size::or);
         left = left.saturating_sub(batches.len());
         if left == 0 {
@@ -84,6 +86,10 @@ pub struct Trainer {
     pub(super) config: RunConfig,
     pub(super) dataset: Dataset,
     held_out: Vec<Rendered>,
+    /// What an objective needs that is no supervised training.
+    pub(super) comparison: Option<Comparison>,
+    /// The same for what is held out.
+    held_out_comparison: Option<Comparison>,
     schedule: Schedule,
     pub(super) optimizer: Optimizer,
     passes: VecDeque<(Size, Pass)>,
@@ -107,6 +113,8 @@ pub struct Trainer {
     last_finished: f64,
     pub(super) last_loss: f64,
     pub(super) skips: usize,
+    /// Tokens worked on so far.
+    pub(super) num_tokens: u64,
     stats: PlanStats,
 }
 
@@ -118,6 +126,14 @@ pub(super) struct Pending {
     target_tokens: usize,
     started: f64,
     report: StepReport,
+    /// The loss and the metrics, where the device does not add the loss up.
+    compared: Option<Compared>,
+}
+
+/// The loss of a step, and what its objective measures.
+struct Compared {
+    loss: f64,
+    metrics: Map<String, Value>,
 }
 
 impl Trainer {
@@ -154,9 +170,13 @@ impl Trainer {
                 help: "use fewer virtual tokens or a shorter max_length".into(),
             });
         }
-        let dataset = Dataset::new(examples, layout);
+        let loss = objective::create(&config)?;
+        let needs = loss.as_ref().map(|loss| loss.needs());
+        let asked = needs.map_or(Asked::Targets, |needs| measure::asked(&model, needs));
+        let group = config.objective.group();
+        let dataset = Dataset::grouped(examples, layout, group, asked);
         let count = dataset.examples().len();
-        let batches = dataset.plan(&order(count, u64::from(config.seed), 0, config.shuffle));
+        let batches = dataset.plan(&order(dataset.groups(), u64::from(config.seed), 0, config.shuffle));
         let an_epoch = batches.len().div_ceil(config.gradient_accumulation_steps as usize);
         let steps = match usize::try_from(config.max_steps) {
             Ok(steps) => steps,
@@ -168,10 +188,14 @@ impl Trainer {
         let repeats = steps > an_epoch && peft.first_layer() > 0 && config.trunk_cache > 0;
         let trunk = repeats.then(|| Trunk::new(count, model.config.hidden, u64::from(config.trunk_cache) * 1_000_000));
         if config.recompute == Recompute::Auto {
-            config.recompute = choose_recompute(&model, peft.as_ref(), largest, repeats, &config)?;
+            config.recompute = choose_recompute(&model, peft.as_ref(), largest, repeats, needs, &config)?;
         }
         let optimizer = Optimizer::new(&model.context, peft.params(), &config)?;
+        let held_out_loss = objective::create(&config)?.filter(|_| !held_out.is_empty());
         Ok(Self {
+            comparison: loss.map(|loss| Comparison::new(loss, group, count)),
+            held_out_comparison: held_out_loss.map(|loss| Comparison::new(loss, group, held_out.len())),
+            num_tokens: 0,
             schedule: Schedule::new(&config, steps),
             optimizer,
             passes: VecDeque::new(),
@@ -275,8 +299,7 @@ impl Trainer {
     /// The next micro-batches of one step; an epoch's last step may have fewer.
     fn next_batches(&mut self) -> Vec<Batch> {
         if self.queue.is_empty() {
-            let count = self.dataset.examples().len();
-            let order = order(count, u64::from(self.config.seed), self.epoch, self.config.shuffle);
+            let order = order(self.dataset.groups(), u64::from(self.config.seed), self.epoch, self.config.shuffle);
             self.queue = self.dataset.plan(&order).into();
             self.epoch += 1;
         }
@@ -289,9 +312,19 @@ impl Trainer {
         self.select_pass(self.largest)?;
         let (size, pass) = self.passes.back().expect("just selected");
         let (size, stats) = (*size, pass.stats());
-        let held_out = one_by_one(&self.model, Some(self.peft.as_ref()), &self.held_out);
-        if let Some(size) = (0..self.held_out.len()).map(|index| held_out.size(&[index])).reduce(Size::or) {
-            Pass::new(&self.model, Some(self.peft.as_ref()), size, None)?;
+        let (model, peft) = (self.model.clone(), self.peft.clone());
+        match &mut self.held_out_comparison {
+            None => {
+                let held_out = one_by_one(&model, Some(peft.as_ref()), &self.held_out);
+                if let Some(size) = (0..self.held_out.len()).map(|index| held_out.size(&[index])).reduce(Size::or) {
+                    Pass::new(&model, Some(peft.as_ref()), size, None)?;
+                }
+            }
+            Some(comparison) => comparison.rehearse(&model, peft.as_ref(), &self.held_out, at_once(&self.config))?,
+        }
+        if let Some(comparison) = &mut self.comparison {
+            let batch = self.config.per_device_train_batch_size as usize;
+            comparison.rehearse(&model, peft.as_ref(), self.dataset.examples(), batch)?;
         }
         Ok((size, stats))
     }
@@ -306,7 +339,10 @@ impl Trainer {
         if self.passes.len() == PLANS {
             self.passes.pop_front();
         }
-        let targets = Targets::new(&self.model.context, size.targets, self.model.config.vocab)?;
+        let targets = match self.needs() {
+            Some(needs) => measure::targets(&self.model, size.targets, needs)?,
+            None => Targets::new(&self.model.context, size.targets, self.model.config.vocab)?,
+        };
         let targets = Targets { total: self.total.clone(), ..targets };
         let (peft, recompute) = (self.peft.as_ref(), self.config.recompute);
         let pass = Pass::training(&self.model, peft, size.rows, recompute, targets, self.trunk.is_some())?;
@@ -335,21 +371,19 @@ impl Trainer {
         let submits = context.submits();
         context.clear(self.peft.params().grads.iter().chain([&self.total]));
         let mut stats = PlanStats::default();
-        for batch in &batches {
-            self.select_pass(batch.size())?;
-            let (_, pass) = self.passes.back().expect("just selected");
-            let counter = [self.config.seed, self.micro_step];
-            let known = self.trunk.as_mut().map(|trunk| trunk.hidden(batch)).transpose()?.flatten();
-            stats = stats + pass.run_from(batch, &sft::targets(batch, target_tokens), counter, known.as_deref());
-            self.micro_step = self.micro_step.wrapping_add(1);
-            if let (Some(trunk), Some(hidden)) = (&mut self.trunk, pass.hidden())
-                && trunk.wants(batch)
-            {
-                let hidden = context.read::<f32>(hidden, 0, batch.t * self.model.config.hidden).await?;
-                if let Err(error) = trunk.keep(batch, &hidden) {
-                    let what = "what the lower layers make of the other examples is computed again in each epoch";
-                    events.push(Event::Warning { code: "trunk-cache", message: format!("{error}: {what}") });
-                }
+        let mut compared = None;
+        if self.comparison.is_some() {
+            let (cost, outcome) = self.compare(&batches, &mut events).await?;
+            (stats, compared) = (cost, Some(outcome));
+        } else {
+            for batch in &batches {
+                self.select_pass(batch.size())?;
+                let (_, pass) = self.passes.back().expect("just selected");
+                let counter = [self.config.seed, self.micro_step];
+                let known = self.trunk.as_mut().map(|trunk| trunk.hidden(batch)).transpose()?.flatten();
+                stats = stats + pass.run_from(batch, &sft::targets(batch, target_tokens), counter, known.as_deref());
+                self.micro_step = self.micro_step.wrapping_add(1);
+                self.keep_trunk(batch, &mut events).await?;
             }
         }
         if let Some(penalty) = &self.penalty {
@@ -363,7 +397,7 @@ impl Trainer {
         self.step += 1;
         let tokens = batches.iter().map(|batch| batch.tokens).sum();
         let step = self.step;
-        self.pending.push_back(Pending { step, learning_rate, tokens, target_tokens, started, report });
+        self.pending.push_back(Pending { step, learning_rate, tokens, target_tokens, started, report, compared });
         while self.pending.len() >= IN_FLIGHT {
             self.arrive(&mut events).await?;
         }
@@ -373,6 +407,92 @@ impl Trainer {
             events.extend(self.evaluate_held_out().await?);
         }
         Ok(events)
+    }
+
+    /// What the objective needs, where it is no supervised training.
+    fn needs(&self) -> Option<Needs> {
+        self.comparison.as_ref().map(|comparison| comparison.loss().needs())
+    }
+
+    /// Makes an adapter what answers are compared with, in place of the model without one: that which the run began from.
+    pub fn refer_to(&mut self, reference: &Rc<dyn Peft>) {
+        for comparison in [&mut self.comparison, &mut self.held_out_comparison].into_iter().flatten() {
+            comparison.refer_to(reference.clone());
+        }
+    }
+
+    /// The gradients of a step whose weights are found by what the model makes of it.
+    async fn compare(&mut self, batches: &[Batch], events: &mut Vec<Event>) -> Result<(PlanStats, Compared)> {
+        let mut comparison = self.comparison.take().expect("only for an objective that compares");
+        let outcome = self.compare_with(&mut comparison, batches, events).await;
+        self.comparison = Some(comparison);
+        outcome
+    }
+
+    async fn compare_with(
+        &mut self,
+        comparison: &mut Comparison,
+        batches: &[Batch],
+        events: &mut Vec<Event>,
+    ) -> Result<(PlanStats, Compared)> {
+        let (model, peft) = (self.model.clone(), self.peft.clone());
+        let needs = comparison.loss().needs();
+        let group = self.config.objective.group();
+        let numbers: Vec<usize> = batches.iter().flat_map(|batch| batch.examples.iter().copied()).collect();
+        let max_length = self.dataset.layout().max_length;
+        // These are plans of their own, and so come before a pass has begun.
+        let baseline = {
+            let rows: Vec<&Rendered> = numbers.iter().map(|&number| &self.dataset.examples()[number]).collect();
+            let at_once = batches[0].examples.len();
+            comparison.baseline(&model, Some(peft.as_ref()), &rows, at_once, max_length).await?
+        };
+        let targets_of = |number: &usize| self.dataset.targets(*number);
+        let first_targets = numbers.iter().step_by(group).map(targets_of).sum();
+        let step = Step { groups: numbers.len() / group, first_targets, baseline };
+        let (mut loss, mut metrics, mut stats) = (0.0, Metrics::default(), PlanStats::default());
+        for batch in batches {
+            let rows = |dataset: &Dataset| -> Vec<Rendered> {
+                batch.examples.iter().map(|&number| dataset.examples()[number].clone()).collect()
+            };
+            let rows = rows(&self.dataset);
+            let rows: Vec<&Rendered> = rows.iter().collect();
+            let references = comparison.references(&model, &batch.examples, &rows).await?;
+            self.select_pass(batch.size())?;
+            let (_, pass) = self.passes.back().expect("just selected");
+            let counter = [self.config.seed, self.micro_step];
+            let known = self.trunk.as_mut().map(|trunk| trunk.hidden(batch)).transpose()?.flatten();
+            let targets = measure::unweighted(batch);
+            stats = stats + pass.begin(batch, &targets, counter, known.as_deref());
+            let made = pass.made(targets.len()).await?;
+            let mut sequences = measure::sequences(batch, &rows, needs, &made);
+            sequences.iter_mut().zip(references).for_each(|(sequence, reference)| sequence.reference = reference);
+            let (part, slopes) = comparison.lose(&sequences, &step, &mut metrics);
+            loss += part;
+            stats = stats + pass.finish(&measure::found(&sequences, &slopes, needs));
+            self.micro_step = self.micro_step.wrapping_add(1);
+            self.num_tokens += batch.tokens as u64;
+            self.keep_trunk(batch, events).await?;
+        }
+        comparison.loss().finish(&step, &mut metrics);
+        let mut metrics = metrics.to_json();
+        metrics.insert("num_tokens".into(), self.num_tokens.into());
+        Ok((stats, Compared { loss, metrics }))
+    }
+
+    /// Keeps what the frozen lower blocks made of a batch, where there is room for it.
+    async fn keep_trunk(&mut self, batch: &Batch, events: &mut Vec<Event>) -> Result<()> {
+        let (_, pass) = self.passes.back().expect("it has just run");
+        if let (Some(trunk), Some(hidden)) = (&mut self.trunk, pass.hidden())
+            && trunk.wants(batch)
+        {
+            let context = &self.model.context;
+            let hidden = context.read::<f32>(hidden, 0, batch.t * self.model.config.hidden).await?;
+            if let Err(error) = trunk.keep(batch, &hidden) {
+                let what = "what the lower layers make of the other examples is computed again in each epoch";
+                events.push(Event::Warning { code: "trunk-cache", message: format!("{error}: {what}") });
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the steps on their way.
@@ -410,11 +530,14 @@ impl Trainer {
         } else {
             self.skips = 0;
         }
-        self.last_loss = outcome.loss;
+        let Compared { loss, metrics } =
+            pending.compared.unwrap_or_else(|| Compared { loss: outcome.loss, metrics: Map::new() });
+        self.last_loss = loss;
         if pending.step.is_multiple_of(self.config.logging_steps as usize) || pending.step == self.steps {
             events.push(Event::Step {
                 step: pending.step,
-                loss: outcome.loss,
+                loss,
+                metrics,
                 learning_rate: pending.learning_rate,
                 grad_norm: outcome.skipped.is_none().then_some(f64::from(outcome.grad_norm)),
                 tokens: pending.tokens,
@@ -429,9 +552,17 @@ impl Trainer {
         if self.held_out.is_empty() {
             return Ok(None);
         }
-        let losses = evaluate(&self.model, Some(self.peft.as_ref()), &self.held_out).await?;
+        let peft = Some(self.peft.as_ref());
+        let event = match &mut self.held_out_comparison {
+            None => eval_event(self.step, evaluate(&self.model, peft, &self.held_out).await?, false),
+            Some(comparison) => {
+                let at_once = at_once(&self.config);
+                let evaluated = comparison.evaluate(&self.model, peft, &self.held_out, at_once).await?;
+                compared_event(self.step, evaluated, false)
+            }
+        };
         self.last_finished = now_ms();
-        Ok(Some(eval_event(self.step, losses, false)))
+        Ok(Some(event))
     }
 
     /// The run's last event; `path` is where the adapter went.
@@ -440,15 +571,33 @@ impl Trainer {
     }
 }
 
+/// Groups that are measured at a time where nothing is learnt: those of a step.
+pub fn at_once(config: &RunConfig) -> usize {
+    (config.per_device_train_batch_size * config.gradient_accumulation_steps) as usize
+}
+
 /// The losses of examples as one event.
 fn eval_event(step: usize, losses: Vec<ExampleLoss>, each: bool) -> Event {
     let tokens = losses.iter().map(|example| example.tokens).sum();
-    Event::Eval { step, loss: mean(&losses), tokens, examples: if each { losses } else { Vec::new() } }
+    let examples = if each { losses.clone() } else { Vec::new() };
+    Event::Eval { step, loss: mean(&losses), tokens, examples, metrics: Map::new() }
+}
+
+/// The same of groups that were compared.
+fn compared_event(step: usize, evaluated: Evaluated, each: bool) -> Event {
+    let Evaluated { loss, groups, metrics } = evaluated;
+    let tokens = groups.iter().map(|group| group.tokens).sum();
+    Event::Eval { step, loss, tokens, examples: if each { groups } else { Vec::new() }, metrics: metrics.to_json() }
 }
 
 impl Event {
     /// The `eval` event of a whole file, with each example's own loss.
     pub fn eval(losses: Vec<ExampleLoss>) -> Self {
         eval_event(0, losses, true)
+    }
+
+    /// The same of groups that were compared.
+    pub fn compared(evaluated: Evaluated) -> Self {
+        compared_event(0, evaluated, true)
     }
 }

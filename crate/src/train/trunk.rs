@@ -141,7 +141,7 @@ mod tests {
     use crate::data::render::Rendered;
 
     fn dataset() -> Dataset {
-        let example = |len| Rendered { ids: vec![7; len], targets: vec![true; len], truncated: false };
+        let example = |len| Rendered { ids: vec![7; len], targets: vec![true; len], ..Rendered::default() };
         let layout = Layout {
             packing: false,
             per_device_train_batch_size: 2,

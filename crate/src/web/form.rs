@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
 use super::js::to_js;
-use crate::settings::config::{FP16, LOAD_IN_4BIT, Method, RunConfig, Switch};
+use crate::settings::config::{FP16, LOAD_IN_4BIT, Method, Objective, RunConfig, Switch};
 use crate::train::lab;
 
 /// The methods, the fields of a run with their help and defaults, and the page's first config.
 #[wasm_bindgen]
 pub fn defaults() -> JsValue {
-    let tables: Vec<_> = choices().into_iter().map(|choice| (choice, RunConfig::fields(choice.method))).collect();
+    let tables: Vec<_> =
+        choices().into_iter().map(|choice| (choice, RunConfig::fields(choice.method, Objective::Sft))).collect();
     let fields: Vec<Value> = tables[0]
         .1
         .iter()

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use tunesmith::Result;
-use tunesmith::settings::config::{FP16, LOAD_IN_4BIT, Method, RunConfig};
+use tunesmith::settings::config::{FP16, LOAD_IN_4BIT, Method, Objective, RunConfig};
 use tunesmith::settings::field::Field;
 
 /// The name of a flag that several commands have.
@@ -94,7 +94,7 @@ pub fn field_flags(field: &Field) -> Vec<Arg> {
     let plain = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     help += &format!(" [default: {}", plain(&field.default));
     for &method in &Method::ALL[1..] {
-        let fields = RunConfig::fields(method);
+        let fields = RunConfig::fields(method, Objective::Sft);
         let other = fields.into_iter().find(|other| other.name == field.name).expect("the table is the same");
         if other.default != field.default {
             help += &format!("; {}: {}", method.name(), plain(&other.default));
@@ -125,13 +125,13 @@ pub fn loading_flags() -> Vec<Arg> {
 
 /// The flags of some fields.
 pub fn flags_of(names: &[&str]) -> Vec<Arg> {
-    let fields = RunConfig::fields(Method::Lora);
+    let fields = RunConfig::fields(Method::Lora, Objective::Sft);
     fields.iter().filter(|field| names.contains(&field.name)).flat_map(field_flags).collect()
 }
 
 /// Makes the settings that were given as flags.
 pub fn apply(matches: &ArgMatches, config: &mut RunConfig) -> Result<()> {
-    let fields = RunConfig::fields(Method::Lora);
+    let fields = RunConfig::fields(Method::Lora, Objective::Sft);
     let names = fields.iter().flat_map(|field| field.aliases.iter().copied().chain([field.name]));
     for name in ["method"].into_iter().chain(names) {
         // Not every command has every field.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 use tunesmith::peft::merge::OutType;
-use tunesmith::settings::config::{LOAD_IN_4BIT, Method, RunConfig};
+use tunesmith::settings::config::{LOAD_IN_4BIT, Method, Objective, RunConfig};
 use tunesmith::settings::field::{FieldValue, Input};
 
 use super::args::{
@@ -47,7 +47,7 @@ fn estimate() -> Command {
 
 /// What describes a run: model, examples, settings.
 fn run_flags(command: Command) -> Command {
-    let fields = RunConfig::fields(Method::Lora);
+    let fields = RunConfig::fields(Method::Lora, Objective::Sft);
     command
         .arg(model())
         .arg(data())
@@ -182,7 +182,7 @@ mod tests {
         let mut config = RunConfig::new(Method::Lora);
         apply(matches.subcommand().unwrap().1, &mut config).unwrap();
         assert_eq!((config.learning_rate, config.max_length, config.packing, config.r), (0.5, 7, true, 3));
-        for field in RunConfig::fields(Method::Lora) {
+        for field in RunConfig::fields(Method::Lora, Objective::Sft) {
             assert!(train().get_arguments().any(|arg| arg.get_id() == field.name), "{}", field.name);
         }
     }
