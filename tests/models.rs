@@ -2,7 +2,7 @@
 
 use tunesmith::Result;
 use tunesmith::format::ggml::GgmlType;
-use tunesmith::format::gguf::{Array, Gguf, Value};
+use tunesmith::format::gguf::{Array, Gguf, TensorInfo, Value};
 use tunesmith::format::gguf_write::GgufWriter;
 use tunesmith::format::source::{FileSource, MemorySource};
 use tunesmith::gpu::Context;
@@ -76,14 +76,18 @@ fn cut_gguf(full: &Gguf, layers: u32) -> Result<Vec<u8>> {
         if layer.is_some_and(|layer| layer >= layers) {
             continue;
         }
-        let mut data = Vec::new();
-        full.read_tensor_chunks(tensor, 8 << 20, |_, bytes| {
-            data.extend_from_slice(bytes);
-            Ok(())
-        })?;
-        file.tensor(&tensor.name, &tensor.dims, tensor.ty as GgmlType, data);
+        file.tensor(&tensor.name, &tensor.dims, tensor.ty as GgmlType, tensor_bytes(full, tensor)?);
     }
     Ok(file.finish())
+}
+
+fn tensor_bytes(gguf: &Gguf, tensor: &TensorInfo) -> Result<Vec<u8>> {
+    let mut data = Vec::new();
+    gguf.read_tensor_chunks(tensor, 8 << 20, |_, bytes| {
+        data.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    Ok(data)
 }
 
 /// A device; a machine without one fails the test.
@@ -102,6 +106,26 @@ pub fn gguf(name: &str) -> Vec<u8> {
         "cut" => full_gguf().and_then(|full| cut_gguf(&full, 2)).unwrap_or_else(|error| panic!("cut: {error}")),
         other => panic!("{other} is not made here"),
     }
+}
+
+/// `nano` or `cut` on a device, or `full`, with another token to pad; the full model's own is the only one that it can have.
+pub fn load_padded(context: &Context, name: &str, pad: u32) -> Model {
+    if name == "full" {
+        let model = load(context, name);
+        assert_eq!(model.tokenizer.pad(), Some(pad), "{name} pads with its own token");
+        return model;
+    }
+    let gguf = Gguf::open(Box::new(MemorySource::new(format!("{name}.gguf"), gguf(name)))).unwrap();
+    let mut file = GgufWriter::new("llama");
+    for (key, value) in gguf.metadata() {
+        file.set(key, value.clone());
+    }
+    file.set("tokenizer.ggml.padding_token_id", Value::U32(pad));
+    for tensor in gguf.tensors() {
+        file.tensor(&tensor.name, &tensor.dims, tensor.ty as GgmlType, tensor_bytes(&gguf, tensor).unwrap());
+    }
+    let gguf = Gguf::open(Box::new(MemorySource::new(format!("{name}.gguf"), file.finish()))).unwrap();
+    pollster::block_on(Model::load(context, &gguf, |_, _| {})).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// `nano`, `cut` or `full` on a device.

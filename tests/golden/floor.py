@@ -1,6 +1,6 @@
 """How near PyTorch in f32 comes to the f64 fixtures: what no f32 engine can be asked to beat by much.
 
-    python tests/golden/make.py --model MODEL.gguf --float32 --out DIR --only nano methods cut full
+    python tests/golden/make.py --model MODEL.gguf --float32 --out DIR --only nano methods cut full objectives
     python tests/golden/floor.py DIR
 """
 
@@ -32,10 +32,11 @@ def main() -> None:
         print(f"{model}: logits, worst sequence {worst:.1e}")
         for path in sorted((HERE / model).rglob("*.json")):
             name = path.relative_to(HERE / model).with_suffix("")
-            if path.stem.endswith("gradients"):
+            curve = path.stem.endswith("curve")
+            if path.stem.endswith("gradients") or (path.parent.name == "objectives" and not curve):
                 off = summaries(other / model / f"{name}.safetensors", path.with_suffix(".safetensors"))
                 print(f"{model}: {name}, median {np.median(off):.1e}, worst {off.max():.1e}")
-            if path.stem.endswith("curve"):
+            if curve:
                 a, b = (json.loads((d / model / f"{name}.json").read_text())["losses"] for d in (other, HERE))
                 off = max(abs(p - q) / q for p, q in zip(a, b))
                 print(f"{model}: {name}, worst loss {off:.1e}, {b[0]:.3f} -> {b[-1]:.3f}")

@@ -1,8 +1,9 @@
 """Writes every fixture of this folder: see README.md.
 
-    python tests/golden/make.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only hash text nano methods cut full generation]
+    python tests/golden/make.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only PART ...]
 
-With --float32 --out DIR, nano, methods, cut and full are computed in f32: floor.py compares them with the fixtures.
+The parts are hash, text, nano, methods, cut, full, generation and objectives. With --float32 --out DIR those of numbers are
+computed in f32: floor.py compares them with the fixtures.
 """
 
 import argparse
@@ -17,11 +18,12 @@ import hashing
 import methods
 import models
 import numerics
+import objectives
 import peft_make
 import text as text_module
 
 HERE = Path(__file__).parent
-PARTS = ["hash", "text", "nano", "methods", "cut", "full", "generation"]
+PARTS = ["hash", "text", "nano", "methods", "cut", "full", "generation", "objectives"]
 
 
 def nano_inputs() -> dict:
@@ -82,7 +84,7 @@ def main() -> None:
     timed("text", make_text)
     timed("nano", lambda: make_nano(args.out / "nano", precision))
     timed("methods", lambda: methods.write(nano_inputs(), args.out / "nano" / "methods", precision))
-    if not {"cut", "full", "generation"} & set(args.only):
+    if not {"cut", "full", "generation", "objectives"} & set(args.only):
         return
     full = models.load_full(args.model)
     print(f"{models.check_dequantized(full, args.model)} tensors equal gguf.quants bit for bit")
@@ -99,6 +101,14 @@ def main() -> None:
 
     timed("cut", make_cut)
     timed("full", lambda: numerics.everything(precision(full), inputs, args.out / "full"))
+
+    def make_objectives() -> None:
+        folder = lambda model: args.out / model / "objectives"  # noqa: E731
+        objectives.write(precision(models.nano()), "nano", folder("nano"), r=4)
+        objectives.write(precision(models.cut(full)), "cut", folder("cut"))
+        objectives.write(precision(full), "full", folder("full"), names=("dpo_sigmoid", "reward"), steps=5)
+
+    timed("objectives", make_objectives)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ pub(super) fn pair(
     metrics.rewards(beta * good, beta * bad);
     metrics.answer(true, chosen, good);
     metrics.answer(false, rejected, bad);
-    metrics.mean_of("nll_loss", chosen.nll(), chosen.tokens.len());
+    // As TRL has it, 0 where it is no part of the loss.
+    metrics.mean_of("nll_loss", if alpha == 0.0 { 0.0 } else { chosen.nll() }, chosen.tokens.len());
     loss / pairs + alpha * chosen.nll() / targets
 }
 

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use serde_json::{Map, Value, json};
 
+use super::score::is_score;
 use super::traits::ENCODED;
 use super::{Parameters, Peft, create};
 use crate::gpu::Context;
 use crate::model::Model;
-use crate::settings::config::{Method, RunConfig};
+use crate::settings::config::{Method, Objective, RunConfig};
 use crate::tape::Tape;
 use crate::{Error, Result};
 
@@ -19,6 +20,14 @@ pub const CONFIG: &str = "adapter_config.json";
 pub const TENSORS: &str = "adapter_model.safetensors";
 /// The model card's file name.
 pub const CARD: &str = "README.md";
+
+/// The `task_type` of a reward model: a sequence classifier with one class.
+const SEQ_CLS: &str = "SEQ_CLS";
+/// The field with the modules that are trained whole.
+const MODULES_TO_SAVE: &str = "modules_to_save";
+/// PEFT's name for the score head, and its other one for what may be that in other models.
+const SCORE: &str = "score";
+const CLASSIFIER: &str = "classifier";
 
 /// One file of an adapter folder.
 pub struct File {
@@ -35,7 +44,15 @@ pub struct File {
 pub async fn save(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> Result<Vec<File>> {
     let params = peft.params();
     let tensors: Vec<(&str, Vec<usize>, Vec<f32>)> = match encoded(peft, &model.context).await? {
-        Some((shape, values)) => vec![(ENCODED, shape, values)],
+        Some((shape, values)) => {
+            let mut tensors = vec![(ENCODED, shape, values)];
+            // What makes the virtual tokens is not saved, and a score head is.
+            if let Some(index) = params.tensors.iter().position(|tensor| is_score(&tensor.name)) {
+                let tensor = &params.tensors[index];
+                tensors.push((tensor.name.as_str(), tensor.shape.clone(), params.read().await?.swap_remove(index)));
+            }
+            tensors
+        }
         None => {
             let values = params.read().await?;
             let tensors = params.tensors.iter().zip(values);
@@ -49,11 +66,16 @@ pub async fn save(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> Re
     });
     let bytes = serialize(TENSORS, views)?;
     let mut config = Map::new();
-    config.insert("task_type".into(), "CAUSAL_LM".into());
+    config.insert("task_type".into(), if params.score().is_some() { SEQ_CLS } else { "CAUSAL_LM" }.into());
     config.insert("base_model_name_or_path".into(), model.config.name.clone().into());
     config.insert("revision".into(), Value::Null);
     config.insert("inference_mode".into(), true.into());
     config.append(&mut peft.config());
+    if params.score().is_some() {
+        let mut saved = config.get(MODULES_TO_SAVE).and_then(Value::as_array).cloned().unwrap_or_default();
+        saved.push(SCORE.into());
+        config.insert(MODULES_TO_SAVE.into(), saved.into());
+    }
     let config = serde_json::to_vec_pretty(&config).expect("a map of plain values");
     Ok(vec![
         File { name: CONFIG, bytes: config },
@@ -77,12 +99,14 @@ async fn encoded(peft: &dyn Peft, context: &Context) -> Result<Option<(Vec<usize
 /// Bytes of the tensors in the adapter's file; their names and shapes take some kilobytes more.
 pub fn tensor_bytes(peft: &dyn Peft, context: &Context) -> usize {
     let mut t = Tape::new(context);
-    let count = peft.encoded(&mut t).map_or(peft.params().count(), |(var, _)| t.rows(var) * t.cols(var));
+    let params = peft.params();
+    let score = params.score().map_or(0, |score| score.cols);
+    let count = peft.encoded(&mut t).map_or(params.count(), |(var, _)| t.rows(var) * t.cols(var) + score);
     count * size_of::<f32>()
 }
 
 fn card(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> String {
-    let config = peft.config();
+    let (config, params) = (peft.config(), peft.params());
     let kind = config["peft_type"].as_str().unwrap_or_default().to_owned();
     let base = &model.config.name;
     // Where the file lies on this computer is nobody else's business.
@@ -104,21 +128,25 @@ fn card(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> String {
          | | |\n|---|---|\n| Method | {kind} |\n| Trainable parameters | {} |\n| Base file | {file} ({}{own}) |\n\n",
         if in_peft { "library_name: peft\n" } else { "" },
         json!(base),
-        peft.params().count(),
+        params.count(),
         model.quantization,
     );
+    let (auto, labels, command, ask) = match params.score() {
+        None => ("AutoModelForCausalLM", "", "generate", " --prompt \"Hello\""),
+        Some(_) => ("AutoModelForSequenceClassification", ", num_labels=1", "score", " --data pairs.jsonl"),
+    };
     card.push_str(&if in_peft {
         format!(
             "Load it with PEFT:\n\n```python\nfrom peft import PeftModel\n\
-             from transformers import AutoModelForCausalLM{class}\n\n\
-             base = AutoModelForCausalLM.from_pretrained(\"path/to/base\"{load})\n\
+             from transformers import {auto}{class}\n\n\
+             base = {auto}.from_pretrained(\"path/to/base\"{labels}{load})\n\
              model = PeftModel.from_pretrained(base, \"path/to/this/folder\")\n```\n\nor with Tunesmith:\n\n"
         )
     } else {
         "PEFT has no such method. Load it with Tunesmith:\n\n".to_owned()
     });
     card.push_str(&format!(
-        "```\ntunesmith generate --model {file} --adapter path/to/this/folder --prompt \"Hello\"{flag}\n```\n"
+        "```\ntunesmith {command} --model {file} --adapter path/to/this/folder{ask}{flag}\n```\n"
     ));
     if let Some(run) = run {
         let run = serde_json::to_string_pretty(&run.to_json()).expect("a map of plain values");
@@ -245,6 +273,13 @@ pub fn run_config(folder: &str, config: &[u8]) -> Result<RunConfig> {
     for &name in method.file_fields() {
         if let Some(value) = set(name) {
             run.insert(name.into(), value.clone());
+        }
+    }
+    if set("task_type").is_some_and(|kind| kind == SEQ_CLS) {
+        run.insert("objective".into(), Objective::Reward.name().into());
+        // The score head comes with the objective.
+        if let Some(Value::Array(saved)) = run.get_mut(MODULES_TO_SAVE) {
+            saved.retain(|name| name != SCORE && name != CLASSIFIER);
         }
     }
     method

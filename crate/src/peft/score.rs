@@ -46,6 +46,13 @@ pub fn is_score(name: &str) -> bool {
     name.ends_with(NAME)
 }
 
+/// The token that a score looks past at the end of a text, as transformers does: the one that pads, which often is the one
+/// that ends a text, too. With virtual tokens before the text PEFT hands embeddings over, and no token is known.
+pub fn pad(model: &Model, method: Method) -> Option<u32> {
+    let tokens_are_known = !matches!(method, Method::Prompt | Method::PTuning);
+    model.tokenizer.pad().or(model.tokenizer.eos()).filter(|_| tokens_are_known)
+}
+
 /// Numbers of the standard normal distribution (Box and Muller 1958).
 fn normal(seed: u32, name: &str) -> impl Iterator<Item = f64> + use<> {
     let [radii, angles] = ["radius", "angle"].map(|what| random(seed, &format!("{name}.{what}")).map(f64::from));

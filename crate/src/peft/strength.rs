@@ -1,5 +1,6 @@
 //! An adapter at less than its full strength.
 
+use super::score::is_score;
 use super::{Peft, create, io};
 use crate::model::Model;
 use crate::{Error, Result};
@@ -27,6 +28,10 @@ pub async fn load(model: &Model, folder: &str, config: &[u8], tensors: &[u8], st
     let start = params.read().await?;
     io::fill(peft.as_ref(), folder, tensors)?;
     for (index, (start, end)) in start.iter().zip(params.read().await?).enumerate() {
+        // A score is made of what the adapter leaves of the model, whichever that is.
+        if is_score(&params.tensors[index].name) {
+            continue;
+        }
         let scales = peft.scales(&params.tensors[index].name).map_err(|reason| Error::Adapter {
             file: folder.into(),
             what: format!("a {} adapter has no strength but its own: {reason}", run.method.label()),

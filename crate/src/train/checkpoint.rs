@@ -33,6 +33,9 @@ struct Progress {
     skips: usize,
     /// The last step's loss.
     loss: Option<f64>,
+    /// Tokens worked on, where an objective measures them.
+    #[serde(default)]
+    num_tokens: u64,
     /// Hash of what the run works on: the model's shape and the examples.
     fingerprint: String,
 }
@@ -61,6 +64,7 @@ impl Trainer {
             queue: self.queue.iter().cloned().collect(),
             skips: self.skips,
             loss: self.last_loss.is_finite().then_some(self.last_loss),
+            num_tokens: self.num_tokens,
             fingerprint: self.fingerprint(),
         };
         let mut files = io::save(self.peft.as_ref(), &self.model, Some(&self.config)).await?;
@@ -110,6 +114,7 @@ impl Trainer {
         self.epoch = progress.epoch;
         self.queue = progress.queue.into();
         self.skips = progress.skips;
+        self.num_tokens = progress.num_tokens;
         self.last_loss = progress.loss.unwrap_or(f64::NAN);
         self.optimizer.updates = progress.step as u32;
         Ok(())
@@ -131,6 +136,12 @@ impl Trainer {
             hash.update((example.ids.len() as u64).to_le_bytes());
             for (id, target) in example.ids.iter().zip(&example.targets) {
                 hash.update((id << 1 | u32::from(*target)).to_le_bytes());
+            }
+            if let Some(label) = example.label {
+                hash.update([u8::from(label)]);
+            }
+            if example.margin != 0.0 {
+                hash.update(example.margin.to_le_bytes());
             }
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()

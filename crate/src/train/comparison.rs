@@ -4,18 +4,21 @@
 use std::rc::Rc;
 
 use super::event::ExampleLoss;
-use super::measure::Measurer;
+use super::measure::{self, Measurer};
 use crate::Result;
+use crate::data::batch::Asked;
 use crate::data::render::Rendered;
 use crate::model::Model;
-use crate::objective::{Loss, Metrics, Sequence, Slope, Step};
+use crate::objective::{self, Loss, Metrics, Sequence, Slope, Step};
 use crate::peft::Peft;
+use crate::settings::config::RunConfig;
 
 /// A loss, and what it takes to tell it all it needs.
 pub struct Comparison {
     loss: Box<dyn Loss>,
     /// Sequences in a group.
     group: usize,
+    asked: Asked,
     /// The adapter that the run began from; `None` is the model without one.
     reference: Option<Rc<dyn Peft>>,
     referee: Measurer,
@@ -26,55 +29,39 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// For a data set of so many examples.
-    pub fn new(loss: Box<dyn Loss>, group: usize, examples: usize) -> Self {
+    /// What the settings ask for, on a data set of so many examples; `None` for supervised training, which compares nothing.
+    ///
+    /// # Errors
+    /// As [`objective::create`].
+    pub fn new(model: &Model, config: &RunConfig, examples: usize) -> Result<Option<Self>> {
+        let Some(loss) = objective::create(config)? else { return Ok(None) };
         let needs = loss.needs();
-        Self {
+        let asked = measure::asked(model, needs, config.method);
+        Ok(Some(Self {
             loss,
-            group,
+            group: config.objective.group(),
+            asked,
             reference: None,
-            referee: Measurer::new(needs),
-            policy: Measurer::new(needs),
+            referee: Measurer::new(needs, asked),
+            policy: Measurer::new(needs, asked),
             known: vec![None; examples],
-        }
+        }))
     }
 
     /// Makes an adapter the reference, in place of the model without one. It never moves.
     pub fn refer_to(&mut self, reference: Rc<dyn Peft>) {
         self.reference = Some(reference);
-        self.referee = Measurer::new(self.loss.needs());
+        self.referee = Measurer::new(self.loss.needs(), self.asked);
+    }
+
+    /// Which rows it asks.
+    pub fn asked(&self) -> Asked {
+        self.asked
     }
 
     /// The loss.
     pub fn loss(&self) -> &dyn Loss {
         self.loss.as_ref()
-    }
-
-    /// What of the data set the reference was asked for so far.
-    pub fn known(&self) -> &[Option<f64>] {
-        &self.known
-    }
-
-    /// Takes up what an earlier part of the run knew.
-    pub fn take_known(&mut self, known: Vec<Option<f64>>) {
-        self.known = known;
-    }
-
-    /// Tells sequences of the data set what the reference makes of them. `numbers` are their places in the data set.
-    ///
-    /// # Errors
-    /// As [`Measurer::measure`].
-    pub async fn tell_reference(
-        &mut self,
-        model: &Model,
-        numbers: &[usize],
-        examples: &[&Rendered],
-        sequences: &mut [Sequence],
-    ) -> Result<()> {
-        for (sequence, known) in sequences.iter_mut().zip(self.references(model, numbers, examples).await?) {
-            sequence.reference = known;
-        }
-        Ok(())
     }
 
     /// What the reference makes of some examples of the data set: computed once an example.
@@ -170,7 +157,8 @@ impl Comparison {
             let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(1);
             let baseline = self.baseline(model, peft, &rows, at_once, longest).await?;
             let mut sequences = self.policy.measure(model, peft, &rows, self.group).await?;
-            self.tell_reference(model, &numbers, &rows, &mut sequences).await?;
+            let references = self.references(model, &numbers, &rows).await?;
+            sequences.iter_mut().zip(references).for_each(|(sequence, reference)| sequence.reference = reference);
             measured.push((sequences, baseline));
         }
         let firsts = measured.iter().flat_map(|(sequences, _)| sequences.iter().step_by(self.group));

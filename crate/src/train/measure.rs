@@ -9,15 +9,16 @@ use crate::data::render::Rendered;
 use crate::model::Model;
 use crate::objective::{Needs, Sequence, Slope, Token};
 use crate::ops::Targets;
-use crate::peft::Peft;
+use crate::peft::{Peft, score};
+use crate::settings::config::Method;
 
 /// Plans kept, one for each size of a batch.
 const PLANS: usize = 8;
 
-/// Which rows are asked where a loss needs this.
-pub(super) fn asked(model: &Model, needs: Needs) -> Asked {
+/// Which rows are asked where a loss needs this, with a tuning method.
+pub(super) fn asked(model: &Model, needs: Needs, method: Method) -> Asked {
     match needs {
-        Needs { score: true, .. } => Asked::Score { pad: model.tokenizer.pad().or(model.tokenizer.eos()) },
+        Needs { score: true, .. } => Asked::Score { pad: score::pad(model, method) },
         Needs { prompt: true, .. } => Asked::Prompts,
         _ => Asked::Targets,
     }
@@ -86,13 +87,14 @@ pub(super) fn found(sequences: &[Sequence], slopes: &[Slope], needs: Needs) -> V
 /// Measures sequences with one model and one adapter, or none.
 pub(super) struct Measurer {
     needs: Needs,
+    asked: Asked,
     passes: VecDeque<(Size, Pass)>,
 }
 
 impl Measurer {
     /// One that measures what a loss needs.
-    pub fn new(needs: Needs) -> Self {
-        Self { needs, passes: VecDeque::new() }
+    pub fn new(needs: Needs, asked: Asked) -> Self {
+        Self { needs, asked, passes: VecDeque::new() }
     }
 
     /// Some groups of sequences as a batch for this adapter.
@@ -105,7 +107,7 @@ impl Measurer {
             vocab_size: model.config.vocab,
         };
         let copies = examples.iter().map(|&example| example.clone()).collect();
-        let dataset = Dataset::grouped(copies, layout, group, asked(model, self.needs));
+        let dataset = Dataset::grouped(copies, layout, group, self.asked);
         dataset.batch(&(0..dataset.groups()).collect::<Vec<_>>())
     }
 

@@ -21,7 +21,7 @@ use crate::data::example::Example;
 use crate::data::render::{Rendered, Renderer};
 use crate::gpu::{Buffer, Context, Plan, PlanStats};
 use crate::model::Model;
-use crate::objective::{self, Metrics, Needs, Step, sft};
+use crate::objective::{Metrics, Needs, Step, sft};
 use crate::ops::Targets;
 use crate::peft::Peft;
 use crate::settings::config::{Recompute, RunConfig};
@@ -170,11 +170,12 @@ impl Trainer {
                 help: "use fewer virtual tokens or a shorter max_length".into(),
             });
         }
-        let loss = objective::create(&config)?;
-        let needs = loss.as_ref().map(|loss| loss.needs());
-        let asked = needs.map_or(Asked::Targets, |needs| measure::asked(&model, needs));
-        let group = config.objective.group();
-        let dataset = Dataset::grouped(examples, layout, group, asked);
+        let comparison = Comparison::new(&model, &config, examples.len())?;
+        let held_out_comparison =
+            if held_out.is_empty() { None } else { Comparison::new(&model, &config, held_out.len())? };
+        let needs = comparison.as_ref().map(|comparison| comparison.loss().needs());
+        let asked = comparison.as_ref().map_or(Asked::Targets, Comparison::asked);
+        let dataset = Dataset::grouped(examples, layout, config.objective.group(), asked);
         let count = dataset.examples().len();
         let batches = dataset.plan(&order(dataset.groups(), u64::from(config.seed), 0, config.shuffle));
         let an_epoch = batches.len().div_ceil(config.gradient_accumulation_steps as usize);
@@ -191,10 +192,9 @@ impl Trainer {
             config.recompute = choose_recompute(&model, peft.as_ref(), largest, repeats, needs, &config)?;
         }
         let optimizer = Optimizer::new(&model.context, peft.params(), &config)?;
-        let held_out_loss = objective::create(&config)?.filter(|_| !held_out.is_empty());
         Ok(Self {
-            comparison: loss.map(|loss| Comparison::new(loss, group, count)),
-            held_out_comparison: held_out_loss.map(|loss| Comparison::new(loss, group, held_out.len())),
+            comparison,
+            held_out_comparison,
             num_tokens: 0,
             schedule: Schedule::new(&config, steps),
             optimizer,
@@ -451,10 +451,8 @@ impl Trainer {
         let step = Step { groups: numbers.len() / group, first_targets, baseline };
         let (mut loss, mut metrics, mut stats) = (0.0, Metrics::default(), PlanStats::default());
         for batch in batches {
-            let rows = |dataset: &Dataset| -> Vec<Rendered> {
-                batch.examples.iter().map(|&number| dataset.examples()[number].clone()).collect()
-            };
-            let rows = rows(&self.dataset);
+            let rows: Vec<Rendered> =
+                batch.examples.iter().map(|&number| self.dataset.examples()[number].clone()).collect();
             let rows: Vec<&Rendered> = rows.iter().collect();
             let references = comparison.references(&model, &batch.examples, &rows).await?;
             self.select_pass(batch.size())?;
