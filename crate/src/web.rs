@@ -212,7 +212,7 @@ impl Session {
         let model = self.model()?;
         let config = RunConfig::from_json(&json_text(config))?;
         let rendered = prepare(model, &config, TABLE, &examples(&Array::of1(example))?)?.remove(0);
-        let Rendered { ids, targets, truncated } = &rendered;
+        let Rendered { ids, targets, truncated, .. } = &rendered;
         let tokens: Vec<Value> = ids
             .iter()
             .zip(targets)

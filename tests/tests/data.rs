@@ -9,6 +9,7 @@ use tunesmith::format::gguf::Gguf;
 use tunesmith::format::source::FileSource;
 use tunesmith::text::template::ChatTemplate;
 use tunesmith::text::tokenizer::Tokenizer;
+use tunesmith::train::config::Objective;
 
 struct Model {
     tokenizer: Tokenizer,
@@ -28,6 +29,7 @@ const SYSTEM: &str =
 
 fn renderer(template: Option<&ChatTemplate>) -> Renderer<'_> {
     Renderer {
+        objective: Objective::Sft,
         tokenizer: &MODEL.tokenizer,
         template,
         max_length: 1024,
@@ -37,7 +39,14 @@ fn renderer(template: Option<&ChatTemplate>) -> Renderer<'_> {
 }
 
 fn render(example: &Example) -> Rendered {
-    renderer(Some(&MODEL.template)).render("data.jsonl", 3, example).unwrap()
+    one(&renderer(Some(&MODEL.template)), example)
+}
+
+/// The one sequence of an example.
+fn one(renderer: &Renderer, example: &Example) -> Rendered {
+    let mut sequences = renderer.render("data.jsonl", 3, example).unwrap();
+    assert_eq!(sequences.len(), 1);
+    sequences.remove(0)
 }
 
 /// The text with what is learnt in double brackets.
@@ -76,7 +85,7 @@ fn a_template_that_marks_its_replies_is_believed() {
         {% else %}{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}";
     let template = ChatTemplate::new(source, "", "<|im_end|>").unwrap();
     let messages = conversation();
-    let rendered = renderer(Some(&template)).render("d", 1, &Example::Messages { messages }).unwrap();
+    let rendered = one(&renderer(Some(&template)), &Example::Messages { messages });
     // trim_blocks takes the line's end after `{% endgeneration %}`, not the one before it.
     let expected = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n[[Hello Hi<|im_end|>]]\n\
         <|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n[[Hi\n<|im_end|>]]\n";
@@ -88,7 +97,7 @@ fn a_template_without_a_prompt_is_searched_for_the_replies() {
     let source = "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]\
         {% else %} {{ m.content | trim }} <|im_end|>{% endif %}{% endfor %}";
     let template = ChatTemplate::new(source, "", "<|im_end|>").unwrap();
-    let rendered = renderer(Some(&template)).render("d", 1, &Example::Messages { messages: conversation() }).unwrap();
+    let rendered = one(&renderer(Some(&template)), &Example::Messages { messages: conversation() });
     let expected = "[INST] Hi [/INST][[ Hello Hi <|im_end|>]][INST] Hi [/INST][[ Hi <|im_end|>]]";
     assert_eq!(marked(&rendered), expected);
 }
@@ -122,7 +131,7 @@ fn prompt_and_completion() {
     assert_eq!(marked(&render(&messages)), format!("{SYSTEM}{expected}"));
 
     let everything = Renderer { completion_only_loss: false, ..renderer(None) };
-    assert_eq!(marked(&everything.render("d", 1, &strings).unwrap()), "[[2 + 2 = 4<|im_end|>]]");
+    assert_eq!(marked(&one(&everything, &strings)), "[[2 + 2 = 4<|im_end|>]]");
 }
 
 #[test]
@@ -142,7 +151,7 @@ fn text_and_tokens() {
 #[test]
 fn everything_is_learnt_where_asked_for() {
     let all = Renderer { assistant_only_loss: false, ..renderer(Some(&MODEL.template)) };
-    let rendered = all.render("d", 1, &Example::Messages { messages: conversation() }).unwrap();
+    let rendered = one(&all, &Example::Messages { messages: conversation() });
     assert!(rendered.targets.iter().all(|target| *target));
 }
 
@@ -150,10 +159,10 @@ fn everything_is_learnt_where_asked_for() {
 fn long_examples_are_cut() {
     let example = Example::PromptCompletion { prompt: text("1234"), completion: text("5678") };
     let short = |max_length| Renderer { max_length, ..renderer(None) }.render("data.jsonl", 3, &example);
-    let rendered = short(6).unwrap();
+    let rendered = short(6).unwrap().remove(0);
     assert!(rendered.truncated);
     assert_eq!(marked(&rendered), "1234[[56]]");
-    assert!(!short(9).unwrap().truncated);
+    assert!(!short(9).unwrap()[0].truncated);
     let error = short(4).unwrap_err();
     assert_eq!(error.code(), "data");
     assert!(
@@ -192,4 +201,216 @@ fn a_file_goes_all_the_way() {
     let rendered: Vec<String> = import.examples.iter().map(|(_, example)| marked(&render(example))).collect();
     assert!(rendered[0].ends_with("1+1<|im_end|>\n<|im_start|>assistant\n[[2<|im_end|>]]\n"), "{}", rendered[0]);
     assert_eq!(rendered[1], "a:[[ b<|im_end|>]]");
+}
+
+fn prefer(objective: Objective) -> Renderer<'static> {
+    Renderer { objective, ..renderer(Some(&MODEL.template)) }
+}
+
+fn texts(prompt: Option<&str>, chosen: &str, rejected: &str) -> Example {
+    Example::Preference { prompt: prompt.map(text), chosen: text(chosen), rejected: text(rejected), margin: None }
+}
+
+/// Both sides of a pair, with what is compared in double brackets.
+fn sides(renderer: &Renderer, example: &Example) -> [String; 2] {
+    let sequences = renderer.render("data.jsonl", 3, example).unwrap();
+    assert_eq!(sequences.len(), 2);
+    [0, 1].map(|side| marked(&sequences[side]))
+}
+
+fn prompt_of(sequence: &Rendered) -> &[u32] {
+    &sequence.ids[..sequence.prompt_tokens()]
+}
+
+const PAIRS: [Objective; 4] = [Objective::Dpo, Objective::Orpo, Objective::Cpo, Objective::Reward];
+
+#[test]
+fn a_pair_is_two_sequences_of_which_the_answers_are_compared() {
+    let strings = texts(Some("2 + 2 = "), "4", "5");
+    let turns = conversation();
+    let chats = Example::Preference {
+        prompt: Some(Prompt::Messages(turns[..1].to_vec())),
+        chosen: Prompt::Messages(turns[1..].to_vec()),
+        rejected: Prompt::Messages(vec![Message::new("assistant", "No")]),
+        margin: Some(0.5),
+    };
+    for objective in PAIRS {
+        let renderer = prefer(objective);
+        assert_eq!(sides(&renderer, &strings), ["2 + 2 = [[4<|im_end|>]]", "2 + 2 = [[5<|im_end|>]]"]);
+        // What the template writes behind the last reply is left out.
+        let prompt = format!("{SYSTEM}<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+        let chosen =
+            "[[Hello Hi<|im_end|>]]\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n[[Hi\n<|im_end|>]]";
+        assert_eq!(sides(&renderer, &chats), [format!("{prompt}{chosen}"), format!("{prompt}[[No<|im_end|>]]")]);
+        let sequences = renderer.render("d", 1, &chats).unwrap();
+        assert!(sequences.iter().all(|side| (side.margin, side.label) == (0.5, None)));
+    }
+}
+
+#[test]
+fn both_sides_have_the_same_prompt() {
+    // " four" is one token, and "4" leaves the space alone: it belongs to both answers, or to none.
+    let example = texts(Some("two and two are "), "four", "4");
+    let expected = ["two and two are[[ four<|im_end|>]]", "two and two are[[ 4<|im_end|>]]"];
+    assert_eq!(sides(&prefer(Objective::Dpo), &example), expected);
+    // Each by itself for KTO, which compares no sides.
+    let expected = ["two and two are[[ four<|im_end|>]]", "two and two are [[4<|im_end|>]]"];
+    assert_eq!(sides(&prefer(Objective::Kto), &example), expected);
+    for (chosen, rejected) in [("blue", "black"), ("b", " b"), ("'s", "s"), ("\n\n", "\n"), ("é", "è")] {
+        for prompt in ["The sky is ", "The sky is", "The sky is bl", "x\n", "1"] {
+            let sequences = prefer(Objective::Cpo).render("d", 1, &texts(Some(prompt), chosen, rejected)).unwrap();
+            let [chosen, rejected] = &sequences[..] else { panic!("two sides") };
+            assert_eq!(prompt_of(chosen), prompt_of(rejected));
+            assert!(prompt.as_bytes().starts_with(MODEL.tokenizer.decode(prompt_of(chosen)).as_bytes()));
+        }
+    }
+}
+
+#[test]
+fn a_prompt_that_both_sides_hold_is_found() {
+    let strings = texts(None, "The sky is blue.", "The sky is green.");
+    for objective in PAIRS {
+        let expected = ["The sky is[[ blue.<|im_end|>]]", "The sky is[[ green.<|im_end|>]]"];
+        assert_eq!(sides(&prefer(objective), &strings), expected);
+    }
+    let whole = |reply: &str| Prompt::Messages(vec![Message::new("user", "Hi"), Message::new("assistant", reply)]);
+    let chats = Example::Preference { prompt: None, chosen: whole("a"), rejected: whole("b"), margin: None };
+    let prompt = format!("{SYSTEM}<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+    let expected = ["a", "b"].map(|reply| format!("{prompt}[[{reply}<|im_end|>]]"));
+    assert_eq!(sides(&prefer(Objective::Orpo), &chats), expected);
+
+    // Only a score can do without.
+    let nothing = texts(None, "yes", "no");
+    assert_eq!(sides(&prefer(Objective::Reward), &nothing), ["[[yes<|im_end|>]]", "[[no<|im_end|>]]"]);
+    for objective in [Objective::Dpo, Objective::Kto] {
+        let error = prefer(objective).render("data.jsonl", 3, &nothing).unwrap_err();
+        assert!(
+            error.to_string().starts_with("data.jsonl, line 3: ") && error.to_string().contains("no prompt"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn single_answers_have_labels() {
+    let renderer = prefer(Objective::Kto);
+    let example = Example::Unpaired { prompt: text("2 + 2 = "), completion: text("5"), label: false };
+    let rendered = one(&renderer, &example);
+    assert_eq!((marked(&rendered).as_str(), rendered.label), ("2 + 2 = [[5<|im_end|>]]", Some(false)));
+    let tokens = Example::UnpairedTokens { prompt_ids: vec![5, 6], completion_ids: vec![7, 8], label: true };
+    let rendered = one(&renderer, &tokens);
+    assert_eq!((rendered.ids, rendered.targets), (vec![5, 6, 7, 8], vec![false, false, true, true]));
+    assert_eq!(rendered.label, Some(true));
+    let pair = renderer.render("d", 1, &texts(Some("2 + 2 = "), "4", "5")).unwrap();
+    assert_eq!(pair.iter().map(|side| side.label).collect::<Vec<_>>(), [Some(true), Some(false)]);
+}
+
+#[test]
+fn tokens_are_compared_as_they_are() {
+    let example = |chosen: &[u32]| Example::PreferenceTokens {
+        prompt_ids: vec![5, 6],
+        chosen_ids: chosen.to_vec(),
+        rejected_ids: vec![9],
+        margin: Some(1.5),
+    };
+    let sequences = prefer(Objective::Reward).render("d", 1, &example(&[7, 8])).unwrap();
+    assert_eq!((&sequences[0].ids, &sequences[1].ids), (&vec![5, 6, 7, 8], &vec![5, 6, 9]));
+    assert_eq!((&sequences[0].targets, sequences[1].margin), (&vec![false, false, true, true], 1.5));
+    let error = prefer(Objective::Dpo).render("d", 1, &example(&[7, 49152])).unwrap_err();
+    assert!(error.to_string().contains("49152"), "{error}");
+}
+
+#[test]
+fn long_answers_are_cut_and_scores_are_not() {
+    let example = texts(Some("1234"), "5678", "567");
+    let short = |objective, max_length| Renderer { max_length, ..prefer(objective) }.render("data.jsonl", 3, &example);
+    let sequences = short(Objective::Dpo, 8).unwrap();
+    assert_eq!([0, 1].map(|side| marked(&sequences[side])), ["1234[[5678]]", "1234[[567<|im_end|>]]"]);
+    assert_eq!([0, 1].map(|side| sequences[side].truncated), [true, false]);
+    for (objective, max_length, what, help) in [
+        (Objective::Dpo, 4, "the prompt has 4 tokens, and max_length is 4", "raise max_length to 9"),
+        (Objective::Kto, 3, "no room for chosen", "raise max_length to 9"),
+        (Objective::Orpo, 7, "up to max_length, 7 tokens, chosen and rejected are the same", "raise max_length"),
+        (Objective::Reward, 8, "with chosen it has 9 tokens of 8", "raise max_length to 9"),
+    ] {
+        let error = short(objective, max_length).unwrap_err();
+        assert!(error.to_string().starts_with("data.jsonl, line 3: ") && error.to_string().contains(what), "{error}");
+        assert!(error.help().contains(help), "{}", error.help());
+    }
+    assert_eq!(short(Objective::Reward, 9).unwrap().len(), 2);
+}
+
+#[test]
+fn an_objective_refuses_rows_of_another() {
+    let supervised = Example::PromptCompletion { prompt: text("a "), completion: text("b") };
+    let judged = Example::Unpaired { prompt: text("a "), completion: text("b"), label: false };
+    let judged_tokens = Example::UnpairedTokens { prompt_ids: vec![1], completion_ids: vec![2], label: true };
+    let tokens = Example::Tokens { input_ids: vec![1, 2], labels: None };
+    let pair = texts(Some("a "), "b", "c");
+    let forged = Example::Preference {
+        prompt: Some(text("a")),
+        chosen: Prompt::Messages(vec![]),
+        rejected: text("b"),
+        margin: None,
+    };
+    for (objective, example, what, help) in [
+        (Objective::Sft, &pair, "a chosen and a rejected answer", "--objective dpo"),
+        (Objective::Sft, &judged, "it has a label", "--objective kto"),
+        (Objective::Sft, &judged_tokens, "it has a label", "--objective kto"),
+        (Objective::Dpo, &supervised, "dpo compares two answers", "prompt, chosen and rejected"),
+        (Objective::Reward, &judged, "reward compares two answers", "kto learns from a label"),
+        (
+            Objective::Kto,
+            &supervised,
+            "kto learns from answers that were found good or bad",
+            "prompt, completion and label",
+        ),
+        (Objective::Kto, &tokens, "there is no label", "prompt, completion and label"),
+        (Objective::Dpo, &forged, "not of one kind", "both as texts"),
+        (Objective::Dpo, &texts(Some(""), "b", "c"), "no token stands before chosen", "give a prompt"),
+        (
+            Objective::Kto,
+            &Example::Unpaired { prompt: text(""), completion: text("b"), label: true },
+            "no token stands before the completion",
+            "give a prompt",
+        ),
+    ] {
+        let error = prefer(objective).render("data.jsonl", 3, example).unwrap_err();
+        assert!(error.to_string().starts_with("data.jsonl, line 3: ") && error.to_string().contains(what), "{error}");
+        assert!(error.help().contains(help), "{}", error.help());
+    }
+}
+
+#[test]
+fn a_data_set_is_flat_and_kto_sorts_a_thousand_pairs_at_a_time() {
+    let pair = |number: usize| texts(Some(&format!("{number}:")), " good", " bad");
+    let mut rows: Vec<(usize, Example)> = (1..=1001).map(|number| (number, pair(number))).collect();
+    let paired = prefer(Objective::Dpo).render_all("d", &rows[..2]).sequences;
+    let words: Vec<String> = paired.iter().map(marked).collect();
+    assert_eq!(
+        words,
+        ["1:[[ good<|im_end|>]]", "1:[[ bad<|im_end|>]]", "2:[[ good<|im_end|>]]", "2:[[ bad<|im_end|>]]"]
+    );
+
+    let single = Example::Unpaired { prompt: text("s:"), completion: text(" good"), label: true };
+    rows.push((1002, single));
+    rows.push((1003, Example::Text { text: "a".into() }));
+    rows.push((1004, pair(1004)));
+    let set = Renderer { max_length: 7, ..prefer(Objective::Kto) }.render_all("d", &rows);
+    let places: Vec<String> = set.sequences.iter().map(|sequence| MODEL.tokenizer.decode(&sequence.ids)).collect();
+    assert_eq!(places.len(), 2 * 1001 + 1 + 2);
+    let place = |number: usize, word: &str| {
+        let text = format!("{number}: {word}");
+        places.iter().position(|place| place.starts_with(&text)).unwrap()
+    };
+    assert_eq!([place(1, "good"), place(1000, "good"), place(1, "bad"), place(1000, "bad")], [0, 999, 1000, 1999]);
+    assert_eq!([place(1001, "good"), place(1001, "bad")], [2000, 2001]);
+    assert!(places[2002].starts_with("s: good"));
+    assert_eq!([place(1004, "good"), place(1004, "bad")], [2003, 2004]);
+    assert_eq!(set.sequences.iter().filter(|sequence| sequence.label == Some(true)).count(), 1003);
+    let [error] = &set.errors[..] else { panic!("{:?}", set.errors) };
+    assert!(error.to_string().starts_with("d, line 1003: "), "{error}");
+    assert!(set.truncated.is_empty());
+    let set = Renderer { max_length: 3, ..prefer(Objective::Dpo) }.render_all("d", &rows[..2]);
+    assert_eq!(set.truncated, [1, 2]);
 }

@@ -6,8 +6,24 @@ use serde_json::{Map, Value};
 use super::example::{Example, Message, Prompt};
 use crate::{Error, Result};
 
-const FIELDS: [&str; 6] = ["messages", "prompt", "completion", "text", "input_ids", "labels"];
-const FORMS: &str = "give each row \"messages\", or \"prompt\" and \"completion\", or \"text\", or \"input_ids\"";
+const FIELDS: [&str; 14] = [
+    "messages",
+    "prompt",
+    "completion",
+    "text",
+    "input_ids",
+    "labels",
+    "chosen",
+    "rejected",
+    "label",
+    "margin",
+    "prompt_ids",
+    "completion_ids",
+    "chosen_ids",
+    "rejected_ids",
+];
+const FORMS: &str = "give each row \"messages\", or \"prompt\" and \"completion\", or \"text\", or \"input_ids\"; to compare \
+    answers, \"prompt\", \"chosen\" and \"rejected\", or \"prompt\", \"completion\" and \"label\"";
 
 /// What was read from a file: the good rows, and what is wrong with the others.
 #[derive(Debug, Clone, Default)]
@@ -51,22 +67,34 @@ fn row(line: &str) -> Result<Example, Wrong> {
     let Value::Object(mut fields) = value else {
         return Err(("this is JSON, but not an object".into(), "write one JSON object on each line".into()));
     };
+    if let Some((chosen, rejected)) = both(&mut fields, "chosen", "rejected")? {
+        return preference(chosen, rejected, fields);
+    }
+    if let Some((chosen, rejected)) = both(&mut fields, "chosen_ids", "rejected_ids")? {
+        return preference_tokens(chosen, rejected, fields);
+    }
+    if let Some((prompt, completion)) = both(&mut fields, "prompt_ids", "completion_ids")? {
+        let label = fields.remove("label").ok_or_else(|| missing("completion_ids", "label", &fields))?;
+        let (prompt_ids, completion_ids) = (parse("prompt_ids", prompt)?, ids_of("completion_ids", completion)?);
+        return Ok(Example::UnpairedTokens { prompt_ids, completion_ids, label: label_of(label)? });
+    }
     if let Some(messages) = fields.remove("messages") {
         return Ok(Example::Messages { messages: messages_of("messages", messages)? });
     }
-    match (fields.remove("prompt"), fields.remove("completion")) {
-        (Some(prompt), Some(completion)) => {
-            let (prompt, completion) = (prompt_of("prompt", prompt)?, prompt_of("completion", completion)?);
-            return match (&prompt, &completion) {
-                (Prompt::Text(_), Prompt::Text(_)) | (Prompt::Messages(_), Prompt::Messages(_)) => {
-                    Ok(Example::PromptCompletion { prompt, completion })
-                }
-                _ => Err(wrong("prompt and completion are not of one kind: both a text, or both a list of messages")),
-            };
+    if let Some((prompt, completion)) = both(&mut fields, "prompt", "completion")? {
+        let prompt = prompt_of("prompt", prompt)?;
+        let label = fields.remove("label").map(label_of).transpose()?;
+        let completion = match label {
+            Some(_) => answer_of("completion", completion)?,
+            None => prompt_of("completion", completion)?,
+        };
+        if !prompt.is_like(&completion) {
+            return Err(wrong("prompt and completion are not of one kind: both a text, or both a list of messages"));
         }
-        (Some(_), None) => return Err(missing("prompt", "completion", &fields)),
-        (None, Some(_)) => return Err(missing("completion", "prompt", &fields)),
-        (None, None) => {}
+        return Ok(match label {
+            Some(label) => Example::Unpaired { prompt, completion, label },
+            None => Example::PromptCompletion { prompt, completion },
+        });
     }
     if let Some(ids) = fields.remove("input_ids") {
         return tokens(ids, fields.remove("labels"));
@@ -78,12 +106,70 @@ fn row(line: &str) -> Result<Example, Wrong> {
     }
 }
 
-fn tokens(ids: Value, labels: Option<Value>) -> Result<Example, Wrong> {
-    let input_ids: Vec<u32> = parse("input_ids", ids)?;
-    let labels: Option<Vec<i64>> = labels.map(|labels| parse("labels", labels)).transpose()?;
-    if input_ids.is_empty() {
-        return Err(wrong("input_ids is empty"));
+/// Takes two fields of which neither goes without the other; `None` where neither is there.
+fn both(fields: &mut Map<String, Value>, one: &str, other: &str) -> Result<Option<(Value, Value)>, Wrong> {
+    match (fields.remove(one), fields.remove(other)) {
+        (Some(first), Some(second)) => Ok(Some((first, second))),
+        (Some(_), None) => Err(missing(one, other, fields)),
+        (None, Some(_)) => Err(missing(other, one, fields)),
+        (None, None) => Ok(None),
     }
+}
+
+fn preference(chosen: Value, rejected: Value, mut fields: Map<String, Value>) -> Result<Example, Wrong> {
+    let (chosen, rejected) = (answer_of("chosen", chosen)?, answer_of("rejected", rejected)?);
+    let prompt = fields.remove("prompt").map(|prompt| prompt_of("prompt", prompt)).transpose()?;
+    if !chosen.is_like(&rejected) {
+        return Err(wrong("chosen and rejected are not of one kind: both a text, or both a list of messages"));
+    }
+    if prompt.as_ref().is_some_and(|prompt| !prompt.is_like(&chosen)) {
+        let what = "prompt and chosen are not of one kind: both a text, or both a list of messages";
+        return Err((
+            what.into(),
+            "leave prompt out where chosen and rejected begin with it; else give all of one kind".into(),
+        ));
+    }
+    if chosen == rejected {
+        return Err(same());
+    }
+    Ok(Example::Preference { prompt, chosen, rejected, margin: margin_of(&mut fields)? })
+}
+
+fn preference_tokens(chosen: Value, rejected: Value, mut fields: Map<String, Value>) -> Result<Example, Wrong> {
+    let prompt = fields.remove("prompt_ids").ok_or_else(|| missing("chosen_ids", "prompt_ids", &fields))?;
+    let (chosen_ids, rejected_ids) = (ids_of("chosen_ids", chosen)?, ids_of("rejected_ids", rejected)?);
+    if chosen_ids == rejected_ids {
+        return Err(same());
+    }
+    let prompt_ids = parse("prompt_ids", prompt)?;
+    Ok(Example::PreferenceTokens { prompt_ids, chosen_ids, rejected_ids, margin: margin_of(&mut fields)? })
+}
+
+fn same() -> Wrong {
+    ("chosen and rejected are the same".into(), "leave the row out: there is nothing to compare".into())
+}
+
+fn label_of(value: Value) -> Result<bool, Wrong> {
+    value.as_bool().ok_or_else(|| {
+        let what = format!("label is {}, and true or false was expected", kind(&value));
+        (
+            what,
+            "say true for a good completion and false for a bad one; without a label it is an example to learn".into(),
+        )
+    })
+}
+
+fn margin_of(fields: &mut Map<String, Value>) -> Result<Option<f64>, Wrong> {
+    let number = |value: Value| {
+        let wrong = || wrong(format!("margin is {}, and a number was expected", kind(&value)));
+        value.as_f64().ok_or_else(wrong)
+    };
+    fields.remove("margin").map(number).transpose()
+}
+
+fn tokens(ids: Value, labels: Option<Value>) -> Result<Example, Wrong> {
+    let input_ids = ids_of("input_ids", ids)?;
+    let labels: Option<Vec<i64>> = labels.map(|labels| parse("labels", labels)).transpose()?;
     if let Some(labels) = &labels {
         if labels.len() != input_ids.len() {
             return Err(wrong(format!("there are {} input_ids and {} labels", input_ids.len(), labels.len())));
@@ -96,6 +182,28 @@ fn tokens(ids: Value, labels: Option<Value>) -> Result<Example, Wrong> {
         }
     }
     Ok(Example::Tokens { input_ids, labels })
+}
+
+fn ids_of(field: &str, ids: Value) -> Result<Vec<u32>, Wrong> {
+    let ids: Vec<u32> = parse(field, ids)?;
+    if ids.is_empty() { Err(empty(field)) } else { Ok(ids) }
+}
+
+/// What is compared, or judged: it must hold something, and end with the assistant's words.
+fn answer_of(field: &str, value: Value) -> Result<Prompt, Wrong> {
+    let answer = prompt_of(field, value)?;
+    match &answer {
+        Prompt::Text(text) if text.is_empty() => Err(empty(field)),
+        Prompt::Messages(turns) => match turns.last() {
+            Some(last) if last.role != "assistant" => {
+                let what =
+                    format!("the last message of {field} is of \"{}\", and \"assistant\" was expected", last.role);
+                Err((what, "an answer ends with what the assistant says".into()))
+            }
+            _ => Ok(answer),
+        },
+        Prompt::Text(_) => Ok(answer),
+    }
 }
 
 fn prompt_of(field: &str, value: Value) -> Result<Prompt, Wrong> {
@@ -111,7 +219,7 @@ fn messages_of(field: &str, value: Value) -> Result<Vec<Message>, Wrong> {
         return Err(wrong(format!("{field} is {}, and a list of messages was expected", kind(&value))));
     };
     if turns.is_empty() {
-        return Err(wrong(format!("{field} is empty")));
+        return Err(empty(field));
     }
     turns.into_iter().enumerate().map(|(i, turn)| parse(&format!("{field}[{i}]"), turn)).collect()
 }
@@ -122,6 +230,10 @@ fn parse<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, Wrong> {
 
 fn wrong(what: impl Into<String>) -> Wrong {
     (what.into(), FORMS.into())
+}
+
+fn empty(field: &str) -> Wrong {
+    wrong(format!("{field} is empty"))
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -142,8 +254,11 @@ fn missing(found: &str, missing: &str, fields: &Map<String, Value>) -> Wrong {
     (format!("there is \"{found}\" and no \"{missing}\""), help)
 }
 
-/// No field is one we know.
+/// No field is one we know, or none that makes an example by itself.
 fn unknown(fields: &Map<String, Value>) -> Wrong {
+    if let Some(key) = fields.keys().find(|key| FIELDS.contains(&key.as_str())) {
+        return wrong(format!("\"{key}\" is no example by itself"));
+    }
     let near = fields.keys().find_map(|key| Some((key, nearest(key, &FIELDS)?)));
     let names: Vec<String> = fields.keys().take(8).map(|key| format!("\"{key}\"")).collect();
     let what = match names.is_empty() {
@@ -173,7 +288,13 @@ mod tests {
               \n\
             {\"text\":\"c\\r\\n\"}\n\
             {\"input_ids\":[1,2]}\n\
-            {\"input_ids\":[1,2],\"labels\":[-100,2]}";
+            {\"input_ids\":[1,2],\"labels\":[-100,2]}\n\
+            {\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\",\"margin\":0.5}\n\
+            {\"chosen\":[{\"role\":\"assistant\",\"content\":\"b\"}],\"rejected\":[{\"role\":\"assistant\",\"content\":\"a\"}]}\n\
+            {\"prompt\":\"a\",\"completion\":\"b\",\"label\":false}\n\
+            {\"prompt\":[{\"role\":\"user\",\"content\":\"a\"}],\"completion\":[{\"role\":\"assistant\",\"content\":\"b\"}],\"label\":true}\n\
+            {\"prompt_ids\":[1],\"chosen_ids\":[2],\"rejected_ids\":[3,4],\"margin\":2}\n\
+            {\"prompt_ids\":[1],\"completion_ids\":[2],\"label\":true}";
         let import = import_jsonl("data.jsonl", text);
         assert!(import.errors.is_empty(), "{:?}", import.errors);
         let turn = Message::new;
@@ -184,13 +305,57 @@ mod tests {
             (
                 4,
                 Example::PromptCompletion {
-                    prompt: Prompt::Messages(vec![user]),
-                    completion: Prompt::Messages(vec![assistant]),
+                    prompt: Prompt::Messages(vec![user.clone()]),
+                    completion: Prompt::Messages(vec![assistant.clone()]),
                 },
             ),
             (6, Example::Text { text: "c\r\n".into() }),
             (7, Example::Tokens { input_ids: vec![1, 2], labels: None }),
             (8, Example::Tokens { input_ids: vec![1, 2], labels: Some(vec![-100, 2]) }),
+            (
+                9,
+                Example::Preference {
+                    prompt: Some(Prompt::Text("a".into())),
+                    chosen: Prompt::Text("b".into()),
+                    rejected: Prompt::Text("c".into()),
+                    margin: Some(0.5),
+                },
+            ),
+            (
+                10,
+                Example::Preference {
+                    prompt: None,
+                    chosen: Prompt::Messages(vec![assistant.clone()]),
+                    rejected: Prompt::Messages(vec![turn("assistant", "a")]),
+                    margin: None,
+                },
+            ),
+            (
+                11,
+                Example::Unpaired {
+                    prompt: Prompt::Text("a".into()),
+                    completion: Prompt::Text("b".into()),
+                    label: false,
+                },
+            ),
+            (
+                12,
+                Example::Unpaired {
+                    prompt: Prompt::Messages(vec![user]),
+                    completion: Prompt::Messages(vec![assistant]),
+                    label: true,
+                },
+            ),
+            (
+                13,
+                Example::PreferenceTokens {
+                    prompt_ids: vec![1],
+                    chosen_ids: vec![2],
+                    rejected_ids: vec![3, 4],
+                    margin: Some(2.0),
+                },
+            ),
+            (14, Example::UnpairedTokens { prompt_ids: vec![1], completion_ids: vec![2], label: true }),
         ];
         assert_eq!(import.examples, expected);
         for (_, example) in expected {
@@ -226,6 +391,44 @@ mod tests {
             ("{\"input_ids\":[-1]}", "input_ids", "\"input_ids\""),
             ("{\"input_ids\":[1],\"labels\":[]}", "1 input_ids and 0 labels", "\"input_ids\""),
             ("{\"input_ids\":[1],\"labels\":[2]}", "labels[0] is 2", "-100"),
+            ("{\"labels\":[2]}", "\"labels\" is no example by itself", "\"input_ids\""),
+            ("{\"prompt\":\"a\",\"completion\":\"b\",\"label\":1}", "label is a number", "true for a good"),
+            ("{\"prompt\":\"a\",\"completion\":\"b\",\"label\":null}", "label is null", "without a label"),
+            ("{\"prompt\":\"a\",\"completion\":\"\",\"label\":true}", "completion is empty", "\"label\""),
+            ("{\"prompt\":\"a\",\"label\":true}", "no \"completion\"", "\"label\""),
+            ("{\"prompt\":\"a\",\"chosen\":\"b\"}", "no \"rejected\"", "\"rejected\""),
+            ("{\"prompt\":\"a\",\"chosen\":\"b\",\"rejcted\":\"c\"}", "no \"rejected\"", "rename \"rejcted\""),
+            ("{\"Chosen\":\"b\",\"rejected\":\"c\"}", "no \"chosen\"", "rename \"Chosen\" to \"chosen\""),
+            ("{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"b\"}", "are the same", "leave the row out"),
+            ("{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"\"}", "rejected is empty", "\"rejected\""),
+            ("{\"prompt\":\"a\",\"chosen\":[],\"rejected\":\"b\"}", "chosen is empty", "\"rejected\""),
+            ("{\"chosen\":\"a\",\"rejected\":1}", "rejected is a number", "\"rejected\""),
+            (
+                "{\"chosen\":\"a\",\"rejected\":[{\"role\":\"assistant\",\"content\":\"b\"}]}",
+                "chosen and rejected are not of one kind",
+                "\"rejected\"",
+            ),
+            (
+                "{\"prompt\":\"a\",\"chosen\":[{\"role\":\"assistant\",\"content\":\"a\"}],\
+                    \"rejected\":[{\"role\":\"assistant\",\"content\":\"b\"}]}",
+                "prompt and chosen are not of one kind",
+                "leave prompt out",
+            ),
+            (
+                "{\"chosen\":[{\"role\":\"user\",\"content\":\"a\"}],\"rejected\":\"b\"}",
+                "the last message of chosen is of \"user\"",
+                "the assistant",
+            ),
+            ("{\"chosen\":\"a\",\"rejected\":\"b\",\"margin\":\"1\"}", "margin is a text", "\"rejected\""),
+            ("{\"chosen_ids\":[1],\"rejected_ids\":[2]}", "no \"prompt_ids\"", "\"rejected\""),
+            ("{\"prompt_ids\":[1],\"chosen_ids\":[2],\"rejected_ids\":[]}", "rejected_ids is empty", "\"rejected\""),
+            ("{\"prompt_ids\":[1],\"chosen_ids\":[2],\"rejected_ids\":[2]}", "are the same", "leave the row out"),
+            ("{\"prompt_ids\":[1],\"completion_ids\":[2]}", "no \"label\"", "\"label\""),
+            (
+                "{\"prompt_ids\":[1],\"completion_ids\":[2],\"labels\":true}",
+                "no \"label\"",
+                "rename \"labels\" to \"label\"",
+            ),
         ];
         for (row, what, help) in cases {
             let import = import_jsonl("data.jsonl", &format!("{{\"text\":\"a\"}}\n\n{row}\n{{\"text\":\"b\"}}\n"));

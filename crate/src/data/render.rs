@@ -1,15 +1,18 @@
-//! An example to token ids, with the tokens that are learnt.
+//! An example to token ids, with the tokens that are learnt: one sequence, or two where answers are compared.
 
 use std::ops::Range;
 
 use serde::Serialize;
 
 use super::example::{Example, Prompt};
-use crate::settings::config::RunConfig;
+use crate::settings::config::{Objective, Rows, RunConfig};
 use crate::text::Message;
 use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
 use crate::{Error, Result};
+
+/// Of pairs that become single answers, this many chosen ones come first, and then their rejected ones, as TRL has it.
+const PAIRS_AT_ONCE: usize = 1000;
 
 /// An example as the model sees it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,16 +36,25 @@ impl Rendered {
         self.targets.iter().skip(1).filter(|target| **target).count()
     }
 
-    /// This answer behind another's prompt, cut to `max_length` tokens: what comes before the first token that is learnt is a
-    /// prompt.
+    /// This answer behind another's prompt, cut to `max_length` tokens.
     pub fn behind(&self, other: &Self, max_length: usize) -> Self {
-        let prompt = |rendered: &Self| rendered.targets.iter().position(|target| *target).unwrap_or(rendered.ids.len());
-        let (own, others) = (prompt(self), prompt(other));
+        let (own, others) = (self.prompt_tokens(), other.prompt_tokens());
         let mut ids = [&other.ids[..others], &self.ids[own..]].concat();
         let mut targets = [&other.targets[..others], &self.targets[own..]].concat();
         ids.truncate(max_length);
         targets.truncate(max_length);
         Self { ids, targets, ..self.clone() }
+    }
+
+    /// Tokens before the first that is learnt: of an answer, its prompt.
+    pub fn prompt_tokens(&self) -> usize {
+        self.targets.iter().take_while(|target| !**target).count()
+    }
+
+    fn cut(&mut self, max_length: usize) {
+        self.ids.truncate(max_length);
+        self.targets.truncate(max_length);
+        self.truncated = true;
     }
 
     /// The text in runs of tokens that are learnt and of tokens that are not, to show to a person.
@@ -67,8 +79,21 @@ pub struct Piece {
     pub target: bool,
 }
 
-/// Renders examples for one model. The switches are TRL's.
+/// What the rows of a data set came to.
+#[derive(Debug, Default)]
+pub struct RenderedSet {
+    /// The sequences. Those that the objective compares stand side by side.
+    pub sequences: Vec<Rendered>,
+    /// Lines of examples of which tokens past `max_length` were cut off.
+    pub truncated: Vec<usize>,
+    /// What is wrong with the rows that cannot be used, in file order.
+    pub errors: Vec<Error>,
+}
+
+/// Renders examples for one model and objective. The switches are TRL's.
 pub struct Renderer<'a> {
+    /// What the examples are rendered for.
+    pub objective: Objective,
     /// The model's tokenizer.
     pub tokenizer: &'a Tokenizer,
     /// The model's chat template, where it has one; conversations need it.
@@ -79,6 +104,24 @@ pub struct Renderer<'a> {
     pub completion_only_loss: bool,
     /// Of a conversation, learn only the assistant's turns.
     pub assistant_only_loss: bool,
+}
+
+/// What is wrong with an example, and what to do.
+struct Wrong {
+    what: String,
+    help: String,
+}
+
+impl Wrong {
+    fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Wrong { what: what.into(), help: help.into() }
+    }
+}
+
+impl From<Error> for Wrong {
+    fn from(error: Error) -> Self {
+        Wrong::new(error.to_string(), error.help())
+    }
 }
 
 /// Text, and the byte ranges of it that are learnt.
@@ -96,6 +139,7 @@ impl<'a> Renderer<'a> {
         config: &RunConfig,
     ) -> Self {
         Renderer {
+            objective: config.objective,
             tokenizer,
             template,
             max_length: (config.max_length as usize).min(context_length),
@@ -104,17 +148,100 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Renders one example; `file` and `line` are where it came from, for errors.
+    /// Renders one example; `file` and `line` are where it came from, for errors. It gives one sequence, or two for a pair:
+    /// the chosen side and the rejected one.
     ///
-    /// An error if the template refuses it, if nothing of it is learnt, or if truncation cuts off all
-    /// that is.
-    pub fn render(&self, file: &str, line: usize, example: &Example) -> Result<Rendered> {
-        let wrong = |(what, help): (String, String)| Error::Data { file: file.into(), line: Some(line), what, help };
-        let at_line = |e: Error| wrong((e.to_string(), e.help()));
+    /// An error if the objective learns from other rows, if the template refuses it, if nothing of it is learnt, or if
+    /// truncation cuts off all that is.
+    pub fn render(&self, file: &str, line: usize, example: &Example) -> Result<Vec<Rendered>> {
+        let at_line = |Wrong { what, help }| Error::Data { file: file.into(), line: Some(line), what, help };
+        self.sequences(example).map_err(at_line)
+    }
+
+    /// Renders rows, each with its line, to the sequences of a data set.
+    pub fn render_all(&self, file: &str, examples: &[(usize, Example)]) -> RenderedSet {
+        let mut set = RenderedSet::default();
+        let mut rejected = Vec::new();
+        for (line, example) in examples {
+            let mut sequences = match self.render(file, *line, example) {
+                Ok(sequences) => sequences,
+                Err(error) => {
+                    set.errors.push(error);
+                    continue;
+                }
+            };
+            if sequences.iter().any(|sequence| sequence.truncated) {
+                set.truncated.push(*line);
+            }
+            let single = self.objective.rows() == Rows::Verdicts;
+            let later = if single { sequences.split_off(1) } else { Vec::new() };
+            if later.is_empty() || rejected.len() == PAIRS_AT_ONCE {
+                set.sequences.append(&mut rejected);
+            }
+            set.sequences.extend(sequences);
+            rejected.extend(later);
+        }
+        set.sequences.append(&mut rejected);
+        set
+    }
+
+    fn sequences(&self, example: &Example) -> Result<Vec<Rendered>, Wrong> {
+        match (self.objective.rows(), example) {
+            (Rows::Pairs | Rows::Verdicts, Example::Preference { prompt: Some(prompt), chosen, rejected, margin }) => {
+                self.compare(self.answer(prompt, chosen)?, self.answer(prompt, rejected)?, *margin)
+            }
+            (Rows::Pairs | Rows::Verdicts, Example::Preference { prompt: None, chosen, rejected, margin }) => {
+                let (prompt, chosen, rejected) = Prompt::split(chosen, rejected);
+                if prompt.is_empty() && self.objective != Objective::Reward {
+                    let what = "chosen and rejected begin with nothing in common, so there is no prompt";
+                    return Err(Wrong::new(what, "give the prompt, or let both begin with it"));
+                }
+                self.compare(self.answer(&prompt, &chosen)?, self.answer(&prompt, &rejected)?, *margin)
+            }
+            (
+                Rows::Pairs | Rows::Verdicts,
+                Example::PreferenceTokens { prompt_ids, chosen_ids, rejected_ids, margin },
+            ) => {
+                let answer = |ids| self.answer_tokens(prompt_ids, ids);
+                self.compare(answer(chosen_ids)?, answer(rejected_ids)?, *margin)
+            }
+            (Rows::Verdicts, Example::Unpaired { prompt, completion, label }) => {
+                let answer = self.fit("the completion", self.answer(prompt, completion)?)?;
+                Ok(vec![Rendered { label: Some(*label), ..answer }])
+            }
+            (Rows::Verdicts, Example::UnpairedTokens { prompt_ids, completion_ids, label }) => {
+                let answer = self.fit("the completion", self.answer_tokens(prompt_ids, completion_ids)?)?;
+                Ok(vec![Rendered { label: Some(*label), ..answer }])
+            }
+            (Rows::Examples, Example::Preference { .. } | Example::PreferenceTokens { .. }) => Err(Wrong::new(
+                "it has a chosen and a rejected answer, and supervised training compares none",
+                "set objective to dpo, orpo, cpo or reward (--objective dpo), or give the chosen answer as the completion",
+            )),
+            (Rows::Examples, Example::Unpaired { .. } | Example::UnpairedTokens { .. }) => Err(Wrong::new(
+                "it has a label, and supervised training would learn bad answers like good ones",
+                "set objective to kto (--objective kto), or keep the good answers alone, without a label",
+            )),
+            (Rows::Examples, example) => Ok(vec![self.supervised(example)?]),
+            (Rows::Pairs, _) => Err(Wrong::new(
+                format!("{} compares two answers, and there are no chosen and rejected ones", self.objective.name()),
+                "give prompt, chosen and rejected; kto learns from a label, and sft from examples without one",
+            )),
+            (Rows::Verdicts, _) => Err(Wrong::new(
+                format!(
+                    "{} learns from answers that were found good or bad, and there is no label",
+                    self.objective.name()
+                ),
+                "give prompt, completion and label, or prompt, chosen and rejected; sft learns from examples without a label",
+            )),
+        }
+    }
+
+    /// An example of supervised training.
+    fn supervised(&self, example: &Example) -> Result<Rendered, Wrong> {
         let mut rendered = match example {
             Example::Messages { messages } => {
                 let learnt = if self.assistant_only_loss { Some(0) } else { None };
-                self.conversation(messages, learnt).and_then(|spans| self.tokenize(spans)).map_err(at_line)?
+                self.tokenize(self.conversation(messages, learnt)?)?
             }
             Example::PromptCompletion {
                 prompt: Prompt::Messages(prompt),
@@ -125,60 +252,131 @@ impl<'a> Renderer<'a> {
                     (false, true) => Some(0),
                     (false, false) => None,
                 };
-                let turns = [prompt.as_slice(), completion].concat();
-                self.conversation(&turns, learnt).and_then(|spans| self.tokenize(spans)).map_err(at_line)?
+                self.tokenize(self.conversation(&[prompt.as_slice(), completion].concat(), learnt)?)?
             }
             Example::PromptCompletion { prompt: Prompt::Text(prompt), completion: Prompt::Text(completion) } => {
-                let start = if self.completion_only_loss { prompt.len() } else { 0 };
-                self.plain(prompt.clone() + completion, start).map_err(at_line)?
+                let start = self.completion_only_loss.then_some(prompt.len());
+                self.plain(prompt.clone() + completion, start)?
             }
-            Example::PromptCompletion { .. } => {
-                let what = "prompt and completion are not of one kind".to_owned();
-                return Err(wrong((what, "give both as texts, or both as lists of messages".into())));
-            }
-            Example::Text { text } => self.plain(text.clone(), 0).map_err(at_line)?,
+            Example::Text { text } => self.plain(text.clone(), None)?,
             Example::Tokens { input_ids, labels } => {
-                if let Some(id) = input_ids.iter().find(|id| **id as usize >= self.tokenizer.vocab_size()) {
-                    let what = format!("the id {id} is past the vocabulary of {}", self.tokenizer.vocab_size());
-                    return Err(wrong((what, "make the ids with this model's tokenizer".into())));
-                }
+                self.check_ids(input_ids)?;
                 let targets = match labels {
                     Some(labels) => labels.iter().map(|label| *label != -100).collect(),
                     None => vec![true; input_ids.len()],
                 };
                 Rendered { ids: input_ids.clone(), targets, ..Rendered::default() }
             }
+            _ => return Err(of_two_kinds()),
         };
         if rendered.target_tokens() == 0 {
             let help = "give it a reply of the assistant, a completion or a longer text, or leave it out";
-            return Err(wrong(("nothing in this example is learnt".into(), help.into())));
+            return Err(Wrong::new("nothing in this example is learnt", help));
         }
         let len = rendered.ids.len();
         if len > self.max_length {
-            rendered.ids.truncate(self.max_length);
-            rendered.targets.truncate(self.max_length);
-            rendered.truncated = true;
+            rendered.cut(self.max_length);
             if rendered.target_tokens() == 0 {
                 let max = self.max_length;
                 let what = format!("all that is learnt lies past max_length: the example has {len} tokens of {max}");
-                return Err(wrong((
-                    what,
-                    format!("raise max_length to {len}, or shorten what comes before the reply"),
-                )));
+                let help = format!("raise max_length to {len}, or shorten what comes before the reply");
+                return Err(Wrong::new(what, help));
             }
         }
         Ok(rendered)
     }
 
-    /// A text as it is, learnt from byte `start` on, with the end-of-text token after it (and the
-    /// begin-of-text token before it, for a model that wants one).
-    fn plain(&self, text: String, start: usize) -> Result<Rendered> {
-        let learnt = std::iter::once(start..text.len()).collect();
+    /// A prompt and an answer to it, which alone is learnt.
+    fn answer(&self, prompt: &Prompt, answer: &Prompt) -> Result<Rendered, Wrong> {
+        match (prompt, answer) {
+            (Prompt::Text(prompt), Prompt::Text(answer)) => {
+                Ok(self.plain(prompt.clone() + answer, Some(prompt.len()))?)
+            }
+            (Prompt::Messages(prompt), Prompt::Messages(answer)) => {
+                let turns = [prompt.as_slice(), answer].concat();
+                Ok(self.tokenize(self.conversation(&turns, Some(prompt.len()))?)?)
+            }
+            _ => Err(of_two_kinds()),
+        }
+    }
+
+    fn answer_tokens(&self, prompt: &[u32], answer: &[u32]) -> Result<Rendered, Wrong> {
+        let ids = [prompt, answer].concat();
+        self.check_ids(&ids)?;
+        let targets = (0..ids.len()).map(|index| index >= prompt.len()).collect();
+        Ok(Rendered { ids, targets, ..Rendered::default() })
+    }
+
+    /// The two sides of a pair, for an objective that compares them or takes each by itself.
+    fn compare(
+        &self,
+        mut chosen: Rendered,
+        mut rejected: Rendered,
+        margin: Option<f64>,
+    ) -> Result<Vec<Rendered>, Wrong> {
+        if self.objective.rows() == Rows::Verdicts {
+            (chosen.label, rejected.label) = (Some(true), Some(false));
+        } else {
+            share_prompt(&mut chosen, &mut rejected);
+            (chosen.margin, rejected.margin) = (margin.unwrap_or_default(), margin.unwrap_or_default());
+        }
+        let (chosen, rejected) = (self.fit("chosen", chosen)?, self.fit("rejected", rejected)?);
+        if chosen.ids == rejected.ids {
+            let what = match chosen.truncated {
+                true => format!("up to max_length, {} tokens, chosen and rejected are the same", self.max_length),
+                false => "chosen and rejected are the same to the model".into(),
+            };
+            return Err(Wrong::new(what, "raise max_length if they differ later, or leave the row out"));
+        }
+        Ok(vec![chosen, rejected])
+    }
+
+    /// An answer as the objective wants it: without what follows the last token that is learnt, and within `max_length`.
+    fn fit(&self, name: &str, mut answer: Rendered) -> Result<Rendered, Wrong> {
+        let Some(last) = answer.targets.iter().rposition(|target| *target) else {
+            let what = format!("nothing in {name} is learnt");
+            return Err(Wrong::new(what, "give it a reply of the assistant, or leave the row out"));
+        };
+        answer.ids.truncate(last + 1);
+        answer.targets.truncate(last + 1);
+        let (len, prompt, max) = (answer.ids.len(), answer.prompt_tokens(), self.max_length);
+        if self.objective == Objective::Reward {
+            if len > max {
+                let what = format!("with {name} it has {len} tokens of {max}, and a score is that of the whole");
+                return Err(Wrong::new(what, format!("raise max_length to {len}, or leave the row out")));
+            }
+        } else if prompt == 0 {
+            let what = format!("no token stands before {name}, so its first one cannot be predicted");
+            return Err(Wrong::new(what, "give a prompt"));
+        } else if prompt >= max {
+            let what = format!("the prompt has {prompt} tokens, and max_length is {max}: it leaves no room for {name}");
+            return Err(Wrong::new(what, format!("raise max_length to {len}, or shorten the prompt")));
+        } else if len > max {
+            answer.cut(max);
+        }
+        Ok(answer)
+    }
+
+    fn check_ids(&self, ids: &[u32]) -> Result<(), Wrong> {
+        let vocabulary = self.tokenizer.vocab_size();
+        match ids.iter().find(|id| **id as usize >= vocabulary) {
+            Some(id) => {
+                let what = format!("the id {id} is past the vocabulary of {vocabulary}");
+                Err(Wrong::new(what, "make the ids with this model's tokenizer"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A text as it is, learnt from byte `start` on, or all of it where that is `None`, with the end-of-text token after it
+    /// (and the begin-of-text token before it, for a model that wants one).
+    fn plain(&self, text: String, start: Option<usize>) -> Result<Rendered> {
+        let learnt = std::iter::once(start.unwrap_or(0)..text.len()).collect();
         let mut rendered = self.tokenize(Spans { text, learnt })?;
         let bos = self.tokenizer.bos().filter(|_| self.tokenizer.add_bos());
         if let Some(bos) = bos.filter(|bos| rendered.ids.first() != Some(bos)) {
             rendered.ids.insert(0, bos);
-            rendered.targets.insert(0, start == 0);
+            rendered.targets.insert(0, start.is_none());
         }
         if let Some(eos) = self.tokenizer.eos().filter(|eos| rendered.ids.last() != Some(eos)) {
             rendered.ids.push(eos);
@@ -245,6 +443,21 @@ impl<'a> Renderer<'a> {
 
     fn end_tokens(&self) -> impl Iterator<Item = String> + '_ {
         self.tokenizer.end_ids().iter().filter_map(|id| self.tokenizer.token(*id))
+    }
+}
+
+fn of_two_kinds() -> Wrong {
+    Wrong::new("the prompt and what follows it are not of one kind", "give both as texts, or both as lists of messages")
+}
+
+/// Makes the prompt of two sides the same tokens: where the tokens of one begin to differ within it, because its end merged
+/// with the answer, the answers of both begin.
+fn share_prompt(chosen: &mut Rendered, rejected: &mut Rendered) {
+    let prompts = [&*chosen, &*rejected].map(|side| &side.ids[..side.prompt_tokens()]);
+    let same = prompts[0].iter().zip(prompts[1]).take_while(|(one, other)| one == other).count();
+    for side in [chosen, rejected] {
+        let prompt = side.prompt_tokens();
+        side.targets[same..prompt].fill(true);
     }
 }
 

@@ -145,9 +145,7 @@ fn card(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> String {
     } else {
         "PEFT has no such method. Load it with Tunesmith:\n\n".to_owned()
     });
-    card.push_str(&format!(
-        "```\ntunesmith {command} --model {file} --adapter path/to/this/folder{ask}{flag}\n```\n"
-    ));
+    card.push_str(&format!("```\ntunesmith {command} --model {file} --adapter path/to/this/folder{ask}{flag}\n```\n"));
     if let Some(run) = run {
         let run = serde_json::to_string_pretty(&run.to_json()).expect("a map of plain values");
         card.push_str(&format!("\n## Training run\n\n```json\n{run}\n```\n"));

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::field::{Field, FieldValue, Input, choice};
 pub use super::method::Method;
-pub use super::objective::Objective;
+pub use super::objective::{Objective, Rows};
 use super::patterns::Patterns;
 use super::target_modules::TargetModules;
 pub use crate::tape::Recompute;

@@ -93,6 +93,8 @@ fn data() {
     let no_reply = "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n";
     let far = format!("{{\"prompt\":\"{}\",\"completion\":\"b\"}}\n", "a".repeat(50));
     let ids = "{\"input_ids\":[1,2,512]}\n";
+    let judged = "{\"prompt\":\"a\",\"completion\":\"b\",\"label\":false}\n";
+    let pair = "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\"}\n";
     for (name, content, what, help) in [
         ("empty.jsonl", b"".to_vec(), "there are no examples", "add at least one row"),
         ("blank.jsonl", b"\n \n".to_vec(), "there are no examples", "add at least one row"),
@@ -101,6 +103,8 @@ fn data() {
         ("none.jsonl", format!("{good}{no_reply}").into(), "line 2: nothing in this example is learnt", "reply"),
         ("far.jsonl", format!("{good}{far}").into(), "line 2: all that is learnt lies past", "raise max_length to 52"),
         ("ids.jsonl", format!("{good}{ids}").into(), "line 2: the id 512 is past the vocabulary", "tokenizer"),
+        ("judged.jsonl", format!("{good}{judged}").into(), "line 2: it has a label", "--objective kto"),
+        ("pair.jsonl", format!("{good}{pair}").into(), "line 2: it has a chosen and a rejected", "--objective dpo"),
         ("bytes.jsonl", [good.as_bytes(), b"{\"text\":\"\xff\"}"].concat(), "line 2: this is not UTF-8", "UTF-8"),
     ] {
         let data = file(&folder, name, content);

@@ -45,7 +45,7 @@ pub fn read(path: &Path) -> Result<Data> {
     Ok(Data { file, examples: import.examples, errors: import.errors })
 }
 
-/// Renders every row for a model; truncated ones are told in warnings.
+/// Renders every row for a model; truncated ones are told in warnings. Sequences that are compared stand side by side.
 ///
 /// # Errors
 /// When any row cannot be used, after telling which and why.
@@ -54,20 +54,10 @@ pub fn render(data: Data, model: &Model, config: &RunConfig, report: &mut Report
     let renderer = Renderer::new(&model.tokenizer, model.template.as_deref(), positions, config);
     let Data { file, examples, mut errors } = data;
     let rows = examples.len() + errors.len();
-    let mut rendered = Vec::with_capacity(examples.len());
-    let mut cut = Vec::new();
-    for (line, example) in &examples {
-        match renderer.render(&file, *line, example) {
-            Ok(example) => {
-                if example.truncated {
-                    cut.push(*line);
-                }
-                rendered.push(example);
-            }
-            Err(error) => errors.push(error),
-        }
-    }
+    let set = renderer.render_all(&file, &examples);
+    errors.extend(set.errors);
     refuse(errors, rows, &file, report)?;
+    let cut = set.truncated;
     let warn = |message| Event::Warning { code: "truncated", message };
     for line in cut.iter().take(TOLD) {
         let max = renderer.max_length;
@@ -76,7 +66,7 @@ pub fn render(data: Data, model: &Model, config: &RunConfig, report: &mut Report
     if cut.len() > TOLD {
         report.event(&warn(format!("{file}: {} more examples were cut", cut.len() - TOLD)))?;
     }
-    Ok(rendered)
+    Ok(set.sequences)
 }
 
 /// Fails when there are bad rows: one is the error itself; several are told one by one, and the error sums them up.

@@ -136,14 +136,16 @@ fn dataset(path: &Path, matches: &ArgMatches, report: &mut Report) -> Result<()>
     let (mut good, mut tokens, mut targets, mut cut) = (0, 0, 0, 0);
     for (line, example) in &data.examples {
         match renderer.render(&data.file, *line, example) {
-            Ok(rendered) => {
-                if report.json() || good < rows {
-                    show(*line, &rendered, &tokenizer, report)?;
+            Ok(sequences) => {
+                for rendered in &sequences {
+                    if report.json() || good < rows {
+                        show(*line, rendered, &tokenizer, report)?;
+                    }
+                    tokens += rendered.ids.len();
+                    targets += rendered.target_tokens();
                 }
                 good += 1;
-                tokens += rendered.ids.len();
-                targets += rendered.target_tokens();
-                cut += usize::from(rendered.truncated);
+                cut += usize::from(sequences.iter().any(|rendered| rendered.truncated));
             }
             Err(error) => errors.push(error),
         }
