@@ -221,7 +221,7 @@ def special(pad: int, eos: int) -> PreTrainedTokenizerFast:
 
 
 def scored(model):
-    """The model with a head of one score; LoRA trains the head whole, so its weight here does not matter."""
+    """The model with a head of one score. PEFT keeps and trains a copy of the head, so its weight here does not matter."""
     config = copy.deepcopy(model.config)
     config.num_labels = 1
     found = LlamaForSequenceClassification(config).to(model.dtype)
@@ -235,7 +235,7 @@ def run(model, objective: Objective, data: list[dict], pad: int, r: int, b: floa
     trainer_class, config_class = TRAINERS[objective.trainer]
     lora = LoraConfig(
         r=r, lora_alpha=2 * r, lora_dropout=0.0, target_modules=models.LINEARS,
-        task_type="SEQ_CLS" if reward else "CAUSAL_LM", modules_to_save=["score"] if reward else None,
+        task_type="SEQ_CLS" if reward else "CAUSAL_LM",
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         args = config_class(

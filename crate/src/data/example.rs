@@ -1,6 +1,6 @@
 //! One training example, in the forms that data sets come in.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use crate::text::Message;
 

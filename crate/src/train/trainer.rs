@@ -87,8 +87,10 @@ pub struct Trainer {
     pub(super) config: RunConfig,
     pub(super) dataset: Dataset,
     held_out: Vec<Rendered>,
-    /// What an objective needs that is no supervised training.
-    pub(super) comparison: Option<Comparison>,
+    /// What the objective needs, where it is no supervised training.
+    needs: Option<Needs>,
+    /// How it compares, then.
+    comparison: Option<Comparison>,
     /// The same for what is held out.
     held_out_comparison: Option<Comparison>,
     schedule: Schedule,
@@ -194,6 +196,7 @@ impl Trainer {
         }
         let optimizer = Optimizer::new(&model.context, peft.params(), &config)?;
         Ok(Self {
+            needs,
             comparison,
             held_out_comparison,
             num_tokens: 0,
@@ -340,7 +343,7 @@ impl Trainer {
         if self.passes.len() == PLANS {
             self.passes.pop_front();
         }
-        let targets = match self.needs() {
+        let targets = match self.needs {
             Some(needs) => measure::targets(&self.model, size.targets, needs)?,
             None => Targets::new(&self.model.context, size.targets, self.model.config.vocab)?,
         };
@@ -408,11 +411,6 @@ impl Trainer {
             events.extend(self.evaluate_held_out().await?);
         }
         Ok(events)
-    }
-
-    /// What the objective needs, where it is no supervised training.
-    fn needs(&self) -> Option<Needs> {
-        self.comparison.as_ref().map(|comparison| comparison.loss().needs())
     }
 
     /// Makes an adapter what answers are compared with, in place of the model without one: that which the run began from.
