@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use js_sys::{Array, Function, JSON, Object};
-use serde::Serialize;
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 

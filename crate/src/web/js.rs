@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::*;
 use crate::Error;
 
 /// What a call from the page gives.
-pub type JsResult<T> = std::result::Result<T, JsValue>;
+pub type JsResult<T> = Result<T, JsValue>;
 
 /// An error as the page takes it: `{code, message, help}`.
 pub fn thrown(error: Error) -> JsValue {
