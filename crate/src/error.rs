@@ -84,8 +84,10 @@ pub enum Error {
     /// The chat template of the model failed.
     #[error("chat template: {what}")]
     Template {
-        /// What minijinja, or the template itself through `raise_exception`, said.
+        /// What minijinja, or the template itself through `raise_exception`, said; or what it does with a reply.
         what: String,
+        /// What to do.
+        help: String,
     },
     /// An adapter does not fit the model or its own config.
     #[error("{file}: {what}")]
@@ -183,13 +185,10 @@ impl Error {
             }
             Error::UnknownKey { nearest: Some(name), .. } => format!("did you mean \"{name}\"?"),
             Error::UnknownKey { nearest: None, kind, .. } => format!("see the README for every {kind}"),
-            Error::Template { .. } => {
-                "check the roles and their order in the example: most templates want system, then user and assistant in turn"
-                    .into()
-            }
             Error::Format { help, .. }
             | Error::Data { help, .. }
             | Error::Config { help, .. }
+            | Error::Template { help, .. }
             | Error::Adapter { help, .. }
             | Error::NoAdapter { help, .. }
             | Error::Limit { help, .. }

@@ -10,6 +10,7 @@ use tunesmith::format::source::FileSource;
 use tunesmith::text::template::ChatTemplate;
 use tunesmith::text::tokenizer::Tokenizer;
 use tunesmith::train::config::Objective;
+use tunesmith_tests::golden::{self, Conversation};
 
 struct Model {
     tokenizer: Tokenizer,
@@ -79,6 +80,44 @@ fn the_replies_of_a_conversation_are_learnt_with_their_end_of_turn() {
 }
 
 #[test]
+fn the_goldens_of_transformers_are_learnt_alike() {
+    let conversations: Vec<Conversation> = golden::json("text.json");
+    for conversation in conversations {
+        let turns = conversation.messages.iter().map(|turn| Message::new(&turn.role, &turn.content));
+        let example = Example::Messages { messages: turns.collect() };
+        let result = renderer(Some(&MODEL.template)).render("data.jsonl", 3, &example);
+        if conversation.assistant_mask.contains(&1) {
+            let rendered = result.unwrap().remove(0);
+            let mask: Vec<u8> = rendered.targets.iter().map(|target| u8::from(*target)).collect();
+            assert_eq!((rendered.ids, mask), (conversation.input_ids, conversation.assistant_mask));
+        } else {
+            assert!(result.unwrap_err().to_string().contains("nothing in this example is learnt"));
+        }
+    }
+}
+
+#[test]
+fn the_assistant_may_speak_first() {
+    let turns = [("assistant", "helpful"), ("user", "Say more."), ("assistant", "Gladly.")];
+    let messages: Vec<Message> = turns.map(|(role, content)| Message::new(role, content)).into();
+    let example = Example::Messages { messages };
+    let expected = "<|im_start|>assistant\n[[helpful<|im_end|>]]\n<|im_start|>user\nSay more.<|im_end|>\n\
+        <|im_start|>assistant\n[[Gladly.<|im_end|>]]\n";
+    assert_eq!(marked(&render(&example)), format!("{SYSTEM}{expected}"));
+
+    // One that reads messages[0], and one that marks what is generated.
+    let reads = "{{ messages[0].role | upper }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n\
+        {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let marks = "{{ messages[0].role | upper }}{% for m in messages %}<|im_start|>{{ m.role }}\n\
+        {% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}\
+        {% else %}{{ m.content }}<|im_end|>{% endif %}\n\n{% endfor %}";
+    for source in [reads, marks] {
+        let template = ChatTemplate::new(source, "", "").unwrap();
+        assert_eq!(marked(&one(&renderer(Some(&template)), &example)), format!("ASSISTANT{expected}"));
+    }
+}
+
+#[test]
 fn a_template_that_marks_its_replies_is_believed() {
     let source = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}\
         {% generation %}{{ m.content }}<|im_end|>\n{% endgeneration %}\
@@ -93,7 +132,7 @@ fn a_template_that_marks_its_replies_is_believed() {
 }
 
 #[test]
-fn a_template_without_a_prompt_is_searched_for_the_replies() {
+fn the_replies_of_a_template_without_a_prompt() {
     let source = "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]\
         {% else %} {{ m.content | trim }} <|im_end|>{% endif %}{% endfor %}";
     let template = ChatTemplate::new(source, "", "<|im_end|>").unwrap();

@@ -397,7 +397,8 @@ impl<'a> Renderer<'a> {
     /// where it is `None`.
     fn conversation(&self, messages: &[Message], learnt: Option<usize>) -> Result<Spans> {
         let template = self.template.ok_or_else(|| Error::Template {
-            what: "the model has none, so it cannot be given a conversation: use prompt/completion or text".into(),
+            what: "the model has none, so it cannot be given a conversation".into(),
+            help: "use an instruct model, or give prompt and completion, or text".into(),
         })?;
         let whole = template.render_marked(messages, false)?;
         let Some(from) = learnt else {
@@ -406,43 +407,19 @@ impl<'a> Renderer<'a> {
         };
         let mut learnt = Vec::new();
         if template.marks_generation() {
-            let skipped = template.render_marked(&messages[..from], false)?.generated.len();
-            learnt.extend(whole.generated.into_iter().skip(skipped).map(|span| trim_end(&whole.text, span)));
+            // Many templates cannot do without a message.
+            let before = if from == 0 { 0 } else { template.render_marked(&messages[..from], false)?.generated.len() };
+            learnt.extend(whole.generated.into_iter().skip(before).map(|span| trim_end(&whole.text, span)));
         } else {
+            let end_tokens: Vec<String> =
+                self.tokenizer.end_ids().iter().filter_map(|id| self.tokenizer.token(*id)).collect();
             for turn in from..messages.len() {
                 if messages[turn].role == "assistant" {
-                    learnt.push(self.reply(template, messages, turn, &whole.text)?);
+                    learnt.push(template.reply(messages, turn, &whole.text, &end_tokens)?);
                 }
             }
         }
         Ok(Spans { text: whole.text, learnt })
-    }
-
-    /// Where the assistant's turn number `turn` stands in the whole text, its end-of-turn token included.
-    ///
-    /// It is what the template adds after the prompt for it. A template that does not prompt, or that
-    /// writes earlier turns differently once later ones follow, is searched for the reply's own words.
-    fn reply(&self, template: &ChatTemplate, messages: &[Message], turn: usize, whole: &str) -> Result<Range<usize>> {
-        let before = template.render(&messages[..turn], false)?;
-        let prompt = template.render(&messages[..turn], true)?;
-        let after = template.render(&messages[..=turn], false)?;
-        if prompt != before && after.starts_with(&prompt) && whole.starts_with(&after) {
-            return Ok(trim_end(whole, prompt.len()..after.len()));
-        }
-        let words = messages[turn].content.trim();
-        let from = if whole.starts_with(&before) { before.len() } else { 0 };
-        let found = whole[from..].find(words).filter(|_| !words.is_empty()).map(|at| from + at);
-        let start = found.ok_or_else(|| Error::Template {
-            what: format!("the reply in messages[{turn}] cannot be found again in what the template makes of it"),
-        })?;
-        let end = start + words.len();
-        let rest = whole[end..].trim_start();
-        let token = self.end_tokens().find(|token| rest.starts_with(token.as_str()));
-        Ok(start..token.map_or(end, |token| whole.len() - rest.len() + token.len()))
-    }
-
-    fn end_tokens(&self) -> impl Iterator<Item = String> + '_ {
-        self.tokenizer.end_ids().iter().filter_map(|id| self.tokenizer.token(*id))
     }
 }
 

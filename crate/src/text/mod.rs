@@ -2,6 +2,7 @@
 
 mod byte_level;
 mod message;
+mod reply;
 pub mod template;
 pub mod tokenizer;
 

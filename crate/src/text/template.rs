@@ -15,6 +15,8 @@ use crate::{Error, Result};
 /// Noncharacters, kept free by Unicode for such a use, around what a `{% generation %}` block gives.
 const GENERATION_START: char = '\u{fdd0}';
 const GENERATION_END: char = '\u{fdd1}';
+/// One that stands for a reply, to see where the template writes it.
+pub(super) const REPLY: char = '\u{fdd2}';
 const GENERATION_FILTER: &str = "__generation";
 const NAME: &str = "chat";
 
@@ -79,11 +81,16 @@ impl ChatTemplate {
 
     /// As [`ChatTemplate::render`], with the ranges that the template marks as generated.
     pub fn render_marked(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Marked> {
-        let marker = |text: &str| text.contains([GENERATION_START, GENERATION_END]);
+        let marker = |text: &str| text.contains([GENERATION_START, GENERATION_END, REPLY]);
         if messages.iter().any(|message| marker(&message.role) || marker(&message.content)) {
-            let what = "a message holds U+FDD0 or U+FDD1, which are no characters: remove them".into();
-            return Err(Error::Template { what });
+            let what = "a message holds U+FDD0, U+FDD1 or U+FDD2, which are no characters".into();
+            return Err(Error::Template { what, help: "remove them".into() });
         }
+        self.render_unchecked(messages, add_generation_prompt)
+    }
+
+    /// As [`ChatTemplate::render_marked`], of messages that may hold marks.
+    pub(super) fn render_unchecked(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Marked> {
         let messages: Vec<Value> =
             messages.iter().map(|m| context! { role => m.role.as_str(), content => m.content.as_str() }).collect();
         // Templates ask `tools is not none`, so these are none and not undefined.
@@ -105,11 +112,15 @@ fn failed(error: minijinja::Error) -> Error {
     // An exception that the template raises is its own sentence; the rest says where it happened.
     let detail = error.detail().unwrap_or_default();
     let what = match (error.kind(), error.line()) {
-        (ErrorKind::InvalidOperation, _) if detail.starts_with(RAISED) => detail[RAISED.len()..].to_owned(),
+        (ErrorKind::InvalidOperation, _) if detail.starts_with(RAISED) => {
+            let help = "check the roles and their order in the example: most templates want system, then user and assistant in turn";
+            return Error::Template { what: detail[RAISED.len()..].to_owned(), help: help.into() };
+        }
         (kind, Some(line)) => format!("line {line}: {kind}: {detail}"),
         (kind, None) => format!("{kind}: {detail}"),
     };
-    Error::Template { what }
+    let help = "the model's template cannot be used for this example: check its messages, or give prompt and completion as texts";
+    Error::Template { what, help: help.into() }
 }
 
 const RAISED: &str = "raised: ";
