@@ -76,6 +76,13 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// [`Error::Limit`] when the cache is larger than the device allows.
     pub fn new(model: &'a Model, peft: Option<&dyn Peft>, positions: usize) -> Result<Self> {
+        if peft.is_some_and(|peft| peft.params().score().is_some()) {
+            return Err(Error::Config {
+                field: "adapter".into(),
+                what: "a reward adapter scores answers, and writes none".into(),
+                help: "score with it, or ask another adapter".into(),
+            });
+        }
         let positions = positions.min(model.config.context_length);
         let context = &model.context;
         let channels = model.config.kv_heads * model.config.head_dim;

@@ -106,7 +106,7 @@ def main() -> None:
         folder = lambda model: args.out / model / "objectives"  # noqa: E731
         objectives.write(precision(models.nano()), "nano", folder("nano"), r=4)
         objectives.write(precision(models.cut(full)), "cut", folder("cut"))
-        objectives.write(precision(full), "full", folder("full"), names=("dpo_sigmoid", "reward"), steps=5)
+        objectives.write(precision(full), "full", folder("full"), names=("dpo_sigmoid", "reward_eos"), steps=5)
 
     timed("objectives", make_objectives)
 

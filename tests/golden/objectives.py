@@ -18,7 +18,7 @@ from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import LlamaForSequenceClassification, PreTrainedTokenizerFast, PrinterCallback
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast, PrinterCallback
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
@@ -224,8 +224,20 @@ def scored(model):
     """The model with a head of one score. PEFT keeps and trains a copy of the head, so its weight here does not matter."""
     config = copy.deepcopy(model.config)
     config.num_labels = 1
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
     found = LlamaForSequenceClassification(config).to(model.dtype)
     found.model.load_state_dict(model.model.state_dict())
+    return found.eval()
+
+
+def plain(model):
+    """The model without what transformers remembers of the quantized file that it came from: it would not train that."""
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    found = LlamaForCausalLM(config).to(model.dtype)
+    found.load_state_dict(model.state_dict())
     return found.eval()
 
 
@@ -246,7 +258,7 @@ def run(model, objective: Objective, data: list[dict], pad: int, r: int, b: floa
             **objective.settings,
         )  # fmt: skip
         trainer = trainer_class(
-            model=scored(model) if reward else copy.deepcopy(model),
+            model=scored(model) if reward else plain(model),
             args=args,
             train_dataset=Dataset.from_list([columns(row, objective) for row in data]),
             processing_class=special(pad, model.config.eos_token_id),

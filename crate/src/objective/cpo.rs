@@ -1,7 +1,10 @@
 //! Contrastive preference optimization (Xu et al. 2024, arXiv:2401.08417): DPO whose reference holds all answers equally
 //! likely, so that none is needed, and beside it learning to write the chosen answer.
 
-use super::{Loss, Metrics, Needs, Sequence, Slope, Step, log_sigmoid, sigmoid};
+use super::logistic::{log_sigmoid, sigmoid};
+use super::loss::{Loss, Needs, Slope, Step};
+use super::metrics::Metrics;
+use super::sequence::Sequence;
 use crate::settings::config::RunConfig;
 
 /// How the loss is made of the difference x of the two log-probabilities.

@@ -3,7 +3,10 @@
 //! the hinge of SLiC (Zhao et al. 2023, arXiv:2305.10425) and robust DPO (Chowdhury et al. 2024, arXiv:2403.00409) are
 //! other losses of the same difference.
 
-use super::{Loss, Metrics, Needs, Sequence, Slope, Step, log_sigmoid, sigmoid};
+use super::logistic::{log_sigmoid, sigmoid};
+use super::loss::{Loss, Needs, Slope, Step};
+use super::metrics::Metrics;
+use super::sequence::Sequence;
 use crate::settings::config::RunConfig;
 
 /// How the loss is made of the difference D of the two log-ratios.

@@ -2,7 +2,10 @@
 //! reference has it, and a bad one less likely, each beside a baseline: how much likelier answers became that belong to
 //! other prompts.
 
-use super::{Loss, Metrics, Needs, Sequence, Slope, Step, sigmoid};
+use super::logistic::sigmoid;
+use super::loss::{Loss, Needs, Slope, Step};
+use super::metrics::Metrics;
+use super::sequence::Sequence;
 use crate::settings::config::RunConfig;
 
 /// The loss of single answers.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Sequence;
+use super::sequence::Sequence;
 
 /// How a metric comes of what it is told.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,7 +1,10 @@
 //! Odds ratio preference optimization (Hong et al. 2024, arXiv:2403.07691): the model learns to write the chosen answer with
 //! its prompt, and to have higher odds for the chosen answer than for the rejected one. There is no reference.
 
-use super::{Loss, Metrics, Needs, Sequence, Slope, Step, log_sigmoid, sigmoid};
+use super::logistic::{log_sigmoid, sigmoid};
+use super::loss::{Loss, Needs, Slope, Step};
+use super::metrics::Metrics;
+use super::sequence::Sequence;
 use crate::settings::config::RunConfig;
 
 /// The loss of pairs.

@@ -1,7 +1,10 @@
 //! The reward model: a score for each answer, and the chosen one's is to be the higher (Bradley and Terry 1952; Ouyang et
 //! al. 2022, arXiv:2203.02155).
 
-use super::{Loss, Metrics, Needs, Sequence, Slope, Step, log_sigmoid, sigmoid};
+use super::logistic::{log_sigmoid, sigmoid};
+use super::loss::{Loss, Needs, Slope, Step};
+use super::metrics::Metrics;
+use super::sequence::Sequence;
 use crate::settings::config::RunConfig;
 
 /// The loss of pairs of scores.

@@ -90,6 +90,13 @@ impl<'a> Merge<'a> {
     /// # Errors
     /// [`Error::Adapter`] when the method has no merged model, with the reason.
     pub fn new(model: &'a Model, gguf: &'a Gguf, peft: &'a dyn Peft, outtype: OutType) -> Result<Self> {
+        if peft.params().score().is_some() {
+            return Err(Error::Adapter {
+                file: peft.config()["peft_type"].as_str().unwrap_or_default().into(),
+                what: "this adapter cannot be merged into the model: a GGUF model has no place for a score head".into(),
+                help: "keep the adapter beside the model".into(),
+            });
+        }
         let mut linears = BTreeMap::new();
         for layer in 0..model.config.layers {
             for module in Module::ALL {

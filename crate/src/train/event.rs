@@ -59,6 +59,11 @@ pub enum Event {
         #[serde(skip_serializing_if = "Map::is_empty")]
         metrics: Map<String, Value>,
     },
+    /// Answers were scored, in file order.
+    Score {
+        /// One score, or those of both answers of a pair.
+        scores: Vec<Score>,
+    },
     /// A checkpoint was written.
     Checkpoint {
         /// Steps done.
@@ -90,6 +95,21 @@ pub enum Event {
         message: String,
         /// What to do.
         hint: String,
+    },
+}
+
+/// What a reward adapter makes of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Score {
+    /// Of a single answer.
+    One(f64),
+    /// Of both answers of a pair.
+    Pair {
+        /// The chosen answer's.
+        chosen: f64,
+        /// The rejected one's.
+        rejected: f64,
     },
 }
 

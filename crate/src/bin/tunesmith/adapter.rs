@@ -11,6 +11,9 @@ use tunesmith::{Error, Result};
 
 use super::args;
 
+/// The folder beside an adapter with the one that its run began from and compared with.
+pub const REFERENCE: &str = "reference";
+
 /// The two files of an adapter.
 pub struct Adapter {
     /// The folder, for messages.

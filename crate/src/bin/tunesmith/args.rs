@@ -93,6 +93,13 @@ pub fn field_flags(field: &Field) -> Vec<Arg> {
     }
     let plain = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     help += &format!(" [default: {}", plain(&field.default));
+    for &objective in &Objective::ALL[1..] {
+        let fields = RunConfig::fields(Method::Lora, objective);
+        let other = fields.into_iter().find(|other| other.name == field.name).expect("the table is the same");
+        if other.default != field.default {
+            help += &format!("; {}: {}", objective.name(), plain(&other.default));
+        }
+    }
     for &method in &Method::ALL[1..] {
         let fields = RunConfig::fields(method, Objective::Sft);
         let other = fields.into_iter().find(|other| other.name == field.name).expect("the table is the same");
@@ -101,8 +108,10 @@ pub fn field_flags(field: &Field) -> Vec<Arg> {
         }
     }
     help += "]";
-    if !field.methods.is_empty() {
-        help += &format!(" ({} only)", field.methods.join(", "));
+    for names in [&field.methods, &field.objectives] {
+        if !names.is_empty() {
+            help += &format!(" ({} only)", names.join(", "));
+        }
     }
     if !field.aliases.is_empty() {
         let names: Vec<String> = field.aliases.iter().map(|alias| format!("--{}", kebab(alias))).collect();
@@ -116,6 +125,20 @@ pub fn field_flags(field: &Field) -> Vec<Arg> {
 /// The flags of [`RENDERING`].
 pub fn rendering_flags() -> Vec<Arg> {
     flags_of(&RENDERING)
+}
+
+/// The objective, and what belongs to it.
+pub fn objective_flags() -> Vec<Arg> {
+    let fields = RunConfig::fields(Method::Lora, Objective::Sft);
+    let own = fields.iter().filter(|field| !field.objectives.is_empty()).flat_map(field_flags);
+    std::iter::once(objective()).chain(own).collect()
+}
+
+/// `--objective`.
+pub fn objective() -> Arg {
+    let names: Vec<&str> = Objective::ALL.iter().map(|objective| objective.name()).collect();
+    let help = format!("What to learn: {} [default: sft]", names.join(", "));
+    value("objective", "OBJECTIVE", parse("objective")).help(help)
 }
 
 /// The flags of [`LOADING`].
@@ -133,7 +156,7 @@ pub fn flags_of(names: &[&str]) -> Vec<Arg> {
 pub fn apply(matches: &ArgMatches, config: &mut RunConfig) -> Result<()> {
     let fields = RunConfig::fields(Method::Lora, Objective::Sft);
     let names = fields.iter().flat_map(|field| field.aliases.iter().copied().chain([field.name]));
-    for name in ["method"].into_iter().chain(names) {
+    for name in ["method", "objective"].into_iter().chain(names) {
         // Not every command has every field.
         if let Ok(Some(value)) = matches.try_get_one::<String>(name) {
             config.set(name, value)?;

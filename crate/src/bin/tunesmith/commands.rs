@@ -8,8 +8,8 @@ use tunesmith::settings::config::{LOAD_IN_4BIT, Method, Objective, RunConfig};
 use tunesmith::settings::field::{FieldValue, Input};
 
 use super::args::{
-    SCALE, between, field_flags, file, flags_of, json, loading_flags, model, parse, rendering_flags, switch, text,
-    value,
+    SCALE, between, field_flags, file, flags_of, json, loading_flags, model, objective, objective_flags, parse,
+    rendering_flags, switch, text, value,
 };
 use super::bench;
 
@@ -23,7 +23,18 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands([train(), lab(), estimate(), eval(), generate(), merge(), inspect(), devices(), bench::command()])
+        .subcommands([
+            train(),
+            lab(),
+            estimate(),
+            eval(),
+            score(),
+            generate(),
+            merge(),
+            inspect(),
+            devices(),
+            bench::command(),
+        ])
 }
 
 fn train() -> Command {
@@ -57,7 +68,8 @@ fn run_flags(command: Command) -> Command {
             value("method", "METHOD", parse("method")).help(format!("How to tune: {} [default: lora]", method_names())),
         )
         .arg(json())
-        .args(fields.iter().flat_map(field_flags))
+        .args(objective_flags())
+        .args(fields.iter().filter(|field| field.objectives.is_empty()).flat_map(field_flags))
 }
 
 fn method_names() -> String {
@@ -67,10 +79,22 @@ fn method_names() -> String {
 
 fn eval() -> Command {
     Command::new("eval")
-        .about("Measures the loss of each example")
+        .about("Measures the loss of each example, and what an objective measures beside it")
         .arg(model())
         .arg(adapter())
         .arg(scale())
+        .arg(data())
+        .arg(json())
+        .args(objective_flags())
+        .args(loading_flags())
+        .args(rendering_flags())
+}
+
+fn score() -> Command {
+    Command::new("score")
+        .about("Scores answers with a reward adapter")
+        .arg(model())
+        .arg(adapter().required(true).help("The folder of an adapter that was trained with --objective reward"))
         .arg(data())
         .arg(json())
         .args(loading_flags())
@@ -138,6 +162,7 @@ fn inspect() -> Command {
                 .help("Examples of a dataset to show; --json has them all"),
         )
         .arg(json())
+        .arg(objective())
         .args(flags_of(&[LOAD_IN_4BIT]))
         .args(rendering_flags())
 }

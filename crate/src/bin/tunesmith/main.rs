@@ -1,4 +1,4 @@
-//! The command line: `tunesmith train`, `lab`, `estimate`, `eval`, `generate`, `merge`, `inspect`, `devices`, `bench`.
+//! The command line: `tunesmith train`, `lab`, `estimate`, `eval`, `score`, `generate`, `merge`, `inspect`, `devices`, `bench`.
 
 mod adapter;
 mod args;
@@ -21,6 +21,7 @@ mod merge;
 mod profile;
 mod report;
 mod run_folder;
+mod score;
 mod spill;
 mod train;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         "lab" => lab::run(matches, &mut report),
         "estimate" => estimate::run(matches, &mut report),
         "eval" => eval::run(matches, &mut report),
+        "score" => score::run(matches, &mut report),
         "generate" => generate::run(matches, &mut report),
         "merge" => merge::run(matches, &mut report),
         "inspect" => inspect::run(matches, &mut report),

@@ -99,7 +99,7 @@ impl Report {
                 self.end_bar();
                 self.say(&format!("Done after {steps} steps with loss {loss:.4}. The adapter is in {path}"));
             }
-            Event::Error { .. } => {}
+            Event::Score { .. } | Event::Error { .. } => {}
         }
         Ok(())
     }

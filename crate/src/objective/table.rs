@@ -1,0 +1,160 @@
+//! The table of losses: one is a file beside this one and a row here.
+
+use super::loss::Loss;
+use super::{cpo, dpo, kto, orpo, reward};
+use crate::settings::config::{LossType, Objective, RunConfig};
+use crate::{Error, Result};
+
+/// The loss that a run's settings name; `None` for supervised training, which needs none.
+///
+/// # Errors
+/// [`Error::Config`] for a `loss_type` that the objective does not have.
+pub fn create(config: &RunConfig) -> Result<Option<Box<dyn Loss>>> {
+    let loss: Box<dyn Loss> = match (config.objective, config.loss_type) {
+        (Objective::Sft, _) => return Ok(None),
+        (Objective::Dpo, LossType::Sigmoid) => Box::new(dpo::Dpo::new(config, dpo::Shape::Sigmoid)),
+        (Objective::Dpo, LossType::Hinge) => Box::new(dpo::Dpo::new(config, dpo::Shape::Hinge)),
+        (Objective::Dpo, LossType::Ipo) => Box::new(dpo::Dpo::new(config, dpo::Shape::Ipo)),
+        (Objective::Dpo, LossType::Robust) => Box::new(dpo::Dpo::new(config, dpo::Shape::Robust)),
+        (Objective::Kto, _) => Box::new(kto::Kto::new(config)),
+        (Objective::Orpo, _) => Box::new(orpo::Orpo::new(config)),
+        (Objective::Cpo, LossType::Sigmoid) => Box::new(cpo::Cpo::new(config, cpo::Shape::Sigmoid)),
+        (Objective::Cpo, LossType::Hinge) => Box::new(cpo::Cpo::new(config, cpo::Shape::Hinge)),
+        (Objective::Cpo, LossType::Ipo) => Box::new(cpo::Cpo::new(config, cpo::Shape::Ipo)),
+        (Objective::Reward, _) => Box::new(reward::Reward::new(config)),
+        (objective, loss_type) => {
+            return Err(Error::Config {
+                field: "loss_type".into(),
+                what: format!("{} has no loss {}", objective.name(), loss_type.name()),
+                help: "dpo has sigmoid, hinge, ipo and robust; cpo has sigmoid, hinge and ipo".into(),
+            });
+        }
+    };
+    Ok(Some(loss))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objective::{Metrics, Sequence, Slope, Step, Token};
+
+    fn sequence(log_probs: &[f32], prompt: usize, reference: f64) -> Sequence {
+        let token = |(index, &log_prob): (usize, &f32)| Token {
+            log_prob,
+            entropy: 1.0,
+            mean_logit: 0.5,
+            likeliest: index % 2 == 0,
+            answer: index >= prompt,
+        };
+        let tokens = log_probs.iter().enumerate().map(token).collect();
+        Sequence { tokens, reference, score: reference, label: reference > -4.0, margin: 0.2 }
+    }
+
+    /// Two pairs, and for a single answer's objective four rows, near no edge of any loss.
+    fn groups(objective: Objective) -> Vec<Vec<Sequence>> {
+        let all = [
+            sequence(&[-0.5, -1.25, -0.75, -2.0], 2, -3.0),
+            sequence(&[-1.5, -0.25], 0, -2.25),
+            sequence(&[-1.0, -3.0], 1, -2.5),
+            sequence(&[-2.0, -0.5, -1.0], 0, -4.25),
+        ];
+        all.chunks(objective.group()).map(<[Sequence]>::to_vec).collect()
+    }
+
+    fn total(loss: &dyn Loss, groups: &[Vec<Sequence>]) -> (f64, Vec<Slope>) {
+        let first_targets = groups.iter().map(|group| group[0].tokens.len()).sum();
+        let step = Step { groups: groups.len(), first_targets, baseline: 0.3 };
+        let mut metrics = Metrics::default();
+        let mut slopes = vec![Slope::default(); groups.iter().map(Vec::len).sum()];
+        let mut rest = &mut slopes[..];
+        let mut sum = 0.0;
+        for group in groups {
+            let (own, others) = rest.split_at_mut(group.len());
+            sum += loss.group(group, &step, own, &mut metrics);
+            rest = others;
+        }
+        (sum, slopes)
+    }
+
+    /// Every objective with every loss that it has.
+    fn losses() -> Vec<(RunConfig, Box<dyn Loss>)> {
+        use crate::settings::config::Method;
+        use crate::settings::field::FieldValue;
+        let mut losses = Vec::new();
+        for &objective in Objective::ALL {
+            for loss_type in LossType::CHOICES {
+                let mut config = RunConfig::defaults(Method::Lora, objective);
+                config.set("loss_type", loss_type).unwrap();
+                (config.beta, config.label_smoothing, config.center_rewards_coefficient) = (0.3, 0.1, 0.05);
+                (config.desirable_weight, config.undesirable_weight) = (1.5, 0.7);
+                if let Ok(Some(loss)) = create(&config) {
+                    losses.push((config, loss));
+                }
+            }
+        }
+        losses
+    }
+
+    #[test]
+    fn slopes_are_the_derivatives() {
+        const NEAR: f32 = 1.0 / 1024.0;
+        let mut checked = 0;
+        for (config, loss) in losses() {
+            let name = format!("{} {}", config.objective.name(), config.loss_type.name());
+            let groups = groups(config.objective);
+            let (_, slopes) = total(loss.as_ref(), &groups);
+            let mut index = 0;
+            for group in 0..groups.len() {
+                for place in 0..groups[group].len() {
+                    let slope = slopes[index];
+                    index += 1;
+                    let by = |change: &dyn Fn(&mut Sequence, f32)| {
+                        let at = |near: f32| {
+                            let mut groups = groups.clone();
+                            change(&mut groups[group][place], near);
+                            total(loss.as_ref(), &groups).0
+                        };
+                        (at(NEAR) - at(-NEAR)) / (2.0 * f64::from(NEAR))
+                    };
+                    let mut check = |what: &str, got: f64, want: f64| {
+                        assert!((got - want).abs() < 1e-4, "{name}: by {what}: {got}, and by differences {want}");
+                        checked += 1;
+                    };
+                    if loss.needs().score {
+                        check("the score", slope.score, by(&|sequence, near| sequence.score += f64::from(near)));
+                        continue;
+                    }
+                    for token in 0..groups[group][place].tokens.len() {
+                        let got =
+                            slope.target + if groups[group][place].tokens[token].answer { slope.answer } else { 0.0 };
+                        check("a token", got, by(&|sequence, near| sequence.tokens[token].log_prob += near));
+                    }
+                }
+            }
+        }
+        assert!(checked > 100, "{checked}");
+    }
+
+    #[test]
+    fn a_model_that_is_its_own_reference_has_learnt_nothing() {
+        for (config, loss) in losses().into_iter().filter(|(_, loss)| loss.needs().reference) {
+            let mut groups = groups(config.objective);
+            groups.iter_mut().flatten().for_each(|sequence| sequence.reference = sequence.log_prob());
+            let mut metrics = Metrics::default();
+            let step = Step { groups: groups.len(), first_targets: 1, baseline: 0.0 };
+            for group in &groups {
+                loss.group(group, &step, &mut [Slope::default(); 2][..group.len()], &mut metrics);
+            }
+            loss.finish(&step, &mut metrics);
+            assert_eq!(metrics.get("rewards/margins"), Some(0.0), "{}", config.objective.name());
+        }
+    }
+
+    #[test]
+    fn an_objective_has_the_losses_of_its_own() {
+        let mut config = RunConfig::defaults(crate::settings::config::Method::Lora, Objective::Cpo);
+        config.set("loss_type", "robust").unwrap();
+        let error = create(&config).err().expect("there is no such loss");
+        assert_eq!(error.to_string(), "loss_type: cpo has no loss robust");
+    }
+}
