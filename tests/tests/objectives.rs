@@ -182,3 +182,13 @@ const OBJECTIVES: [&str; 10] = [
 fn nano_like_trl() {
     OBJECTIVES.iter().for_each(|name| check("nano", name, 20));
 }
+
+#[test]
+fn cut_like_trl() {
+    OBJECTIVES.iter().for_each(|name| check("cut", name, 20));
+}
+
+#[test]
+fn full_like_trl() {
+    ["dpo_sigmoid", "reward_eos"].iter().for_each(|name| check("full", name, 5));
+}

@@ -18,4 +18,4 @@ mod table;
 pub use loss::{Loss, Needs, Slope, Step};
 pub use metrics::Metrics;
 pub use sequence::{Sequence, Token};
-pub use table::create;
+pub use table::{create, loss_types};

@@ -5,32 +5,46 @@ use super::{cpo, dpo, kto, orpo, reward};
 use crate::settings::config::{LossType, Objective, RunConfig};
 use crate::{Error, Result};
 
+/// Makes a loss as the settings say.
+type Make = fn(&RunConfig) -> Box<dyn Loss>;
+
+/// Every loss: the objective, its `loss_type` where it has several, and how it is made.
+const LOSSES: &[(Objective, Option<LossType>, Make)] = &[
+    (Objective::Dpo, Some(LossType::Sigmoid), |config| Box::new(dpo::Dpo::new(config, dpo::Shape::Sigmoid))),
+    (Objective::Dpo, Some(LossType::Hinge), |config| Box::new(dpo::Dpo::new(config, dpo::Shape::Hinge))),
+    (Objective::Dpo, Some(LossType::Ipo), |config| Box::new(dpo::Dpo::new(config, dpo::Shape::Ipo))),
+    (Objective::Dpo, Some(LossType::Robust), |config| Box::new(dpo::Dpo::new(config, dpo::Shape::Robust))),
+    (Objective::Kto, None, |config| Box::new(kto::Kto::new(config))),
+    (Objective::Orpo, None, |config| Box::new(orpo::Orpo::new(config))),
+    (Objective::Cpo, Some(LossType::Sigmoid), |config| Box::new(cpo::Cpo::new(config, cpo::Shape::Sigmoid))),
+    (Objective::Cpo, Some(LossType::Hinge), |config| Box::new(cpo::Cpo::new(config, cpo::Shape::Hinge))),
+    (Objective::Cpo, Some(LossType::Ipo), |config| Box::new(cpo::Cpo::new(config, cpo::Shape::Ipo))),
+    (Objective::Reward, None, |config| Box::new(reward::Reward::new(config))),
+];
+
+/// The values of `loss_type` that an objective has.
+pub fn loss_types(objective: Objective) -> Vec<&'static str> {
+    let own = LOSSES.iter().filter(|(of, ..)| *of == objective);
+    own.filter_map(|(_, loss_type, _)| loss_type.map(LossType::name)).collect()
+}
+
 /// The loss that a run's settings name; `None` for supervised training, which needs none.
 ///
 /// # Errors
 /// [`Error::Config`] for a `loss_type` that the objective does not have.
 pub fn create(config: &RunConfig) -> Result<Option<Box<dyn Loss>>> {
-    let loss: Box<dyn Loss> = match (config.objective, config.loss_type) {
-        (Objective::Sft, _) => return Ok(None),
-        (Objective::Dpo, LossType::Sigmoid) => Box::new(dpo::Dpo::new(config, dpo::Shape::Sigmoid)),
-        (Objective::Dpo, LossType::Hinge) => Box::new(dpo::Dpo::new(config, dpo::Shape::Hinge)),
-        (Objective::Dpo, LossType::Ipo) => Box::new(dpo::Dpo::new(config, dpo::Shape::Ipo)),
-        (Objective::Dpo, LossType::Robust) => Box::new(dpo::Dpo::new(config, dpo::Shape::Robust)),
-        (Objective::Kto, _) => Box::new(kto::Kto::new(config)),
-        (Objective::Orpo, _) => Box::new(orpo::Orpo::new(config)),
-        (Objective::Cpo, LossType::Sigmoid) => Box::new(cpo::Cpo::new(config, cpo::Shape::Sigmoid)),
-        (Objective::Cpo, LossType::Hinge) => Box::new(cpo::Cpo::new(config, cpo::Shape::Hinge)),
-        (Objective::Cpo, LossType::Ipo) => Box::new(cpo::Cpo::new(config, cpo::Shape::Ipo)),
-        (Objective::Reward, _) => Box::new(reward::Reward::new(config)),
-        (objective, loss_type) => {
-            return Err(Error::Config {
-                field: "loss_type".into(),
-                what: format!("{} has no loss {}", objective.name(), loss_type.name()),
-                help: "dpo has sigmoid, hinge, ipo and robust; cpo has sigmoid, hinge and ipo".into(),
-            });
-        }
-    };
-    Ok(Some(loss))
+    let (objective, asked) = (config.objective, config.loss_type);
+    let is_it =
+        |of: Objective, loss_type: Option<LossType>| of == objective && loss_type.is_none_or(|own| own == asked);
+    match LOSSES.iter().find(|(of, loss_type, _)| is_it(*of, *loss_type)) {
+        Some((.., make)) => Ok(Some(make(config))),
+        None if objective == Objective::Sft => Ok(None),
+        None => Err(Error::Config {
+            field: "loss_type".into(),
+            what: format!("{} has no loss {}", objective.name(), asked.name()),
+            help: format!("give one of {}", loss_types(objective).join(", ")),
+        }),
+    }
 }
 
 #[cfg(test)]

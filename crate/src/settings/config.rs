@@ -306,6 +306,9 @@ pub const LOAD_IN_4BIT: &str = "load_in_4bit";
 /// The field that says how it is multiplied with.
 pub const FP16: &str = "fp16";
 
+/// The field that says how a loss is made of a comparison.
+pub const LOSS_TYPE: &str = "loss_type";
+
 /// LoRA with one of its switches set, which is known by a name of its own.
 pub struct Switch {
     /// The name, which may stand for the method's.

@@ -413,6 +413,11 @@ impl Trainer {
         Ok(events)
     }
 
+    /// Whether the objective compares with the model as it was before the run.
+    pub fn needs_reference(&self) -> bool {
+        self.needs.is_some_and(|needs| needs.reference)
+    }
+
     /// Makes an adapter what answers are compared with, in place of the model without one: that which the run began from.
     pub fn refer_to(&mut self, reference: &Rc<dyn Peft>) {
         for comparison in [&mut self.comparison, &mut self.held_out_comparison].into_iter().flatten() {

@@ -4,69 +4,29 @@ use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
 use super::js::to_js;
-use crate::settings::config::{FP16, LOAD_IN_4BIT, Method, Objective, RunConfig, Switch};
+use crate::objective;
+use crate::settings::config::{FP16, LOAD_IN_4BIT, LOSS_TYPE, Method, Objective, RunConfig, Switch};
+use crate::settings::field::Field;
 use crate::train::lab;
 
 /// The methods, the fields of a run with their help and defaults, and the page's first config.
 #[wasm_bindgen]
 pub fn defaults() -> JsValue {
-    let tables: Vec<_> =
-        choices().into_iter().map(|choice| (choice, RunConfig::fields(choice.method, Objective::Sft))).collect();
-    let fields: Vec<Value> = tables[0]
-        .1
-        .iter()
-        .enumerate()
-        // How the model is loaded is settled before there is a run, and browsers have no matrix units.
-        .filter(|(_, field)| ![LOAD_IN_4BIT, FP16].contains(&field.name))
-        .map(|(index, field)| {
-            // The page's form has texts for lists and patterns, and the engine reads those.
-            let plain = |default: &Value| match default {
-                Value::Array(_) | Value::Object(_) => json!(""),
-                other => other.clone(),
-            };
-            let by_method =
-                tables.iter().map(|(choice, fields)| (choice.name.to_owned(), plain(&fields[index].default)));
-            let mut value = json!({
-                "name": field.name,
-                "label": label(field.name),
-                "type": match field.kind {
-                    "integer" => "int",
-                    "number" => "float",
-                    "boolean" => "bool",
-                    "choice" => "choice",
-                    "modules" => "list",
-                    _ => "text",
-                },
-                "default": plain(&field.default),
-                "defaults": by_method.collect::<serde_json::Map<_, _>>(),
-                "choices": field.choices,
-                "help": field.help,
-                "group": field.group,
-            });
-            for (key, bound) in [("min", field.min), ("max", field.max)] {
-                if let Some(bound) = bound {
-                    value[key] = json!(bound);
-                }
+    let mut fields: Vec<Value> = Vec::new();
+    for &objective in Objective::ALL {
+        for field in fields_of(objective) {
+            // What is the same for several objectives stands once.
+            match fields.iter_mut().find(|known| is_same(known, &field)) {
+                Some(known) => known[OBJECTIVES].as_array_mut().expect("a list").push(objective.name().into()),
+                None => fields.push(field),
             }
-            // A switch that has a name of its own is a choice of the method, and no field.
-            let own = |choice: &Choice| {
-                field.methods.contains(&choice.method.name()) && !switches().any(|switch| switch.field == field.name)
-            };
-            if !field.methods.is_empty() {
-                let names = tables.iter().map(|(choice, _)| choice).filter(|choice| own(choice));
-                value["methods"] = names.map(|choice| choice.name).collect();
-            }
-            // A person at the page thinks in steps, and sees each one: no accumulation, no count of epochs.
-            for (name, first) in [("max_steps", 40), ("gradient_accumulation_steps", 1)] {
-                if field.name == name {
-                    value["default"] = json!(first);
-                    value["min"] = json!(1);
-                    value.as_object_mut().expect("an object literal").remove("defaults");
-                }
-            }
-            value
-        })
-        .collect();
+        }
+    }
+    for field in &mut fields {
+        if field[OBJECTIVES].as_array().is_some_and(|names| names.len() == Objective::ALL.len()) {
+            field[OBJECTIVES] = json!([]);
+        }
+    }
     let methods: Vec<Value> = choices()
         .iter()
         .map(|choice| {
@@ -81,6 +41,99 @@ pub fn defaults() -> JsValue {
         .collect();
     let config = json!({ "method": Method::Lora.name() });
     to_js(&json!({ "fields": fields, "methods": methods, "config": config, "lab_least": lab::SHARE }))
+}
+
+/// What can be learnt, the supervised objective first.
+#[wasm_bindgen]
+pub fn objectives() -> JsValue {
+    let row = |objective: &Objective| {
+        json!({
+            "name": objective.name(),
+            "label": objective.label(),
+            "help": objective.help(),
+            "rows": objective.rows().name(),
+        })
+    };
+    to_js(&Objective::ALL.iter().map(row).collect::<Vec<_>>())
+}
+
+const OBJECTIVES: &str = "objectives";
+
+/// Whether two fields differ in their objectives alone.
+fn is_same(one: &Value, other: &Value) -> bool {
+    let keys = ["name", "default", "defaults", "choices"];
+    keys.iter().all(|key| one.get(key) == other.get(key))
+}
+
+/// The fields of a run with an objective.
+fn fields_of(objective: Objective) -> Vec<Value> {
+    let tables: Vec<_> =
+        choices().into_iter().map(|choice| (choice, RunConfig::fields(choice.method, objective))).collect();
+    let is_its_own = |field: &Field| field.objectives.is_empty() || field.objectives.contains(&objective.name());
+    tables[0]
+        .1
+        .iter()
+        .enumerate()
+        // How the model is loaded is settled before there is a run, and browsers have no matrix units.
+        .filter(|(_, field)| ![LOAD_IN_4BIT, FP16].contains(&field.name) && is_its_own(field))
+        .map(|(index, field)| {
+            // The page's form has texts for lists and patterns, and the engine reads those.
+            let plain = |default: &Value| match default {
+                Value::Array(_) | Value::Object(_) => json!(""),
+                other => other.clone(),
+            };
+            let by_method =
+                tables.iter().map(|(choice, fields)| (choice.name.to_owned(), plain(&fields[index].default)));
+            let choices = match field.name {
+                LOSS_TYPE => objective::loss_types(objective),
+                _ => field.choices.to_vec(),
+            };
+            let mut value = json!({
+                "name": field.name,
+                "label": label(field.name),
+                "type": match field.kind {
+                    "integer" => "int",
+                    "number" => "float",
+                    "boolean" => "bool",
+                    "choice" => "choice",
+                    "modules" => "list",
+                    _ => "text",
+                },
+                "default": plain(&field.default),
+                "defaults": by_method.collect::<serde_json::Map<_, _>>(),
+                "choices": choices,
+                "help": field.help,
+                "group": field.group,
+                OBJECTIVES: [objective.name()],
+            });
+            for (key, bound) in [("min", field.min), ("max", field.max)] {
+                if let Some(bound) = bound {
+                    value[key] = json!(bound);
+                }
+            }
+            // A switch that has a name of its own is a choice of the method, and no field.
+            let own = |choice: &Choice| {
+                field.methods.contains(&choice.method.name()) && !switches().any(|switch| switch.field == field.name)
+            };
+            if !field.methods.is_empty() {
+                let names = tables.iter().map(|(choice, _)| choice).filter(|choice| own(choice));
+                value["methods"] = names.map(|choice| choice.name).collect();
+            }
+            // A person at the page thinks in steps, and sees each one: no accumulation, no count of epochs. Answers are
+            // compared several at a time.
+            let batch = if objective == Objective::Sft { 1 } else { 4 };
+            for (name, first) in
+                [("max_steps", 40), ("gradient_accumulation_steps", 1), ("per_device_train_batch_size", batch)]
+            {
+                if field.name == name {
+                    value["default"] = json!(first);
+                    value["min"] = json!(1);
+                    value.as_object_mut().expect("an object literal").remove("defaults");
+                }
+            }
+            value
+        })
+        .collect()
 }
 
 /// What a person chooses between: every method, and behind LoRA its switches that have a name of their own.
@@ -142,6 +195,8 @@ fn label(name: &str) -> String {
         "num_virtual_tokens" => "Virtual tokens".into(),
         "per_device_train_batch_size" => "Batch size".into(),
         "lr_scheduler_type" => "Schedule".into(),
+        "cpo_alpha" => "CPO alpha".into(),
+        "simpo_gamma" => "SimPO gamma".into(),
         _ => {
             let words = name.replace('_', " ");
             words[..1].to_uppercase() + &words[1..]

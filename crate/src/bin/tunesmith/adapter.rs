@@ -15,6 +15,7 @@ use super::args;
 pub const REFERENCE: &str = "reference";
 
 /// The two files of an adapter.
+#[derive(Clone)]
 pub struct Adapter {
     /// The folder, for messages.
     pub folder: String,

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tunesmith::train::Event;
 use tunesmith::{Error, Result};
 
@@ -83,15 +84,16 @@ impl Report {
                     self.say("This adapter is the processor pretending to be a GPU: it works, slowly.");
                 }
             }
-            Event::Step { step, loss, tokens, ms, .. } => {
+            Event::Step { step, loss, tokens, ms, metrics, .. } => {
                 let speed = *tokens as f64 / (ms / 1e3);
+                let line = format!("loss {loss:.4}{}  {speed:.0} tokens/s", short(metrics));
                 match &self.bar {
-                    Some(bar) => bar.set_message(format!("loss {loss:.4}  {speed:.0} tokens/s")),
-                    None => self.say(&format!("step {step}  loss {loss:.4}  {speed:.0} tokens/s")),
+                    Some(bar) => bar.set_message(line),
+                    None => self.say(&format!("step {step}  {line}")),
                 }
             }
-            Event::Eval { step, loss, tokens, .. } => {
-                self.say(&format!("step {step}  held-out loss {loss:.4} over {tokens} tokens"));
+            Event::Eval { step, loss, tokens, metrics, .. } => {
+                self.say(&format!("step {step}  held-out loss {loss:.4}{} over {tokens} tokens", short(metrics)));
             }
             Event::Checkpoint { path, .. } => self.say(&format!("checkpoint in {path}")),
             Event::Warning { message, .. } => self.say(&format!("warning: {message}")),
@@ -148,4 +150,17 @@ impl Report {
         let one_line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
         eprintln!("error: {}\nhelp: {}", one_line(error.to_string()), one_line(error.help()));
     }
+}
+
+/// What a person wants to know first of what an objective measures: how often, and by how much, it has it right.
+fn short(metrics: &Map<String, Value>) -> String {
+    let names = [
+        ("rewards/accuracies", "accuracy"),
+        ("accuracy", "accuracy"),
+        ("rewards/margins", "margin"),
+        ("margin", "margin"),
+        ("kl", "kl"),
+    ];
+    let told = names.iter().filter_map(|(name, word)| Some(format!("  {word} {:.3}", metrics.get(*name)?.as_f64()?)));
+    told.collect()
 }

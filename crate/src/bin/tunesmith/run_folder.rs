@@ -10,6 +10,8 @@ use tunesmith::settings::config::RunConfig;
 use tunesmith::train::Event;
 use tunesmith::{Error, Result};
 
+use super::adapter::REFERENCE;
+
 /// The settings.
 pub const RUN: &str = "run.json";
 /// The events that measure something.
@@ -182,6 +184,20 @@ impl RunFolder {
         remove(&path)?;
         fs::rename(&draft, &path).map_err(|error| failed(&path, error))?;
         Ok(path)
+    }
+
+    /// Keeps the adapter that the run begins from and compares with, whole.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_reference(&self, files: &[(&str, Vec<u8>)]) -> Result<()> {
+        let (draft, path) = (self.path.join(format!("{DRAFT}{REFERENCE}")), self.path.join(REFERENCE));
+        fs::create_dir(&draft).map_err(|error| failed(&draft, error))?;
+        for (name, bytes) in files {
+            let path = draft.join(name);
+            write_through(&path, bytes).map_err(|error| failed(&path, error))?;
+        }
+        fs::rename(&draft, &path).map_err(|error| failed(&path, error))
     }
 
     /// The checkpoint with the most steps.

@@ -8,13 +8,14 @@ use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::{Value, json};
 use tunesmith::model::Model;
+use tunesmith::objective;
 use tunesmith::peft::io::{self, File};
 use tunesmith::peft::{self, Peft};
 use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::train::{Event, Trainer};
 use tunesmith::{Error, Result};
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, REFERENCE};
 use super::report::Report;
 use super::run_folder::{RunFolder, STATE, pretty};
 use super::spill::TempFile;
@@ -47,10 +48,23 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         config = adapter.settings(&asked, &model)?;
     }
     config.validate()?;
+    objective::create(&config)?;
     let examples = data::render(examples, &model, &config, report)?;
     let held_out = held_out.map(|held_out| data::render(held_out, &model, &config, report)).transpose()?;
     let peft = fresh(&model, &config, init.as_ref())?;
     let mut trainer = Trainer::new(model.clone(), peft, &config, examples, held_out.unwrap_or_default())?;
+    // Answers are compared with the adapter that the run began from; a resumed run finds it in its own folder.
+    let kept = out.join(REFERENCE);
+    let reference = match &init {
+        None if resume && kept.is_dir() => Some(Adapter::read(&kept)?),
+        None => None,
+        Some(adapter) => Some(adapter.clone()),
+    };
+    let reference = reference.filter(|_| trainer.needs_reference());
+    if let Some(adapter) = &reference {
+        let peft = block_on(io::load(&model, &adapter.folder, &adapter.config, &adapter.tensors))?;
+        trainer.refer_to(&Rc::from(peft));
+    }
     if let Some(checkpoint) = checkpoint {
         trainer.resume(&checkpoint.display().to_string(), |name| {
             let path = checkpoint.join(name);
@@ -69,6 +83,9 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     }
     interrupt::listen()?;
     folder.begin(trainer.config(), trainer.steps_done())?;
+    if let Some(Adapter { config, tensors, .. }) = reference.filter(|_| !resume) {
+        folder.write_reference(&[(io::CONFIG, config), (io::TENSORS, tensors)])?;
+    }
     let outcome = steps(&mut trainer, &mut folder, report).and_then(|stopped| {
         if matches.get_flag("profile") {
             report.end_bar();
@@ -184,16 +201,23 @@ fn trainer_state(trainer: &Trainer, lines: &[Value]) -> Value {
     let epoch = |step: f64| step / trainer.steps_per_epoch() as f64;
     let entry = |line: &Value| {
         let epoch = epoch(line["step"].as_f64().unwrap_or_default());
-        match line["event"].as_str() {
-            Some("eval") => json!({ "epoch": epoch, "eval_loss": line["loss"], "step": line["step"] }),
-            _ => json!({
-                "epoch": epoch,
-                "grad_norm": line["grad_norm"],
-                "learning_rate": line["learning_rate"],
-                "loss": line["loss"],
-                "step": line["step"],
-            }),
+        let (prefix, mut entry) = match line["event"].as_str() {
+            Some("eval") => ("eval_", json!({ "epoch": epoch, "eval_loss": line["loss"], "step": line["step"] })),
+            _ => (
+                "",
+                json!({
+                    "epoch": epoch,
+                    "grad_norm": line["grad_norm"],
+                    "learning_rate": line["learning_rate"],
+                    "loss": line["loss"],
+                    "step": line["step"],
+                }),
+            ),
+        };
+        for (name, value) in line["metrics"].as_object().into_iter().flatten() {
+            entry[format!("{prefix}{name}")] = value.clone();
         }
+        entry
     };
     json!({
         "epoch": epoch(trainer.steps_done() as f64),
