@@ -108,14 +108,12 @@ pub fn gguf(name: &str) -> Vec<u8> {
     }
 }
 
-/// `nano` or `cut` on a device, or `full`, with another token to pad; the full model's own is the only one that it can have.
+/// `nano`, `cut` or `full` on a device, with another token to pad.
 pub fn load_padded(context: &Context, name: &str, pad: u32) -> Model {
-    if name == "full" {
-        let model = load(context, name);
-        assert_eq!(model.tokenizer.pad(), Some(pad), "{name} pads with its own token");
-        return model;
-    }
-    let gguf = Gguf::open(Box::new(MemorySource::new(format!("{name}.gguf"), gguf(name)))).unwrap();
+    let gguf = match name {
+        "full" => full_gguf().unwrap(),
+        made => Gguf::open(Box::new(MemorySource::new(format!("{made}.gguf"), gguf(made)))).unwrap(),
+    };
     let mut file = GgufWriter::new("llama");
     for (key, value) in gguf.metadata() {
         file.set(key, value.clone());

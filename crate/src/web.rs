@@ -19,10 +19,10 @@ use crate::generate::{Generator, Sampling};
 use crate::gpu::{Choices, Context};
 use crate::model::Model;
 use crate::peft::{self, Peft};
-use crate::settings::config::{Recompute, RunConfig};
+use crate::settings::config::{Recompute, Rows, RunConfig};
 use crate::text::Message;
 use crate::train::lab::Lab;
-use crate::train::{Event, Trainer, estimate, prepare};
+use crate::train::{Event, Trainer, agreement, estimate, prepare};
 use crate::{Error, Result};
 
 mod adapter;
@@ -210,27 +210,39 @@ impl Session {
     fn preview_tokens(&self, example: &JsValue, config: &JsValue) -> Result<JsValue> {
         let model = self.model()?;
         let config = RunConfig::from_json(&json_text(config))?;
-        let rendered = prepare(model, &config, TABLE, &examples(&Array::of1(example))?)?.remove(0);
-        let Rendered { ids, targets, truncated, .. } = &rendered;
-        let tokens: Vec<Value> = ids
-            .iter()
-            .zip(targets)
-            .enumerate()
-            .map(|(index, (&id, &target))| {
+        let rendered = prepare(model, &config, TABLE, &examples(&Array::of1(example))?)?;
+        let tokens = |Rendered { ids, targets, .. }: &Rendered| -> Value {
+            let token = |(index, (&id, &target)): (usize, (&u32, &bool))| {
                 // The first token has nothing before it to be predicted from.
                 json!({
                     "text": model.tokenizer.decode(&[id]),
                     "target": target && index > 0,
                     "special": model.tokenizer.is_special(id),
                 })
-            })
-            .collect();
-        Ok(to_js(&json!({
-            "tokens": tokens,
-            "total": ids.len(),
-            "targets": rendered.target_tokens(),
-            "truncated": truncated,
-        })))
+            };
+            ids.iter().zip(targets).enumerate().map(token).collect()
+        };
+        let mut preview = match (&rendered[..], config.objective.rows()) {
+            ([chosen, rejected], _) => json!({ "chosen": tokens(chosen), "rejected": tokens(rejected) }),
+            ([answer, ..], Rows::Verdicts) => json!({ "pieces": tokens(answer), "label": answer.label }),
+            (all, _) => json!({ "tokens": all.first().map(tokens) }),
+        };
+        preview["total"] = rendered.iter().map(|sequence| sequence.ids.len()).sum::<usize>().into();
+        preview["targets"] = rendered.iter().map(Rendered::target_tokens).sum::<usize>().into();
+        preview["truncated"] = rendered.iter().any(|sequence| sequence.truncated).into();
+        Ok(to_js(&preview))
+    }
+
+    /// Of the pairs among the rows, how many an adapter agrees with; null is the model alone. Gives `{pairs, agrees}`.
+    pub async fn agreement(&self, adapter: Option<u32>, rows: Array) -> JsResult<JsValue> {
+        self.agree(adapter, &rows).await.map_err(thrown)
+    }
+
+    async fn agree(&self, adapter: Option<u32>, rows: &Array) -> Result<JsValue> {
+        let adapter = adapter.map(|id| self.adapter(id)).transpose()?;
+        let (peft, method) = adapter.map(|adapter| (adapter.peft.as_ref(), adapter.config.method)).unzip();
+        let (pairs, agrees) = agreement(self.model()?, peft, method, TABLE, &examples(rows)?).await?;
+        Ok(to_js(&json!({ "pairs": pairs, "agrees": agrees })))
     }
 
     /// What a run would need on the GPU, with each way to recompute; nothing is allocated.

@@ -23,7 +23,7 @@ pub use event::{Event, ExampleLoss, Score};
 pub use optimizer::Optimizer;
 pub use pass::Pass;
 pub use schedule::Schedule;
-pub use score::{prepare_for_scores, scores};
+pub use score::{agreement, prepare_for_scores, scores};
 pub use trainer::{Trainer, at_once, penalty, prepare};
 pub use trunk::Spill;
 pub use tune::{TUNE_MS, tune_for, untuned};

@@ -4,7 +4,7 @@ use super::measure::{Measurer, asked};
 use crate::data::example::{Example, Prompt};
 use crate::data::render::{Rendered, Renderer};
 use crate::model::Model;
-use crate::objective::Needs;
+use crate::objective::{Needs, Sequence};
 use crate::peft::Peft;
 use crate::settings::config::{Method, Objective, RunConfig};
 use crate::{Error, Result};
@@ -64,4 +64,38 @@ pub async fn scores(model: &Model, peft: &dyn Peft, method: Method, sequences: &
         scores.push(measured[0].score);
     }
     Ok(scores)
+}
+
+/// Of the pairs among some rows, how many there are, and of how many a model holds the chosen answer for the better one: by
+/// the mean log-probability of its tokens, or by the score where the adapter has a score head. Rows that are no pairs are
+/// passed over; `method` is the adapter's.
+///
+/// # Errors
+/// The first pair that cannot be used; [`Error::Gpu`] when the device failed.
+pub async fn agreement(
+    model: &Model,
+    peft: Option<&dyn Peft>,
+    method: Option<Method>,
+    file: &str,
+    rows: &[(usize, Example)],
+) -> Result<(usize, usize)> {
+    let score = peft.is_some_and(|peft| peft.params().score().is_some());
+    let objective = if score { Objective::Reward } else { Objective::Dpo };
+    let config = RunConfig::defaults(method.unwrap_or(Method::Lora), objective);
+    let positions = model.config.context_length;
+    let renderer = Renderer::new(&model.tokenizer, model.template.as_deref(), positions, &config);
+    let needs = Needs { score, ..Needs::default() };
+    let mut measurer = Measurer::new(needs, asked(model, needs, config.method));
+    let (mut pairs, mut agrees) = (0, 0);
+    for (line, row) in rows {
+        if !matches!(row, Example::Preference { .. } | Example::PreferenceTokens { .. }) {
+            continue;
+        }
+        let sides = renderer.render(file, *line, row)?;
+        let measured = measurer.measure(model, peft, &sides.iter().collect::<Vec<_>>(), 2).await?;
+        let worth = |side: &Sequence| if score { side.score } else { side.mean_log_prob() };
+        pairs += 1;
+        agrees += usize::from(worth(&measured[0]) > worth(&measured[1]));
+    }
+    Ok((pairs, agrees))
 }

@@ -70,7 +70,7 @@ impl Report {
         }
         match event {
             Event::Start { model, device, trainable, config, .. } => {
-                let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 let millions = model["parameters"].as_f64().unwrap_or_default() / 1e6;
                 self.say(&format!(
                     "{} ({}, {millions:.1} M parameters) on {}",
