@@ -1,4 +1,3 @@
-import { useRef } from 'preact/hooks';
 import { numberOf, train } from '../actions/train';
 import { bytes, count, duration, plural, sentence } from '../format';
 import type { RunState } from '../protocol';
@@ -6,7 +5,7 @@ import { adapters, busy, dataset, device, estimate, form, inWords, labBusy, rowE
 import { summary } from '../examples';
 import { isBusy } from '../run';
 import { nameOf } from '../states';
-import { Button, Step } from './bits';
+import { Button, Step, Tabs } from './bits';
 import { Advanced, MainFields } from './Fields';
 import { Lab } from './Lab';
 import { MethodPicker } from './Methods';
@@ -16,11 +15,10 @@ import { RunButtons } from './RunButtons';
 export function Train() {
   return (
     <Step number={3} id="train" title="Train" lead="The defaults suit a first run. The loss is how surprised the model is by your answers: it should fall.">
-      <Tabs />
-      <RowErrors />
-      <div role="tabpanel" id={`panel-${tab.value}`} aria-labelledby={`tab-${tab.value}`}>
+      <Tabs label="What to train" tabs={tabs} chosen={tab.value} onChoose={(id) => (tab.value = id)}>
+        <RowErrors />
         {tab.value === 'train' ? <One /> : <Lab />}
-      </div>
+      </Tabs>
     </Step>
   );
 }
@@ -29,34 +27,6 @@ const tabs = [
   { id: 'train', name: 'One run' },
   { id: 'lab', name: 'Method lab' },
 ] as const;
-
-function Tabs() {
-  const list = useRef<HTMLDivElement>(null);
-  const turn = (event: KeyboardEvent) => {
-    if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return;
-    tab.value = tab.value === 'train' ? 'lab' : 'train';
-    list.current?.querySelector<HTMLElement>(`#tab-${tab.value}`)?.focus();
-  };
-  return (
-    <div class="tabs" role="tablist" aria-label="What to train" ref={list} onKeyDown={turn}>
-      {tabs.map(({ id, name }) => (
-        <button
-          key={id}
-          type="button"
-          role="tab"
-          id={`tab-${id}`}
-          data-testid={`tab-${id}`}
-          aria-selected={tab.value === id}
-          aria-controls={tab.value === id ? `panel-${id}` : undefined}
-          tabIndex={tab.value === id ? 0 : -1}
-          onClick={() => (tab.value = id)}
-        >
-          {name}
-        </button>
-      ))}
-    </div>
-  );
-}
 
 /** One method, one run. */
 function One() {

@@ -3,7 +3,7 @@ import { ask, stopAsking } from '../actions/ask';
 import { summary, view } from '../examples';
 import { adapter, adapterLabel, answers, answerSettings, asking, filled, lab, model, question, run, type Answer } from '../store';
 import { Adapters } from './Adapters';
-import { Button, Step } from './bits';
+import { Button, NumberField, Step } from './bits';
 import { Export } from './Export';
 
 export function Try() {
@@ -97,38 +97,6 @@ function Suggestions() {
           {text}
         </button>
       ))}
-    </div>
-  );
-}
-
-interface NumberProps {
-  id: string;
-  label: string;
-  value: number;
-  min: number;
-  max: number;
-  step: number;
-  onChange: (value: number) => void;
-}
-
-function NumberField({ id, label, value, min, max, step, onChange }: NumberProps) {
-  return (
-    <div class="field">
-      <label for={id}>{label}</label>
-      <input
-        id={id}
-        data-testid={id}
-        type="number"
-        min={min}
-        max={max}
-        step={step}
-        value={value}
-        onChange={(event) => {
-          const input = event.currentTarget;
-          if (input.value !== '' && input.validity.valid) onChange(input.valueAsNumber);
-          else input.value = String(value);
-        }}
-      />
     </div>
   );
 }

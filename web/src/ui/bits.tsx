@@ -1,7 +1,7 @@
 // Small parts that several steps use.
 
 import type { ComponentChildren, JSX } from 'preact';
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 
 const paths = {
   add: 'M12 5v14M5 12h14',
@@ -68,6 +68,44 @@ export function Step(props: { number: number; id: string; title: string; lead: C
   );
 }
 
+/** Several panels of which one is shown, and the tabs that choose it. */
+export function Tabs<T extends string>(props: { label: string; tabs: readonly { id: T; name: string; note?: string }[]; chosen: T; onChoose: (id: T) => void; children: ComponentChildren }) {
+  const { label, tabs, chosen, onChoose } = props;
+  const list = useRef<HTMLDivElement>(null);
+  const turn = ({ key }: KeyboardEvent) => {
+    if (key !== 'ArrowLeft' && key !== 'ArrowRight') return;
+    const at = tabs.findIndex(({ id }) => id === chosen);
+    const next = tabs[(at + (key === 'ArrowLeft' ? tabs.length - 1 : 1)) % tabs.length]!;
+    onChoose(next.id);
+    list.current?.querySelector<HTMLElement>(`#tab-${next.id}`)?.focus();
+  };
+  return (
+    <>
+      <div class="tabs" role="tablist" aria-label={label} ref={list} onKeyDown={turn}>
+        {tabs.map(({ id, name, note }) => (
+          <button
+            key={id}
+            type="button"
+            role="tab"
+            id={`tab-${id}`}
+            data-testid={`tab-${id}`}
+            aria-selected={chosen === id}
+            aria-controls={chosen === id ? `panel-${id}` : undefined}
+            tabIndex={chosen === id ? 0 : -1}
+            onClick={() => onChoose(id)}
+          >
+            {name}
+            {note && <small> {note}</small>}
+          </button>
+        ))}
+      </div>
+      <div role="tabpanel" id={`panel-${chosen}`} aria-labelledby={`tab-${chosen}`}>
+        {props.children}
+      </div>
+    </>
+  );
+}
+
 /** At least one. */
 type Files = [File, ...File[]];
 
@@ -121,6 +159,38 @@ export function FileButton(props: { label: string; accept: string; testid: strin
         }}
       />
     </label>
+  );
+}
+
+interface NumberProps {
+  id: string;
+  label: string;
+  value: number;
+  min: number;
+  max: number;
+  step: number;
+  onChange: (value: number) => void;
+}
+
+export function NumberField({ id, label, value, min, max, step, onChange }: NumberProps) {
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      <input
+        id={id}
+        data-testid={id}
+        type="number"
+        min={min}
+        max={max}
+        step={step}
+        value={value}
+        onChange={(event) => {
+          const input = event.currentTarget;
+          if (input.value !== '' && input.validity.valid) onChange(input.valueAsNumber);
+          else input.value = String(value);
+        }}
+      />
+    </div>
   );
 }
 
