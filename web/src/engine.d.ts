@@ -120,6 +120,9 @@ export interface Preview {
   truncated: boolean;
 }
 
+/** What an objective tells beside its loss, by TRL's names: `rewards/margins`, `logps/chosen`, … */
+export type Metrics = Record<string, number>;
+
 /** The event stream, the same as the command line's `--json`. */
 export type Event =
   | {
@@ -140,8 +143,9 @@ export type Event =
       tokens: number;
       target_tokens: number;
       ms: number;
+      metrics?: Metrics;
     }
-  | { event: 'eval'; step: number; loss: number; tokens: number }
+  | { event: 'eval'; step: number; loss: number; tokens: number; metrics?: Metrics }
   | { event: 'sample'; step: number; prompt: string; text: string }
   | { event: 'checkpoint'; step: number; path?: string }
   | { event: 'warning'; code: string; message: string }

@@ -1,6 +1,6 @@
 // A run as the page sees it: the event stream folded into what the screen shows. Pure.
 
-import type { Event, Problem, RunConfig } from './engine';
+import type { Event, Metrics, Problem, RunConfig } from './engine';
 import type { RunState } from './protocol';
 
 export interface Point {
@@ -13,6 +13,7 @@ export interface Point {
   gradNorm: number | null;
   tokens: number;
   ms: number;
+  metrics: Metrics;
 }
 
 export interface Run {
@@ -24,7 +25,7 @@ export interface Run {
   /** Steps planned, or null when the run goes by epochs. */
   total: number | null;
   points: Point[];
-  evals: { step: number; loss: number; tokens: number }[];
+  evals: { step: number; loss: number; tokens: number; metrics: Metrics }[];
   samples: { step: number; prompt: string; text: string }[];
   warnings: { code: string; message: string }[];
   /** Milliseconds spent in steps, pauses left out, at the end of the latest batches of events. */
@@ -64,12 +65,12 @@ function apply(run: Run, event: Event): Run {
       return { ...noRun, state: run.state, config: event.config, trainable: event.trainable, total: steps > 0 ? steps : null };
     }
     case 'step': {
-      const { step, loss, learning_rate: learningRate, grad_norm: gradNorm, tokens, ms } = event;
-      const point = { step, loss, smooth: smoothed(run.points, loss), learningRate, gradNorm, tokens, ms };
+      const { step, loss, learning_rate: learningRate, grad_norm: gradNorm, tokens, ms, metrics = {} } = event;
+      const point = { step, loss, smooth: smoothed(run.points, loss), learningRate, gradNorm, tokens, ms, metrics };
       return { ...run, points: [...run.points, point] };
     }
     case 'eval':
-      return { ...run, evals: [...run.evals, { step: event.step, loss: event.loss, tokens: event.tokens }] };
+      return { ...run, evals: [...run.evals, { step: event.step, loss: event.loss, tokens: event.tokens, metrics: event.metrics ?? {} }] };
     case 'sample':
       return { ...run, samples: [...run.samples, { step: event.step, prompt: event.prompt, text: event.text }] };
     case 'warning':
@@ -84,11 +85,11 @@ function apply(run: Run, event: Event): Run {
 }
 
 /** The next value of the debiased moving average: after the first loss, that loss itself. */
-export function smoothed(points: readonly Point[], loss: number): number {
-  const n = points.length;
-  const before = (points.at(-1)?.smooth ?? 0) * (1 - SMOOTHING ** n);
-  return (before * SMOOTHING + loss * (1 - SMOOTHING)) / (1 - SMOOTHING ** (n + 1));
-}
+export const smoothed = (points: readonly Point[], loss: number): number => averaged(points.at(-1)?.smooth ?? 0, points.length, loss);
+
+/** The debiased moving average of `n` values and one more. */
+export const averaged = (before: number, n: number, value: number): number =>
+  (before * (1 - SMOOTHING ** n) * SMOOTHING + value * (1 - SMOOTHING)) / (1 - SMOOTHING ** (n + 1));
 
 /** Seconds left at the pace of the latest steps, pauses left out; null while that is not known. */
 export function secondsLeft(run: Run): number | null {

@@ -29,7 +29,7 @@ describe('folding events into a run', () => {
     expect(run.total).toBe(2);
     expect(run.trainable).toBe(7);
     expect(run.points.map(({ loss }) => loss)).toEqual([3, 2]);
-    expect(run.evals).toEqual([{ step: 1, loss: 3.5, tokens: 10 }]);
+    expect(run.evals).toEqual([{ step: 1, loss: 3.5, tokens: 10, metrics: {} }]);
     expect(run.samples).toHaveLength(1);
     expect(run.warnings).toEqual([{ code: 'w', message: 'careful' }]);
     expect(run.config).toEqual({ max_steps: 2 });
@@ -66,7 +66,7 @@ describe('folding events into a run', () => {
 });
 
 describe('smoothing', () => {
-  const series = (losses: number[]) => losses.reduce<Point[]>((points, loss, i) => [...points, { step: i + 1, loss, smooth: smoothed(points, loss), learningRate: 0, gradNorm: 0, tokens: 0, ms: 0 }], []);
+  const series = (losses: number[]) => losses.reduce<Point[]>((points, loss, i) => [...points, { step: i + 1, loss, smooth: smoothed(points, loss), learningRate: 0, gradNorm: 0, tokens: 0, ms: 0, metrics: {} }], []);
 
   it('begins at the first loss and keeps a constant', () => {
     for (const { smooth } of series([2, 2, 2, 2])) expect(smooth).toBeCloseTo(2, 12);

@@ -97,5 +97,8 @@ function options({ lines, height, small, format }: Props, element: HTMLElement):
   };
 }
 
-/** From zero, so that a fall looks as large as it is. */
-const fromZero: uPlot.Range.Function = (_, __, max) => [0, max > 0 ? max * 1.08 : 1];
+/** With zero in it, so that a fall looks as large as it is; but log-probabilities lie far below it, and would look flat. */
+const fromZero: uPlot.Range.Function = (_, min, max) => {
+  if (max < min / 2) return [min + (min - max) * 0.1 - 0.1, max + (max - min) * 0.1 + 0.1];
+  return [min < 0 ? min * 1.08 : 0, max > 0 ? max * 1.08 : min < 0 ? 0 : 1];
+};

@@ -1,12 +1,13 @@
 import { useMemo } from 'preact/hooks';
 import type uPlot from 'uplot';
+import { curves, latest, type Curve, type Line } from '../curves';
 import { duration, loss, rate, short, speed } from '../format';
 import { run } from '../store';
 import { secondsLeft, tokensPerSecond, type Run } from '../run';
 import { Stat } from './bits';
-import { Chart } from './Chart';
+import { Chart, type Line as ChartLine } from './Chart';
 
-const norm = (value: number | null) => (value === null ? 'not finite' : loss(value));
+const plain = (value: number) => String(Number(value.toPrecision(3)));
 
 /** The run as it goes: figures, the loss, and what the model says along the way. */
 export function Progress() {
@@ -49,52 +50,97 @@ function Figures({ current }: { current: Run }) {
 
 function Charts({ current }: { current: Run }) {
   const { points, evals } = current;
-  const data = useMemo(() => {
-    const steps = points.map(({ step }) => step);
+  const shown = useMemo(() => {
     const held = new Map(evals.map((point) => [point.step, point.loss]));
+    const none = points.map(() => null);
+    const alone = (values: (number | null)[], rest: Partial<Line> = {}): Line[] => [{ name: '', values, smooth: none, held: none, ...rest }];
     return {
-      loss: [steps, points.map((p) => p.loss), points.map((p) => p.smooth), steps.map((step) => held.get(step) ?? null)] as uPlot.AlignedData,
-      rate: [steps, points.map((p) => p.learningRate)] as uPlot.AlignedData,
-      norm: [steps, points.map((p) => p.gradNorm)] as uPlot.AlignedData,
+      steps: points.map(({ step }) => step),
+      loss: alone(
+        points.map((p) => p.loss),
+        { smooth: points.map((p) => p.smooth), held: points.map(({ step }) => held.get(step) ?? null) },
+      ),
+      rate: alone(points.map((p) => p.learningRate)),
+      norm: alone(points.map((p) => p.gradNorm)),
+      named: curves(points, evals),
     };
   }, [points, evals]);
-  const first = points[0]!;
-  const last = points.at(-1)!;
+  const { steps, named } = shown;
+  const curve = (one: Curve) => <Figure key={`${one.name} ${one.lines.length}`} steps={steps} name={one.name} lines={one.lines} format={plain} />;
+  const own = (
+    <>
+      <Figure steps={steps} name="Learning rate" lines={shown.rate} format={rate} axis={rate} raw />
+      <Figure steps={steps} name="Gradient norm" lines={shown.norm} format={loss} raw />
+    </>
+  );
   return (
-    <div class="charts">
-      <figure>
-        <figcaption>
-          Loss <span class="key raw">each step</span> <span class="key smooth">smoothed</span>
-          {evals.length > 0 && <span class="key held">validation</span>}
-        </figcaption>
-        <Chart
-          testid="loss-chart"
-          label={`Loss by step: from ${loss(first.loss)} to ${loss(last.loss)} at step ${last.step}`}
-          height={260}
-          data={data.loss}
-          format={(n) => String(Number(n.toPrecision(3)))}
-          lines={[
-            { label: 'Loss', colour: '--ember', width: 1.5, faint: true },
-            { label: 'Smoothed', colour: '--ember', width: 2.5 },
-            { label: 'Validation', colour: '--steel', width: 2, dots: true },
-          ]}
-        />
-      </figure>
-      <div class="small-charts">
-        <figure>
-          <figcaption>
-            Learning rate <b>{rate(last.learningRate)}</b>
-          </figcaption>
-          <Chart small label={`Learning rate, now ${rate(last.learningRate)}`} height={104} data={data.rate} format={rate} lines={[{ label: 'Learning rate', colour: '--steel', width: 1.8 }]} />
-        </figure>
-        <figure>
-          <figcaption>
-            Gradient norm <b>{norm(last.gradNorm)}</b>
-          </figcaption>
-          <Chart small label={`Gradient norm, now ${norm(last.gradNorm)}`} height={104} data={data.norm} format={(n) => String(Number(n.toPrecision(3)))} lines={[{ label: 'Gradient norm', colour: '--steel', width: 1.8 }]} />
-        </figure>
+    <>
+      <div class="charts">
+        <Figure large testid="loss-chart" steps={steps} name="Loss" lines={shown.loss} format={loss} />
+        <div class="small-charts">{named.length ? named.filter(({ first }) => first).map(curve) : own}</div>
       </div>
-    </div>
+      {named.length > 0 && (
+        <div class="small-charts more">
+          {named.filter(({ first }) => !first).map(curve)}
+          {own}
+        </div>
+      )}
+    </>
+  );
+}
+
+/** The colours of a chart's lines: ember for what is trained towards, steel for what it is compared with. */
+const colours = ['--ember', '--steel'];
+
+interface FigureProps {
+  steps: number[];
+  name: string;
+  lines: Line[];
+  format: (value: number) => string;
+  /** The same along the axis, where it is another. */
+  axis?: (value: number) => string;
+  testid?: string;
+  large?: boolean;
+  /** Whether it is drawn as it is, without an average. */
+  raw?: boolean;
+}
+
+/** One chart: a line or two over the steps, as they are and smoothed, and what is held out as dots. */
+function Figure({ steps, name, lines, format, axis = plain, testid, large = false, raw = false }: FigureProps) {
+  const data = useMemo(() => [steps, ...lines.flatMap((line) => (raw ? [line.values] : [line.values, line.smooth, line.held]))] as uPlot.AlignedData, [steps, lines]);
+  const held = !raw && lines.some((line) => latest(line.held) !== null);
+  const now = lines.map((line) => {
+    const value = raw ? (line.values.at(-1) ?? null) : latest(line.values);
+    return `${line.name} ${value === null ? 'not finite' : format(value)}`.trim();
+  });
+  const first = lines[0]!.values.find((value) => value !== null);
+  const series = lines.flatMap((_, index): ChartLine[] => {
+    const colour = raw ? '--steel' : colours[index]!;
+    if (raw) return [{ label: name, colour, width: 1.8 }];
+    return [
+      { label: 'each step', colour, width: 1.5, faint: true },
+      { label: 'smoothed', colour, width: large ? 2.5 : 1.8 },
+      { label: 'validation', colour: lines.length > 1 ? colour : '--steel', width: 2, dots: true },
+    ];
+  });
+  return (
+    <figure>
+      <figcaption>
+        {name} {large && <span class="key raw">each step</span>} {large && <span class="key smooth">smoothed</span>}
+        {large && held && <span class="key held">validation</span>}
+        {!large && lines.length === 1 && <b>{now[0]}</b>}
+        {lines.length > 1 && lines.map((line, index) => <span key={line.name} class={`key ${index ? 'second' : ''}`}>{now[index]}</span>)}
+      </figcaption>
+      <Chart
+        {...(testid && { testid })}
+        small={!large}
+        label={large ? `${name} by step: from ${format(first ?? 0)} to ${now[0]} at step ${steps.at(-1)}` : `${name}, now ${now.join(', ')}`}
+        height={large ? 260 : 104}
+        data={data}
+        format={axis}
+        lines={series}
+      />
+    </figure>
   );
 }
 

@@ -1,0 +1,73 @@
+// The curves of a run: whatever named metrics its events bring, those that belong together in one chart. Pure.
+
+import type { Metrics } from './engine';
+import { sentence } from './format';
+import { averaged } from './run';
+
+export interface Line {
+  name: string;
+  /** A value for each step, where there is one. */
+  values: (number | null)[];
+  smooth: (number | null)[];
+  /** On what is held out, a value for each step that was evaluated. */
+  held: (number | null)[];
+}
+
+export interface Curve {
+  name: string;
+  /** Whether it says most about the run, and so stands beside the loss. */
+  first: boolean;
+  lines: Line[];
+}
+
+interface Told {
+  step: number;
+  metrics: Metrics;
+}
+
+/** What is worth a better name than its own. */
+const names: Record<string, string> = {
+  'rewards/margins': 'Margin',
+  'rewards/accuracies': 'Accuracy',
+  logps: 'Log-probabilities',
+  nll_loss: 'Loss of the chosen answers',
+};
+
+const first = ['rewards/margins', 'rewards/accuracies', 'margin', 'accuracy'];
+
+/** `rewards/chosen` and `rewards/rejected` are two lines of one chart. */
+const sides = ['chosen', 'rejected'];
+
+/** The metrics in the order they came, those that say most in front. */
+export function curves(points: readonly Told[], evals: readonly Told[]): Curve[] {
+  const steps = points.map(({ step }) => step);
+  const evaluated = new Map(evals.map(({ step, metrics }) => [step, metrics]));
+  const found = new Set([...points, ...evals].flatMap(({ metrics }) => Object.keys(metrics)));
+  const groups = new Map<string, string[]>();
+  for (const metric of [...first.filter((metric) => found.has(metric)), ...found]) {
+    const [, group, side] = /^(.*)\/(\w+)$/.exec(metric) ?? [];
+    const title = group && side && sides.includes(side) ? group : metric;
+    groups.set(title, [...new Set([...(groups.get(title) ?? []), metric])]);
+  }
+  return [...groups].map(([title, metrics]) => ({
+    name: names[title] ?? sentence(title.replaceAll(/[_/]/g, ' ')),
+    first: first.includes(title),
+    lines: metrics.map((metric) => {
+      const values = points.map(({ metrics }) => metrics[metric] ?? null);
+      return { name: metrics.length > 1 ? metric.slice(title.length + 1) : '', values, smooth: smooth(values), held: steps.map((step) => evaluated.get(step)?.[metric] ?? null) };
+    }),
+  }));
+}
+
+/** The moving average that the loss has, too. */
+function smooth(values: readonly (number | null)[]): (number | null)[] {
+  let [mean, n] = [0, 0];
+  return values.map((value) => {
+    if (value === null) return null;
+    mean = averaged(mean, n++, value);
+    return mean;
+  });
+}
+
+/** The latest value of a line. */
+export const latest = (values: readonly (number | null)[]): number | null => values.findLast((value) => value !== null) ?? null;
