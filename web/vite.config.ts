@@ -38,7 +38,7 @@ export default defineConfig(async ({ mode, command }): Promise<UserConfig> => {
     oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
     worker: { format: 'es' },
     build: { target: 'es2022', assetsInlineLimit: 0, modulePreload: { polyfill: false }, chunkSizeWarningLimit: 300 },
-    server: { host: '127.0.0.1' },
+    server: { host: '127.0.0.1', fs: { allow: ['.', '../docs/starters'] } },
     preview: { host: '127.0.0.1' },
     test: { include: ['test/**/*.test.ts'], environment: 'node' },
   };

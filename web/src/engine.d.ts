@@ -12,7 +12,10 @@ export interface Problem {
 export type FieldType = 'int' | 'float' | 'bool' | 'choice' | 'text' | 'list';
 export type FieldValue = number | boolean | string | string[] | null;
 
-/** One field of the run config, from the table in the crate: the form is made from it. */
+/**
+ * One field of the run config, from the table in the crate: the form is made from it. A name may stand more than once, each
+ * time for other objectives: with another default, or other choices.
+ */
 export interface Field {
   name: string;
   label: string;
@@ -25,6 +28,8 @@ export interface Field {
   group: string;
   /** The methods that know this field; absent: all. */
   methods?: string[];
+  /** The objectives that know this field; empty: all. */
+  objectives: string[];
   /** Defaults that differ by method. */
   defaults?: Record<string, FieldValue>;
 }
@@ -40,8 +45,18 @@ export interface Method {
   in_4bit: { name: string; help: string } | null;
 }
 
+/** What a run learns from its rows. */
+export interface Objective {
+  /** `objective` of a config. */
+  name: string;
+  label: string;
+  help: string;
+  /** What it takes. Pairs are verdicts, too: two each. */
+  rows: 'examples' | 'pairs' | 'verdicts';
+}
+
 /** A run, exactly as run.json holds it. */
-export type RunConfig = { method?: string } & Record<string, FieldValue | undefined>;
+export type RunConfig = { method?: string; objective?: string } & Record<string, FieldValue | undefined>;
 
 export interface Defaults {
   fields: Field[];
@@ -56,12 +71,25 @@ export interface Message {
   content: string;
 }
 
-/** One training example, in the shape of its JSONL row. */
+/** A prompt or an answer: as it is, or as messages that the model's chat template is for. */
+export type Side = string | Message[];
+
+/** One row to learn from, in the shape of its JSONL. */
 export type Example =
   | { messages: Message[] }
-  | { prompt: string; completion: string }
+  | { prompt: Side; completion: Side }
   | { text: string }
-  | { input_ids: number[]; labels?: number[] };
+  | { input_ids: number[]; labels?: number[] }
+  | Preference
+  | Verdict;
+
+/** Two answers, of which one was chosen; without a prompt, both have it inside. */
+export type Preference =
+  | { prompt?: Side; chosen: Side; rejected: Side; margin?: number }
+  | { prompt_ids: number[]; chosen_ids: number[]; rejected_ids: number[]; margin?: number };
+
+/** One answer, and whether it is good. */
+export type Verdict = { prompt: Side; completion: Side; label: boolean } | { prompt_ids: number[]; completion_ids: number[]; label: boolean };
 
 export interface Device {
   name: string;
@@ -113,8 +141,11 @@ export interface PreviewToken {
   special: boolean;
 }
 
-export interface Preview {
-  tokens: PreviewToken[];
+/** A row as the model will see it; a pair has two sides, and what is compared are their targets. */
+export type Preview = Counts & ({ tokens: PreviewToken[] } | { chosen: PreviewToken[]; rejected: PreviewToken[] } | { pieces: PreviewToken[]; label: boolean });
+
+/** Of all that a row shows. */
+export interface Counts {
   total: number;
   targets: number;
   truncated: boolean;
@@ -261,6 +292,9 @@ export interface NamedFile {
 export default function init(input?: { module_or_path: URL | string }): Promise<unknown>;
 
 export function defaults(): Defaults;
+
+/** What can be learnt, the supervised objective first. */
+export function objectives(): Objective[];
 
 /** Every kernel in every form, as the browser is given it. */
 export function kernels(): { name: string; wgsl: string }[];

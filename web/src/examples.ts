@@ -1,6 +1,6 @@
-// The table of examples: rows in the shapes of their JSONL, shown as question and answer where they can be.
+// The tables of examples and of preferences: rows in the shapes of their JSONL, shown as question and answers where they can be.
 
-import type { Example, Message } from './engine';
+import type { Example, Message, Side } from './engine';
 
 export interface Row {
   id: number;
@@ -18,53 +18,91 @@ export const pair = (question: string, answer: string): Example => ({
   ],
 });
 
-/** How the table shows an example. */
+/** How a table shows a row. */
 export type View =
   | { kind: 'pair'; system: string | null; question: string; answer: string }
+  | { kind: 'preference'; system: string | null; question: string; chosen: string; rejected: string }
+  | { kind: 'verdict'; system: string | null; question: string; answer: string; good: boolean }
   | { kind: 'text'; text: string }
   /** Conversations of several turns, and token ids: edited as JSON. */
   | { kind: 'json'; label: string; json: string };
 
 export function view(example: Example): View {
-  if ('messages' in example) {
-    const turns = example.messages;
-    const system = turns[0]?.role === 'system' ? turns[0] : null;
-    const [question, answer, ...more] = system ? turns.slice(1) : turns;
-    if (question?.role === 'user' && answer?.role === 'assistant' && more.length === 0) {
-      return { kind: 'pair', system: system?.content ?? null, question: question.content, answer: answer.content };
-    }
-    return { kind: 'json', label: `Conversation, ${turns.length} messages`, json: JSON.stringify(example) };
-  }
-  if ('prompt' in example && typeof example.prompt === 'string' && typeof example.completion === 'string') {
-    return { kind: 'pair', system: null, question: example.prompt, answer: example.completion };
-  }
-  if ('text' in example) return { kind: 'text', text: example.text };
-  const label = 'input_ids' in example ? `Tokens, ${example.input_ids.length}` : 'Prompt and completion';
-  return { kind: 'json', label, json: JSON.stringify(example) };
+  return fields(example) ?? { kind: 'json', label: labelOf(example), json: JSON.stringify(example) };
 }
 
-/** The example with one side of its pair replaced, in the shape it had. */
-export function withPair(example: Example, side: 'question' | 'answer', value: string): Example {
+/** What a person can type into, where the row has no more than that. */
+function fields(example: Example): View | null {
+  if ('text' in example) return { kind: 'text', text: example.text };
   if ('messages' in example) {
-    const role = side === 'question' ? 'user' : 'assistant';
-    return { messages: example.messages.map((turn): Message => (turn.role === role ? { ...turn, content: value } : turn)) };
+    const prompt = asked(example.messages.slice(0, -1));
+    const answer = answered(example.messages.slice(-1));
+    return prompt && answer !== null ? { kind: 'pair', ...prompt, answer } : null;
   }
-  if ('prompt' in example) return side === 'question' ? { ...example, prompt: value } : { ...example, completion: value };
-  return example;
+  if ('chosen' in example) {
+    const prompt = example.prompt === undefined ? null : asked(example.prompt);
+    const [chosen, rejected] = [answered(example.chosen), answered(example.rejected)];
+    return prompt && chosen !== null && rejected !== null ? { kind: 'preference', ...prompt, chosen, rejected } : null;
+  }
+  if (!('completion' in example)) return null;
+  const [prompt, answer] = [asked(example.prompt), answered(example.completion)];
+  if (!prompt || answer === null) return null;
+  return 'label' in example ? { kind: 'verdict', ...prompt, answer, good: example.label } : { kind: 'pair', ...prompt, answer };
 }
+
+/** A prompt that is one question, perhaps behind a system message. */
+function asked(prompt: Side): { system: string | null; question: string } | null {
+  if (typeof prompt === 'string') return { system: null, question: prompt };
+  const system = prompt[0]?.role === 'system' ? prompt[0] : null;
+  const [question, ...more] = system ? prompt.slice(1) : prompt;
+  return question?.role === 'user' && !more.length ? { system: system?.content ?? null, question: question.content } : null;
+}
+
+/** An answer that is one turn. */
+function answered(answer: Side): string | null {
+  if (typeof answer === 'string') return answer;
+  const [turn, ...more] = answer;
+  return turn?.role === 'assistant' && !more.length ? turn.content : null;
+}
+
+function labelOf(example: Example): string {
+  if ('messages' in example) return `Conversation, ${example.messages.length} messages`;
+  if ('input_ids' in example) return `Tokens, ${example.input_ids.length}`;
+  const tokens = 'prompt_ids' in example ? ' of tokens' : '';
+  return isPreference(example) ? `Pair${tokens}` : isVerdict(example) ? `Thumb up or down${tokens}` : 'Prompt and completion';
+}
+
+/** A place of a row that a person types into. */
+export type Part = 'question' | 'answer' | 'chosen' | 'rejected';
+
+/** The row with one part replaced, in the shape it had. */
+export function withPart(example: Example, part: Part, value: string): Example {
+  const role = part === 'question' ? 'user' : 'assistant';
+  const turns = (list: Message[]) => list.map((turn): Message => (turn.role === role ? { ...turn, content: value } : turn));
+  if ('messages' in example) return { messages: turns(example.messages) };
+  const key = { question: 'prompt', answer: 'completion', chosen: 'chosen', rejected: 'rejected' }[part];
+  const side = (example as Record<string, Side | undefined>)[key];
+  return side === undefined ? example : { ...example, [key]: typeof side === 'string' ? value : turns(side) };
+}
+
+/** Whether one of two answers was chosen. */
+export const isPreference = (example: Example): boolean => 'chosen' in example || 'chosen_ids' in example;
+
+/** Whether it is one answer with a thumb up or down. */
+export const isVerdict = (example: Example): boolean => 'label' in example;
 
 /** A line that says which example this is. */
 export function summary(example: Example): string {
   const seen = view(example);
-  const text = seen.kind === 'pair' ? seen.question : seen.kind === 'text' ? seen.text : seen.label;
+  const text = 'question' in seen ? seen.question : seen.kind === 'text' ? seen.text : seen.label;
   return text.trim().replace(/\s+/g, ' ');
 }
 
 /** Rows nothing was typed into yet. */
 export function isBlank(example: Example): boolean {
   const seen = view(example);
-  if (seen.kind === 'pair') return !seen.question.trim() && !seen.answer.trim();
-  return seen.kind === 'text' && !seen.text.trim();
+  const texts = { pair: ['question', 'answer'], preference: ['question', 'chosen', 'rejected'], verdict: ['question', 'answer'], text: ['text'], json: ['json'] }[seen.kind];
+  return texts.every((name) => !(seen as unknown as Record<string, string>)[name]?.trim());
 }
 
 export const toJsonl = (rows: readonly Row[]): string => rows.map(({ example }) => JSON.stringify(example) + '\n').join('');

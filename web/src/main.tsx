@@ -9,14 +9,13 @@ import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { followAdapters } from './actions/adapters';
 import { followSelection } from './actions/data';
+import { fromRecord, toRecord } from './actions/keep';
 import { addTraffic, open } from './actions/session';
 import { followSizes } from './actions/sizes';
 import { followEstimate } from './actions/train';
-import { row } from './examples';
-import { kept } from './lab';
 import { load, save } from './persist';
 import { toProblem } from './protocol';
-import { busy, lab, problem, rows, selected, settings, speeds, traffic } from './store';
+import { busy, problem, traffic } from './store';
 import { restoreTheme } from './theme';
 import { watchTraffic } from './traffic';
 import { App } from './ui/App';
@@ -31,17 +30,11 @@ document.addEventListener('securitypolicyviolation', () => {
 /** Brings back what the last visit left, then keeps every change. */
 async function restore(): Promise<void> {
   const saved = await load();
-  if (saved) {
-    rows.value = saved.examples.map(row);
-    settings.value = { ...settings.value, ...saved.settings };
-    speeds.value = saved.speeds;
-    if (saved.lab) lab.value = kept(saved.lab);
-    selected.value = rows.value[0]?.id ?? null;
-  }
+  if (saved) fromRecord(saved);
   let timer: ReturnType<typeof setTimeout> | undefined;
   let first = true;
   effect(() => {
-    const record = { examples: rows.value.map(({ example }) => example), settings: settings.value, speeds: speeds.value, lab: lab.value };
+    const record = toRecord();
     if (first) {
       first = false;
       return;
@@ -54,7 +47,7 @@ async function restore(): Promise<void> {
 function notKept(thrown: unknown): void {
   problem.value = {
     code: 'storage-full',
-    message: `Your examples and settings could not be kept for the next visit (${toProblem(thrown).message}).`,
+    message: `Your examples, preferences and settings could not be kept for the next visit (${toProblem(thrown).message}).`,
     help: 'They are safe in this tab. Download them before you close it.',
   };
 }

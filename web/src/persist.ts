@@ -6,10 +6,12 @@ import type { Settings } from './settings';
 
 export interface Saved {
   examples: Example[];
+  /** A page before this had none. */
+  preferences?: Example[];
   settings: Settings;
   /** Tokens a second of the last run here, by device name. */
   speeds: Record<string, number>;
-  /** The lab's table; a page before this had none. */
+  /** The lab's table; nor had it this. */
   lab?: Lab;
 }
 

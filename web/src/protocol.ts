@@ -15,6 +15,7 @@ import type {
   Message,
   ModelInfo,
   NamedFile,
+  Objective,
   OutType,
   Preview,
   Problem,
@@ -61,7 +62,7 @@ export interface TrialPlan {
 }
 
 export interface Requests {
-  open: { args: Record<never, never>; result: { defaults: Defaults; device: Device } };
+  open: { args: Record<never, never>; result: { defaults: Defaults; objectives: Objective[]; device: Device } };
   manifest: { args: Record<never, never>; result: { manifest: Manifest; kept: KeptModel | null } };
   loadDefault: { args: { manifest: Manifest }; result: Loaded };
   loadFile: { args: { file: File; options: LoadOptions }; result: Loaded };

@@ -2,12 +2,27 @@
 
 import type { Defaults, Field, FieldValue, RunConfig } from './engine';
 
-/** What the person changed, by method, then field. What they did not touch follows the defaults. */
+/** What step 2 teaches from: its tabs. */
+export type Teach = 'examples' | 'preferences';
+
+/** The objectives that the page itself knows by name: the usual ones of each way to teach. */
+export const SFT = 'sft';
+export const DPO = 'dpo';
+export const REWARD = 'reward';
+
+/** What the person changed, by form, then field. What they did not touch follows the defaults. */
 export interface Settings {
   method: string;
   changed: Record<string, Record<string, string | boolean>>;
+  teach: Teach;
+  /** What preferences are for: a model that answers as the person would choose, or one that scores answers. */
+  goal: 'prefer' | 'score';
+  /** The objective of the former. */
+  prefer: string;
   /** The share of examples held out for validation. */
   holdOut: number;
+  /** That of preferences; null follows the page's suggestion. */
+  holdOutPreferences: number | null;
   /** Methods that the lab tries, and steps of each as they were typed; none typed: those of a run. */
   lab: { methods: string[]; steps: string };
 }
@@ -15,13 +30,38 @@ export interface Settings {
 /** One of each kind: low-rank matrices, factors, small networks, virtual tokens. */
 export const usualTrials = ['lora', 'ia3', 'houlsby', 'prompt'];
 
-export const firstSettings: Settings = { method: 'lora', changed: {}, holdOut: 0, lab: { methods: usualTrials, steps: '' } };
+export const firstSettings: Settings = {
+  method: 'lora',
+  changed: {},
+  teach: 'examples',
+  goal: 'prefer',
+  prefer: DPO,
+  holdOut: 0,
+  holdOutPreferences: null,
+  lab: { methods: usualTrials, steps: '' },
+};
+
+/** What the run learns, which follows from the tab. */
+export const objectiveOf = ({ teach, goal, prefer }: Settings): string => (teach === 'examples' ? SFT : goal === 'score' ? REWARD : prefer);
+
+/** The form that is shown: each method has its own, and so has each objective. */
+export const formOf = (settings: Settings): string => (settings.teach === 'examples' ? settings.method : `${settings.method} ${objectiveOf(settings)}`);
+
+/** What the person changed in the form that is shown. */
+export const changedIn = (settings: Settings): Record<string, string | boolean> => settings.changed[formOf(settings)] ?? {};
 
 /** The fields that stand beside the Train button; all others are under Advanced. */
 export const mainFields = ['max_steps', 'learning_rate', 'r', 'init_r', 'bottleneck_size', 'num_virtual_tokens'];
 
-export const fieldsOf = (defaults: Defaults, method: string): Field[] =>
-  defaults.fields.filter((field) => !field.methods || field.methods.includes(method));
+/** The fields of a method under an objective. */
+export const fieldsOf = (defaults: Defaults, method: string, objective: string): Field[] =>
+  defaults.fields.filter((field) => (!field.methods || field.methods.includes(method)) && (!field.objectives.length || field.objectives.includes(objective)));
+
+/** Those that the objective has for itself: supervised training does not know them. */
+export function ownFields(defaults: Defaults, method: string, objective: string): Field[] {
+  const shared = new Set(fieldsOf(defaults, method, SFT).map(({ name }) => name));
+  return fieldsOf(defaults, method, objective).filter(({ name }) => !shared.has(name));
+}
 
 export const defaultOf = (field: Field, method: string): FieldValue => field.defaults?.[method] ?? field.default;
 
@@ -58,27 +98,20 @@ export function parse(field: Field, text: string | boolean): Parsed {
 
 /** The run config for the engine, or the fields that cannot be used. */
 export function toConfig(defaults: Defaults, settings: Settings): { config: RunConfig; errors: Record<string, string> } {
-  const config: RunConfig = { ...defaults.config, method: settings.method };
+  const objective = objectiveOf(settings);
+  const config: RunConfig = { ...defaults.config, method: settings.method, objective };
   const errors: Record<string, string> = {};
-  const mine = new Set(fieldsOf(defaults, settings.method));
-  for (const field of defaults.fields) {
-    if (!mine.has(field)) {
-      delete config[field.name];
-      continue;
-    }
-    const typed = settings.changed[settings.method]?.[field.name];
-    if (typed === undefined) {
-      config[field.name] = defaultOf(field, settings.method);
-      continue;
-    }
-    const parsed = parse(field, typed);
+  for (const { name } of defaults.fields) delete config[name];
+  for (const field of fieldsOf(defaults, settings.method, objective)) {
+    const typed = changedIn(settings)[field.name];
+    const parsed = typed === undefined ? { value: defaultOf(field, settings.method) } : parse(field, typed);
     if ('error' in parsed) errors[field.name] = parsed.error;
     else config[field.name] = parsed.value;
   }
   return { config, errors };
 }
 
-/** The runs of a lab: each method as it is set in its own form, for the lab's number of steps. */
+/** The runs of a lab, on examples: each method as it is set in its own form, for the lab's number of steps. */
 export function toTrials(defaults: Defaults, settings: Settings): { trials: { method: string; config: RunConfig }[]; errors: string[] } {
   const { methods, steps } = settings.lab;
   const trials = [];
@@ -88,7 +121,7 @@ export function toTrials(defaults: Defaults, settings: Settings): { trials: { me
     const changed = { ...settings.changed, [method]: { ...settings.changed[method] } };
     delete changed[method]!.max_steps;
     if (steps.trim()) changed[method]!.max_steps = steps;
-    const made = toConfig(defaults, { ...settings, method, changed });
+    const made = toConfig(defaults, { ...settings, teach: 'examples', method, changed });
     for (const [field, error] of Object.entries(made.errors)) errors.add(field === 'max_steps' ? error : `${name}: ${error}`);
     trials.push({ method, config: made.config });
   }

@@ -1,5 +1,8 @@
+import formal from '../../docs/starters/prefer-formal.jsonl?raw';
+import shorter from '../../docs/starters/prefer-shorter.jsonl?raw';
 import type { Example } from './engine';
 import { pair } from './examples';
+import type { Teach } from './settings';
 
 export interface Starter {
   id: string;
@@ -9,7 +12,7 @@ export interface Starter {
 }
 
 /** Small sets that teach one visible thing each, so that the difference shows after a short run. */
-export const starters: Starter[] = [
+const examples: Starter[] = [
   {
     id: 'pirate',
     name: 'Answer as a pirate',
@@ -62,3 +65,13 @@ export const starters: Starter[] = [
     ],
   },
 ];
+
+const rows = (jsonl: string): Example[] => jsonl.trimEnd().split('\n').map((line) => JSON.parse(line) as Example);
+
+/** One taste each, too: the better answer is the better for one reason alone. */
+const preferences: Starter[] = [
+  { id: 'prefer-shorter', name: 'The shorter answer', about: 'One plain sentence over a ramble', examples: rows(shorter) },
+  { id: 'prefer-formal', name: 'The formal answer', about: 'A courteous tone over a casual one', examples: rows(formal) },
+];
+
+export const startersOf: Record<Teach, Starter[]> = { examples, preferences };

@@ -1,13 +1,14 @@
 // Everything the screen shows, as signals. Actions (src/actions) change them; components read them.
 
-import { computed, signal } from '@preact/signals';
-import type { Adapter, Defaults, Device, Estimate, ImportError, OutType, Preview, Problem, Size } from './engine';
+import { computed, signal, type Signal } from '@preact/signals';
+import type { Adapter, Defaults, Device, Estimate, ImportError, Objective, OutType, Preview, Problem, Size } from './engine';
 import { isBlank, split, type Row } from './examples';
 import { time } from './format';
 import { noLab, type Lab } from './lab';
 import type { KeptModel, LoadPhase, Loaded, Manifest } from './protocol';
+import { isOpinion, suggestedShare, usedBy, writer } from './preferences';
 import { isBusy, noRun, type Run } from './run';
-import { firstSettings, toConfig, toTrials, type Settings } from './settings';
+import { firstSettings, objectiveOf, REWARD, toConfig, toTrials, type Settings, type Teach } from './settings';
 
 export type DeviceState =
   | { state: 'starting' }
@@ -23,15 +24,45 @@ export type AnswerState = 'idle' | 'waiting' | 'running' | 'done' | 'failed';
 
 export interface Answer {
   state: AnswerState;
+  /** What was asked. */
+  prompt: string;
   text: string;
+  note: string;
+  /** The row that a thumb made of it. */
+  judged: number | null;
+}
+
+export const noAnswer: Answer = { state: 'idle', prompt: '', text: '', note: '', judged: null };
+
+/** Two answers to one prompt, side by side without names. */
+export interface Duel {
+  /** `same`: they came out alike, or one was empty, as often as they were sampled. */
+  state: 'idle' | 'sampling' | 'open' | 'same' | 'stopped';
+  answers: [Answer, Answer];
+  /** Who gave each. */
+  by: [string, string];
+  /** The pair that was made of them, and which was chosen. */
+  made: { row: number; chosen: 0 | 1 } | null;
+  /** What there is to say of them. */
   note: string;
 }
 
-export const noAnswer: Answer = { state: 'idle', text: '', note: '' };
+export const noDuel: Duel = { state: 'idle', answers: [noAnswer, noAnswer], by: ['', ''], made: null, note: '' };
+
+/** What a press made in a table that may be out of sight: in words, with the rows that would go with an undo. */
+export interface Made {
+  /** Where the press was. */
+  at: 'teach' | 'try';
+  words: string;
+  table: Teach;
+  rows: number[];
+}
 
 export const device = signal<DeviceState>({ state: 'starting' });
 /** The methods and fields as the engine told them. */
 export const told = signal<Defaults | null>(null);
+/** What can be learnt, as the engine told it. */
+export const objectives = signal<Objective[]>([]);
 
 /** The latest failure of something the person asked for. */
 export const problem = signal<Problem | null>(null);
@@ -53,20 +84,68 @@ export const defaults = computed<Defaults | null>(() => {
   return { ...told.value, methods: told.value.methods.map((method) => ({ ...method, ...method.in_4bit })) };
 });
 
-export const rows = signal<Row[]>([]);
-/** Earlier versions of the table, each with the words for going back to it. */
-export const past = signal<{ rows: Row[]; what: string }[]>([]);
-/** The starter set the table holds, as long as nothing in it was changed. */
-export const starter = signal<string | null>(null);
-export const importErrors = signal<{ name: string; added: number; errors: ImportError[] } | null>(null);
+/** A table that a person fills in step 2; `page` is how many rows it shows at once, for there may be many. */
+export class Table {
+  rows = signal<Row[]>([]);
+  /** Earlier versions, each with the words for going back to it. */
+  past = signal<{ rows: Row[]; what: string }[]>([]);
+  /** The starter set it holds, as long as nothing in it was changed. */
+  starter = signal<string | null>(null);
+  importErrors = signal<{ name: string; added: string; errors: ImportError[] } | null>(null);
+  /** Rows that it shows. */
+  limit: Signal<number>;
+  /** The row that is shown as the model sees it. */
+  selected = signal<number | null>(null);
+  /** The rows that something was typed into. */
+  filled = computed(() => this.rows.value.filter(({ example }) => !isBlank(example)));
+
+  constructor(readonly page: number) {
+    this.limit = signal(page);
+  }
+}
+
+export const tables: Record<Teach, Table> = { examples: new Table(40), preferences: new Table(10) };
+
+/** The table that a row belongs in. */
+export const tableOf = ({ example }: Pick<Row, 'example'>): Teach => (isOpinion(example) ? 'preferences' : 'examples');
+
+/** What a row of each is called. */
+export const nouns: Record<Teach, string> = { examples: 'example', preferences: 'preference' };
+
 /** Rows the check before a run or a lab refused, and how to go on without them. */
 export const rowErrors = signal<{ rows: { row: Row; problem: Problem }[]; goOn: () => void } | null>(null);
+/** The latest that a press made in a table out of sight. */
+export const made = signal<Made | null>(null);
 
-export const selected = signal<number | null>(null);
-export const preview = signal<{ row: number; preview: Preview } | { row: number; problem: Problem } | null>(null);
+/** `unused`: the objective learns nothing from the row. */
+export const preview = signal<{ row: number; preview: Preview } | { row: number; problem: Problem } | { row: number; unused: true } | null>(null);
 
 export const settings = signal<Settings>(firstSettings);
 export const speeds = signal<Record<string, number>>({});
+
+/** The table of the tab that is chosen. */
+export const table = computed(() => tables[settings.value.teach]);
+
+/** What the run learns; null before the engine has told what there is. */
+export const objective = computed(() => objectives.value.find(({ name }) => name === objectiveOf(settings.value)) ?? null);
+
+/** What it takes. */
+export const takes = computed(() => objective.value?.rows ?? (settings.value.teach === 'examples' ? 'examples' : 'pairs'));
+
+/** The table's rows that it learns from. */
+export const used = computed(() => usedBy(takes.value, table.value.filled.value));
+
+/** The share of them that is held out. */
+export const share = computed(() => {
+  const { teach, holdOut, holdOutPreferences } = settings.value;
+  return teach === 'examples' ? holdOut : (holdOutPreferences ?? suggestedShare(used.value.length));
+});
+
+/** Those to train on, and those held out. */
+export const parts = computed(() => split(used.value, share.value));
+
+/** Makes rows in the shape that the model at hand takes. */
+export const write = computed(() => writer(model.value.state !== 'ready' || model.value.info.chat_template !== null));
 
 export const run = signal<Run>(noRun);
 /** How far the trying of kernels is, before the first run on a device. */
@@ -81,8 +160,8 @@ export const tab = signal<'train' | 'lab'>('train');
 export const lab = signal<Lab>(noLab);
 /** Whether the lab's table was copied a moment ago. */
 export const justCopied = signal(false);
-/** What the last check said of the examples in the run. */
-export const dataset = signal<{ examples: number; held: number; tokens: number; targets: number; truncated: number } | null>(null);
+/** What the last check said of the rows in the run, and those that are held out. */
+export const dataset = signal<{ teach: Teach; trained: string; held: Row[]; tokens: number; targets: number; truncated: number } | null>(null);
 /** The adapters that are kept: of runs, and from files. */
 export const adapters = signal<Adapter[]>([]);
 /** The id of the one that answers, and is exported. */
@@ -96,6 +175,11 @@ export const question = signal('');
 export const answerSettings = signal({ maxNewTokens: 64, temperature: 0, seed: 0, strength: 1 });
 export const answers = signal<{ base: Answer; tuned: Answer }>({ base: noAnswer, tuned: noAnswer });
 export const asking = signal(false);
+/** What step 4 shows: before and after, or two answers to choose from. */
+export const tryTab = signal<'ask' | 'duel'>('ask');
+export const duel = signal<Duel>(noDuel);
+/** `from`: the adapter that is chosen, the model as it came, or one answer of each. */
+export const duelSettings = signal<{ maxNewTokens: number; temperature: number; from: 'tuned' | 'base' | 'both' }>({ maxNewTokens: 128, temperature: 1, from: 'tuned' });
 
 /** Requests by host, and bytes handed to the network, of the page and its worker. */
 export const traffic = signal<{ hosts: Record<string, { requests: number; bytes: number }>; sent: number; blocked: number }>({
@@ -103,8 +187,6 @@ export const traffic = signal<{ hosts: Record<string, { requests: number; bytes:
   sent: 0,
   blocked: 0,
 });
-
-export const filled = computed(() => rows.value.filter(({ example }) => !isBlank(example)));
 
 export const form = computed(() => (defaults.value ? toConfig(defaults.value, settings.value) : null));
 
@@ -128,6 +210,9 @@ export const IN_4BIT = 'Hold in 4 bits (QLoRA)';
 /** What an adapter is called: by its file, or by its method and when it was trained. */
 export const adapterLabel = ({ file, method, made }: Adapter): string => file ?? `${labelOf(method)}, ${time(made)}`;
 
+/** Whether an adapter writes answers: one that was trained to score them does not. */
+export const writes = ({ config }: Adapter): boolean => config?.objective !== REWARD;
+
 /** The engine’s words, with fields called as the form calls them; a name without an underscore may be a plain word. */
 export const inWords = (text: string): string =>
   [...(defaults.value?.fields ?? []), { name: 'load_in_4bit', label: IN_4BIT }].reduce(
@@ -141,15 +226,15 @@ export const labForm = computed(() => (defaults.value ? toTrials(defaults.value,
 export const labShare = computed(() => settings.value.holdOut || 1 / (defaults.value?.lab_least ?? 5));
 
 /** The lab's examples, as they would be split now. */
-export const labParts = computed(() => split(filled.value, labShare.value));
+export const labParts = computed(() => split(tables.examples.filled.value, labShare.value));
 
 /** Why nothing can be trained yet, or null. */
 const whyNot = computed<string | null>(() => {
   if (device.value.state === 'blocked') return 'The engine is not running: see the note at the top.';
   if (model.value.state === 'loading') return 'The model is still loading.';
   if (model.value.state === 'none') return 'Load a model first (step 1).';
-  if (filled.value.length === 0) return 'Add at least one example (step 2).';
-  if (importErrors.value?.errors.length) return 'Look at the lines that could not be read (step 2).';
+  if (used.value.length === 0) return `Add at least one ${takes.value === 'pairs' ? 'pair' : nouns[settings.value.teach]} (step 2).`;
+  if (table.value.importErrors.value?.errors.length) return 'Look at the lines that could not be read (step 2).';
   return null;
 });
 
@@ -158,9 +243,10 @@ export const whyNotTrain = computed<string | null>(() => whyNot.value ?? Object.
 
 /** Why the lab cannot start, or null. */
 export const whyNotLab = computed<string | null>(() => {
+  if (settings.value.teach !== 'examples') return 'The lab compares methods on examples, and step 2 is at Preferences. Choose its tab Examples to use the lab.';
   if (whyNot.value) return whyNot.value;
   const least = defaults.value?.lab_least ?? 5;
-  const n = filled.value.length;
+  const n = tables.examples.filled.value.length;
   if (n < least) return `The lab holds some examples out to measure on, and needs ${least} for that: there ${n === 1 ? 'is' : 'are'} ${n}. Add ${least - n} more (step 2).`;
   if (!labForm.value?.trials.length) return 'Choose at least one method.';
   return labForm.value.errors[0] ?? null;

@@ -75,7 +75,7 @@ describe('the adapters that are kept', () => {
   it('answer when they are chosen; another’s answer goes', async () => {
     await addAdapter([adapterZip('a.zip')]);
     await addAdapter([adapterZip('b.zip')]);
-    store.answers.value = { ...store.answers.value, tuned: { state: 'done', text: 'of b', note: '' } };
+    store.answers.value = { ...store.answers.value, tuned: { ...store.noAnswer, state: 'done', text: 'of b' } };
     useAdapter(store.adapters.value[0]!);
     expect(chosen()).toBe('a.zip');
     expect(store.answers.value.tuned.text).toBe('');

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { Example } from '../src/engine';
-import { isBlank, pair, row, split, summary, toJsonl, view, withPair } from '../src/examples';
+import { isBlank, pair, row, split, summary, toJsonl, view, withPart } from '../src/examples';
 import { toProblem } from '../src/protocol';
 import { firstSettings, parse, toConfig, toTrials } from '../src/settings';
 import { banner, nameOf, software, stateOf } from '../src/states';
-import { starters } from '../src/starters';
+import { startersOf } from '../src/starters';
 import { sizeOf } from '../src/traffic';
-import { adapterZip } from '../src/zip';
+import { adapterZip, asksWith, loadsWith } from '../src/zip';
 import { unzipSync } from 'fflate';
 import { Session, defaults } from './fake-engine';
 
@@ -28,9 +28,9 @@ describe('examples', () => {
 
   it('show as pairs where they are, and keep their shape when edited', () => {
     expect(every.map((example) => view(example).kind)).toEqual(['pair', 'pair', 'text', 'json', 'json']);
-    expect(withPair({ prompt: 'p', completion: 'c' }, 'answer', 'x')).toEqual({ prompt: 'p', completion: 'x' });
+    expect(withPart({ prompt: 'p', completion: 'c' }, 'answer', 'x')).toEqual({ prompt: 'p', completion: 'x' });
     const system: Example = { messages: [{ role: 'system', content: 's' }, { role: 'user', content: 'u' }, { role: 'assistant', content: 'a' }] };
-    expect(withPair(system, 'question', 'x')).toEqual({ messages: [{ role: 'system', content: 's' }, { role: 'user', content: 'x' }, { role: 'assistant', content: 'a' }] });
+    expect(withPart(system, 'question', 'x')).toEqual({ messages: [{ role: 'system', content: 's' }, { role: 'user', content: 'x' }, { role: 'assistant', content: 'a' }] });
     expect(view(system)).toEqual({ kind: 'pair', system: 's', question: 'u', answer: 'a' });
   });
 
@@ -53,7 +53,7 @@ describe('examples', () => {
   });
 
   it('come in starter sets of unlike, short rows', () => {
-    for (const { examples } of starters) {
+    for (const { examples } of startersOf.examples) {
       expect(examples.length).toBeGreaterThanOrEqual(8);
       expect(new Set(examples.map((example) => summary(example))).size).toBe(examples.length);
       for (const example of examples) expect(JSON.stringify(example).length).toBeLessThan(260);
@@ -146,6 +146,13 @@ describe('what leaves and what is taken along', () => {
     expect(sizeOf(new Blob(['abc']))).toBe(3);
     expect(sizeOf(new URLSearchParams({ a: 'b' }))).toBe(3);
     expect(sizeOf(null)).toBe(0);
+  });
+
+  it('names the model class and the command that a scoring adapter needs', () => {
+    expect(loadsWith('base', false, false)).toMatch(/^base = AutoModelForCausalLM\.from_pretrained\(\n {4}"base"\)$/m);
+    expect(loadsWith('base', true, true)).toMatch(/^base = AutoModelForSequenceClassification\.from_pretrained\(\n {4}"base",\n {4}num_labels=1,\n {4}quantization_config/m);
+    expect(asksWith(false, true)).toMatch(/^tunesmith score .*--data preferences\.jsonl$/s);
+    expect(asksWith(true, false)).toMatch(/^tunesmith generate .*--load-in-4bit .*--prompt "Hello"$/s);
   });
 
   it('zips the adapter as it is', async () => {

@@ -2,11 +2,11 @@
 // Its numbers look like a run's, and mean nothing. It is never part of a real build.
 
 import type * as Engine from '../src/engine';
-import type { Event, Example, Field, Message, Problem, RunConfig } from '../src/engine';
+import type { Event, Example, Field, Message, Metrics, Problem, RunConfig, Side } from '../src/engine';
 
 export default async function init(): Promise<void> {}
 
-const field = (f: Partial<Field> & Pick<Field, 'name' | 'label' | 'type' | 'default' | 'group'>): Field => ({ help: '', ...f });
+const field = (f: Partial<Field> & Pick<Field, 'name' | 'label' | 'type' | 'default' | 'group'>): Field => ({ help: '', objectives: [], ...f });
 
 const modules = 'q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj';
 
@@ -22,7 +22,13 @@ export function defaults(): Engine.Defaults {
     lab_least: 5,
     fields: [
       field({ name: 'max_steps', label: 'Steps', type: 'int', default: 40, min: 1, group: 'Training', help: 'How many times the weights are updated.' }),
-      field({ name: 'learning_rate', label: 'Learning rate', type: 'float', default: 2e-4, min: 0, group: 'Training', help: 'How far each step goes.', defaults: { lora: 2e-4, prompt: 3e-2 } }),
+      field({ name: 'learning_rate', label: 'Learning rate', type: 'float', default: 2e-4, min: 0, group: 'Training', help: 'How far each step goes.', defaults: { lora: 2e-4, prompt: 3e-2 }, objectives: ['sft'] }),
+      field({ name: 'learning_rate', label: 'Learning rate', type: 'float', default: 1e-5, min: 0, group: 'Training', help: 'How far each step goes.', objectives: ['dpo', 'kto', 'orpo', 'cpo', 'reward'] }),
+      field({ name: 'loss_type', label: 'Loss type', type: 'choice', default: 'sigmoid', choices: ['sigmoid', 'ipo', 'hinge', 'robust'], group: 'Objective', help: 'What a margin costs.', objectives: ['dpo'] }),
+      field({ name: 'loss_type', label: 'Loss type', type: 'choice', default: 'sigmoid', choices: ['sigmoid', 'ipo', 'hinge', 'simpo'], group: 'Objective', help: 'What a margin costs.', objectives: ['cpo'] }),
+      field({ name: 'beta', label: 'Beta', type: 'float', default: 0.1, min: 0, group: 'Objective', help: 'How much a margin counts.', objectives: ['dpo', 'kto', 'orpo', 'cpo'] }),
+      field({ name: 'desirable_weight', label: 'Desirable weight', type: 'float', default: 1, min: 0, group: 'Objective', help: 'What a thumb up weighs.', objectives: ['kto'] }),
+      field({ name: 'center_rewards_coefficient', label: 'Center rewards coefficient', type: 'float', default: 0, min: 0, group: 'Objective', help: 'Pull of the scores towards 0.', objectives: ['reward'] }),
       field({ name: 'r', label: 'Rank', type: 'int', default: 16, min: 1, max: 256, group: 'Method', help: 'The width of the added matrices.', methods: ['lora'] }),
       field({ name: 'num_virtual_tokens', label: 'Virtual tokens', type: 'int', default: 16, min: 1, group: 'Method', help: 'How many tokens are learned.', methods: ['prompt'] }),
       field({ name: 'lora_alpha', label: 'Alpha', type: 'float', default: 16, group: 'Method', help: 'The adapter is scaled by alpha / rank.', methods: ['lora'] }),
@@ -40,6 +46,17 @@ export function defaults(): Engine.Defaults {
       field({ name: 'seed', label: 'Seed', type: 'int', default: 0, min: 0, group: 'Data', help: 'The same seed gives the same run.' }),
     ],
   };
+}
+
+export function objectives(): Engine.Objective[] {
+  return [
+    { name: 'sft', label: 'Supervised', help: 'Learns the answers word by word.', rows: 'examples' },
+    { name: 'dpo', label: 'DPO', help: 'Learns from pairs, beside the model as it was.', rows: 'pairs' },
+    { name: 'kto', label: 'KTO', help: 'Learns from single answers that are good or bad.', rows: 'verdicts' },
+    { name: 'orpo', label: 'ORPO', help: 'Learns the chosen answers, and the odds against the rejected.', rows: 'pairs' },
+    { name: 'cpo', label: 'CPO', help: 'Learns from pairs, with no model beside.', rows: 'pairs' },
+    { name: 'reward', label: 'Reward model', help: 'Learns to score answers.', rows: 'pairs' },
+  ];
 }
 
 /** Not a hash: it says how many bytes it was given. */
@@ -62,16 +79,37 @@ const problem = (code: string, message: string, help: string): Problem => ({ cod
 /** How long the pretended work takes; tests set it to 0. */
 export const pace = { step: 320, token: 45, load: 120 };
 
-const isExample = (row: unknown): row is Example =>
-  typeof row === 'object' && row !== null && ['messages', 'prompt', 'text', 'input_ids'].some((key) => key in row);
+/** What is wrong with a row, in a word. */
+function wrong(row: unknown): string | null {
+  if (typeof row !== 'object' || row === null || !['messages', 'prompt', 'text', 'input_ids', 'chosen', 'chosen_ids', 'prompt_ids'].some((key) => key in row)) return 'no field that is known';
+  if ('chosen' in row !== 'rejected' in row) return 'only one of "chosen" and "rejected"';
+  return 'label' in row && typeof row.label !== 'boolean' ? '"label" is true or false' : null;
+}
 
-const conversation = (example: Example): Message[] => {
+const turns = (role: string, side: Side): Message[] => (typeof side === 'string' ? [{ role, content: side }] : side);
+
+/** The conversation of a row, or of one side of it. */
+const conversation = (example: Example, side: 'chosen' | 'rejected' = 'chosen'): Message[] => {
   if ('messages' in example) return example.messages;
-  if ('prompt' in example) return [{ role: 'user', content: example.prompt }, { role: 'assistant', content: example.completion }];
-  return [{ role: 'assistant', content: 'text' in example ? example.text : example.input_ids.join(' ') }];
+  if ('text' in example) return [{ role: 'assistant', content: example.text }];
+  if ('chosen' in example) return [...turns('user', example.prompt ?? []), ...turns('assistant', example[side])];
+  if ('completion' in example) return [...turns('user', example.prompt), ...turns('assistant', example.completion)];
+  return [{ role: 'assistant', content: JSON.stringify(example) }];
 };
 
+/** Numbers that look like those of a run on preferences. */
+function metricsOf(objective: string, share: number, noise: number): Metrics {
+  const margin = 1.6 * share + 0.3 * noise;
+  const accuracy = Math.min(1, Math.max(0, 0.5 + 0.5 * share + 0.2 * noise));
+  if (objective === 'reward') return { accuracy, margin, min_reward: -margin, mean_reward: 0.1 * noise, max_reward: margin };
+  const chosen = 0.3 * margin;
+  return { 'rewards/chosen': chosen, 'rewards/rejected': chosen - margin, 'rewards/margins': margin, 'rewards/accuracies': accuracy, 'logps/chosen': -21 + chosen, 'logps/rejected': -34 + chosen - margin };
+}
+
 const wordsOf = (text: string) => text.match(/\s*[\p{L}\d]{1,6}|\s*[^\p{L}\d\s]|\s+/gu) ?? [];
+
+/** How sampled answers begin, by their seed. */
+const openings = ['Well.', 'Let me see.', 'Of course!'];
 
 export class Session {
   #examples: Example[] = [];
@@ -126,8 +164,9 @@ export class Session {
       if (!line.trim()) continue;
       try {
         const row: unknown = JSON.parse(line);
-        if (isExample(row)) imported.examples.push(row);
-        else imported.errors.push({ line: index + 1, message: 'no field that is known', help: 'Give "messages", "prompt" and "completion", "text", or "input_ids".' });
+        const message = wrong(row);
+        if (message === null) imported.examples.push(row as Example);
+        else imported.errors.push({ line: index + 1, message, help: 'Give "messages", "prompt" and "completion", "text", or "input_ids".' });
       } catch {
         imported.errors.push({ line: index + 1, message: 'not JSON', help: 'Every line is one JSON object.' });
       }
@@ -136,8 +175,26 @@ export class Session {
   }
 
   preview(example: Example, config: RunConfig): Engine.Preview {
+    const one = (side?: 'rejected') => this.#tokens(conversation(example, side), config);
+    const counts = (...sides: { tokens: Engine.PreviewToken[]; truncated: boolean }[]) => ({
+      total: sides.reduce((sum, { tokens }) => sum + tokens.length, 0),
+      targets: sides.reduce((sum, { tokens }) => sum + tokens.filter(({ target }) => target).length, 0),
+      truncated: sides.some(({ truncated }) => truncated),
+    });
+    const first = one();
+    if ('label' in example) {
+      if (config.objective !== 'kto') throw problem('data', 'a thumb up or down is nothing to compare', 'Use KTO.');
+      return { pieces: first.tokens, label: example.label, ...counts(first) };
+    }
+    if (!('chosen' in example)) return { tokens: first.tokens, ...counts(first) };
+    if (JSON.stringify(example.chosen) === JSON.stringify(example.rejected)) throw problem('data', 'both answers are the same', 'Give two that differ.');
+    const second = one('rejected');
+    return { chosen: first.tokens, rejected: second.tokens, ...counts(first, second) };
+  }
+
+  #tokens(conversation: Message[], config: RunConfig) {
     const tokens: Engine.PreviewToken[] = [];
-    for (const { role, content } of conversation(example)) {
+    for (const { role, content } of conversation) {
       const target = role === 'assistant';
       if (target && !content) throw problem('data', 'the reply is empty, so there is nothing to train on', 'Write the answer you want.');
       tokens.push({ text: '<|im_start|>', target: false, special: true });
@@ -147,7 +204,7 @@ export class Session {
     }
     const longest = Number(config.max_length ?? 256);
     const kept = tokens.slice(0, longest);
-    return { tokens: kept, total: kept.length, targets: kept.filter((token) => token.target).length, truncated: kept.length < tokens.length };
+    return { tokens: kept, truncated: kept.length < tokens.length };
   }
 
   async estimate(): Promise<Engine.Estimate[]> {
@@ -212,16 +269,19 @@ export class Session {
     const step = ++this.#step;
     const total = Number(this.#config.max_steps);
     const noise = Math.sin(step * 12.9898) * 0.5 + Math.sin(step * 4.1) * 0.3;
-    const loss = 0.25 + 3.1 * Math.exp(-step / (total / 4)) * (1 + 0.16 * noise);
+    const objective = String(this.#config.objective ?? 'sft');
+    const fallen = Math.exp((objective === 'sft' ? -step : 1 - step) / (total / 4));
+    const loss = objective === 'sft' ? 0.25 + 3.1 * fallen * (1 + 0.16 * noise) : Math.LN2 * fallen;
+    const metrics = (extra = 0) => (objective === 'sft' ? {} : { metrics: metricsOf(objective, 1 - Math.exp((-3 * step) / total), noise + extra) });
     const events: Event[] = [
       {
-        event: 'step', step, loss, learning_rate: Number(this.#config.learning_rate) * 0.5 * (1 + Math.cos((Math.PI * step) / total)),
+        event: 'step', ...metrics(), step, loss, learning_rate: Number(this.#config.learning_rate) * 0.5 * (1 + Math.cos((Math.PI * step) / total)),
         grad_norm: 0.4 + loss * 0.7, tokens: 118 + Math.round(20 * noise), target_tokens: 61, ms: pace.step || 1,
       },
     ];
     if (step % Number(this.#config.eval_steps ?? 10) === 0) {
-      events.push({ event: 'eval', step, loss: loss * 1.08 + 0.12, tokens: 96 });
-      events.push({ event: 'sample', step, prompt: 'Where is my parcel?', text: 'Arr, yer parcel be sailin’ with the tide, matey.' });
+      events.push({ event: 'eval', step, loss: loss * 1.08 + 0.12, tokens: 96, ...metrics(-0.3) });
+      if (objective === 'sft') events.push({ event: 'sample', step, prompt: 'Where is my parcel?', text: 'Arr, yer parcel be sailin’ with the tide, matey.' });
     }
     if (step === total) events.push(...(await this.finish()));
     return events;
@@ -234,10 +294,11 @@ export class Session {
 
   async generate(messages: Message[], options: Engine.GenerateOptions, onText: (piece: string) => boolean): Promise<Engine.Generated> {
     const asked = messages.at(-1)?.content ?? '';
-    const taught = this.#examples.map(conversation).find((turns) => turns.at(-2)?.content === asked)?.at(-1)?.content;
+    const taught = this.#examples.map((example) => conversation(example)).find((turns) => turns.at(-2)?.content === asked)?.at(-1)?.content;
     const tuned = taught ?? 'Arr, that be a fine question, matey! Set yer course by the stars and ye’ll not go wrong.';
     const base = 'That is a great question! There are several factors to consider. First, it depends on what exactly you mean, and on the context in which you are asking.';
-    const pieces = wordsOf(options.adapter !== null && options.adapter_scale !== 0 ? tuned : base);
+    const greedy = options.adapter !== null && options.adapter_scale !== 0 ? tuned : base;
+    const pieces = wordsOf(options.temperature === 0 ? greedy : `${openings[options.seed % openings.length]} ${greedy}`);
     let text = '';
     for (const piece of pieces.slice(0, options.max_new_tokens)) {
       await sleep(pace.token);

@@ -2,9 +2,10 @@
 
 import { toProblem, type RequestName, type Requests } from '../src/protocol';
 import { noRun } from '../src/run';
-import { in4bit, model, refused, run, told } from '../src/store';
+import { answers as asked, dataset, duel, in4bit, made, model, noAnswer, noDuel, objectives as known, question, refused, rowErrors, run, settings, tables, told } from '../src/store';
 import { readAdapter } from '../src/worker/adapters';
-import { Session, defaults } from './fake-engine';
+import { firstSettings } from '../src/settings';
+import { Session, defaults, objectives } from './fake-engine';
 
 export let session: Session;
 /** What went wrong, in the order it was shown. */
@@ -29,9 +30,34 @@ const answers: Partial<Record<RequestName, (args: never) => unknown>> = {
   },
   loadFile: ({ file, options }: Requests['loadFile']['args']) => load(file, options),
   reload: ({ options }: Requests['reload']['args']) => load(gguf('a.F16.gguf'), options),
+  import: ({ name, text }: Requests['import']['args']) => session.import(name, text),
+  preview: ({ example, config }: Requests['preview']['args']) => session.preview(example, config),
+  check: ({ examples, config }: Requests['check']['args']) =>
+    examples.map((example) => {
+      try {
+        const { total, targets, truncated } = session.preview(example, config);
+        return { tokens: total, targets, truncated, problem: null };
+      } catch (thrown) {
+        return { tokens: 0, targets: 0, truncated: false, problem: toProblem(thrown) };
+      }
+    }),
+  start: (order: Requests['start']['args']) => void started.push(order),
+  generate: ({ messages, options }: Requests['generate']['args']) => {
+    asks.push(options);
+    return session.generate(messages, options, () => true);
+  },
 };
 
-export const engine = () => ({ ask: async (name: RequestName, args: never) => answers[name]!(args) });
+/** The runs that were asked for, and the options of every question. */
+export const started: Requests['start']['args'][] = [];
+export const asks: Requests['generate']['args']['options'][] = [];
+
+let request = 0;
+export const engine = () => ({
+  ask: (name: RequestName, args: never) => Object.assign((async () => answers[name]!(args))(), { id: ++request }),
+});
+
+export const listeners = new Map<number, (piece: string) => void>();
 
 export const attempt = (action: () => Promise<void>) => action().catch((thrown: unknown) => fail(toProblem(thrown)));
 
@@ -48,10 +74,19 @@ export const tick = () => new Promise((done) => setTimeout(done, 5));
 export async function reopen(): Promise<void> {
   session = await Session.create();
   told.value = defaults();
+  known.value = objectives();
+  settings.value = firstSettings;
+  for (const { rows, past, starter, importErrors, selected } of Object.values(tables)) {
+    rows.value = [];
+    past.value = [];
+    [starter.value, importErrors.value, selected.value, made.value, rowErrors.value] = [null, null, null, null, null];
+  }
+  asked.value = { base: noAnswer, tuned: noAnswer };
+  [duel.value, dataset.value, question.value] = [noDuel, null, ''];
   in4bit.value = false;
   refused.value = null;
   run.value = noRun;
   model.value = { state: 'none' };
   await tick();
-  failures.length = 0;
+  failures.length = started.length = asks.length = 0;
 }

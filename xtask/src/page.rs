@@ -35,7 +35,9 @@ pub fn install_packages() -> Result<()> {
 /// Builds the page into `web/dist`, unless nothing changed. The wasm package must be there.
 pub fn build() -> Result<()> {
     let web = root().join("web");
-    let fingerprint = Fingerprint::new().path(&web, &["node_modules", "dist", "e2e", "test"])?.finish();
+    let sources = Fingerprint::new().path(&web, &["node_modules", "dist", "e2e", "test"])?;
+    // The page has the starter sets of preferences in it.
+    let fingerprint = sources.path(&root().join("docs/starters"), &[])?.finish();
     if folder().join("index.html").is_file() && stamp::is_current("page", &fingerprint) {
         return Ok(());
     }

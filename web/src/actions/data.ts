@@ -1,109 +1,167 @@
 import { batch, effect } from '@preact/signals';
 import type { Example } from '../engine';
 import { isBlank, pair, row, toJsonl, type Row } from '../examples';
+import { counted } from '../preferences';
 import { toProblem } from '../protocol';
-import { starters } from '../starters';
-import { announcement, form, importErrors, model, past, preview, rowErrors, rows, selected, starter } from '../store';
+import type { Teach } from '../settings';
+import { startersOf } from '../starters';
+import { announcement, form, made, model, preview, rowErrors, settings, table, tableOf, tables, used, write, type Table } from '../store';
 import { download } from './download';
 import { attempt, engine } from './session';
 
 const HISTORY = 50;
 
-/** Replaces the table; `what` names the step that Undo takes back. */
-function change(next: Row[], what: string): void {
+/** Replaces a table's rows; `what` names the step that Undo takes back. */
+function change(target: Table, next: Row[], what: string): void {
   batch(() => {
-    past.value = [...past.value, { rows: rows.value, what }].slice(-HISTORY);
-    rows.value = next;
-    rowErrors.value = null;
-    starter.value = null;
-    if (!next.some(({ id }) => id === selected.value)) selected.value = next[0]?.id ?? null;
+    target.past.value = [...target.past.value, { rows: target.rows.value, what }].slice(-HISTORY);
+    show(target, next);
   });
 }
 
+function show(target: Table, next: Row[]): void {
+  target.rows.value = next;
+  target.starter.value = null;
+  rowErrors.value = null;
+  // It tells of the table as it was.
+  made.value = null;
+  if (!next.some(({ id }) => id === target.selected.value)) target.selected.value = next[0]?.id ?? null;
+}
+
 export function undo(): void {
-  const last = past.value.at(-1);
+  const target = table.value;
+  const last = target.past.value.at(-1);
   if (!last) return;
   batch(() => {
-    past.value = past.value.slice(0, -1);
-    rows.value = last.rows;
-    rowErrors.value = null;
-    starter.value = null;
-    if (!last.rows.some(({ id }) => id === selected.value)) selected.value = last.rows[0]?.id ?? null;
+    target.past.value = target.past.value.slice(0, -1);
+    show(target, last.rows);
     announcement.value = `Undone: ${last.what}.`;
   });
 }
 
-export function useStarter(id: string): void {
-  const set = starters.find((candidate) => candidate.id === id);
-  if (!set) return;
-  change(set.examples.map(row), 'replacing the examples');
-  starter.value = id;
-  announcement.value = `${set.examples.length} examples: ${set.name}.`;
+/** Turns to what is taught from: the tab of step 2. */
+export function teachFrom(teach: Teach): void {
+  batch(() => {
+    settings.value = { ...settings.value, teach };
+    rowErrors.value = null;
+  });
 }
 
+export function useStarter(id: string): void {
+  const { teach } = settings.value;
+  const set = startersOf[teach].find((candidate) => candidate.id === id);
+  if (!set) return;
+  const rows = set.examples.map(row);
+  change(tables[teach], rows, `replacing the ${teach}`);
+  tables[teach].starter.value = id;
+  announcement.value = `${counted(rows)}: ${set.name}.`;
+}
+
+/** Empty rows to type into. */
+const blank = {
+  example: () => pair('', ''),
+  pair: () => write.value.preference('', '', ''),
+  thumb: () => write.value.verdict('', '', true),
+};
+
 /** Adds an empty row and returns its id. */
-export function addRow(): number {
-  const added = row(pair('', ''));
-  change([...rows.value, added], 'adding a row');
-  selected.value = added.id;
+export function addRow(kind: keyof typeof blank): number {
+  const added = row(blank[kind]());
+  change(table.value, [...table.value.rows.value, added], 'adding a row');
+  table.value.selected.value = added.id;
   return added.id;
 }
 
+/** Adds rows to the tables they belong in. */
+export function addRows(added: Row[], what: string): void {
+  batch(() => {
+    for (const teach of ['examples', 'preferences'] as const) {
+      const mine = added.filter((one) => tableOf(one) === teach);
+      const kept = tables[teach].rows.value.filter(({ example }) => !isBlank(example));
+      if (mine.length) change(tables[teach], [...kept, ...mine], what);
+    }
+  });
+}
+
 export function deleteRow(id: number): void {
-  change(
-    rows.value.filter((candidate) => candidate.id !== id),
-    'deleting a row',
-  );
+  removeRows(table.value, [id], 'deleting a row');
   announcement.value = 'Row deleted. Undo brings it back.';
 }
 
-export const clearRows = () => change([], 'clearing the table');
+export function removeRows(target: Table, ids: readonly number[], what: string): void {
+  const gone = new Set(ids);
+  change(
+    target,
+    target.rows.value.filter(({ id }) => !gone.has(id)),
+    what,
+  );
+}
+
+export const clearRows = () => change(table.value, [], 'clearing the table');
+
+/** Replaces one row, wherever it was changed from. */
+export function replaceRow(target: Table, id: number, made: (example: Example) => Example, what: string): void {
+  change(
+    target,
+    target.rows.value.map((one) => (one.id === id ? { id, example: made(one.example) } : one)),
+    what,
+  );
+}
 
 let editing: { id: number; part: string } | null = null;
 
-/** Replaces one example. A row's typing in one place counts as one step for Undo. */
+/** Replaces one row of the tab's table. Its typing in one place counts as one step for Undo. */
 export function editRow(id: number, part: string, example: Example): void {
-  const next = rows.value.map((candidate) => (candidate.id === id ? { id, example } : candidate));
-  if (editing?.id === id && editing.part === part && past.value.at(-1)?.what === 'editing a row') {
-    batch(() => {
-      rows.value = next;
-      rowErrors.value = null;
-    });
+  const target = table.value;
+  const next = target.rows.value.map((candidate) => (candidate.id === id ? { id, example } : candidate));
+  if (editing?.id === id && editing.part === part && target.past.value.at(-1)?.what === 'editing a row') {
+    batch(() => show(target, next));
     return;
   }
   editing = { id, part };
-  change(next, 'editing a row');
+  change(target, next, 'editing a row');
 }
 
+/** Takes rows into the tables they belong in. Those that the tab does not show are told, with the way to them. */
 export const importText = (name: string, text: string) =>
   attempt(async () => {
     const { examples, errors } = await engine().ask('import', { name, text });
-    const kept = rows.value.filter(({ example }) => !isBlank(example));
-    if (examples.length) change([...kept, ...examples.map(row)], `adding ${name}`);
-    importErrors.value = errors.length ? { name, added: examples.length, errors } : null;
-    announcement.value = `${examples.length} examples added${errors.length ? `, ${errors.length} lines could not be read` : ''}.`;
+    const added = examples.map(row);
+    const other = settings.value.teach === 'examples' ? 'preferences' : 'examples';
+    const elsewhere = added.filter((one) => tableOf(one) === other);
+    batch(() => {
+      addRows(added, `adding ${name}`);
+      table.value.importErrors.value = errors.length ? { name, added: counted(added), errors } : null;
+      made.value = elsewhere.length ? { at: 'teach', words: `${counted(elsewhere)} of ${name} went to the ${other}.`, table: other, rows: elsewhere.map(({ id }) => id) } : null;
+      announcement.value = `${counted(added) || 'Nothing was'} added${errors.length ? `, ${errors.length} lines could not be read` : ''}.`;
+    });
   });
 
 export async function importFile(file: File): Promise<void> {
   await attempt(async () => importText(file.name, await file.text()));
 }
 
-export const downloadExamples = () => download('examples.jsonl', new Blob([toJsonl(rows.value)], { type: 'application/jsonl' }));
+export const downloadRows = () => download(`${settings.value.teach}.jsonl`, new Blob([toJsonl(table.value.rows.value)], { type: 'application/jsonl' }));
 
 /** Keeps the preview in step with the selected row, the settings and the model. */
 export function followSelection(): void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let asked = 0;
   effect(() => {
+    const { rows, selected } = table.value;
     const current = rows.value.find(({ id }) => id === selected.value);
     const config = form.value?.config;
     clearTimeout(timer);
+    const mine = ++asked;
     if (!current || !config || model.value.state !== 'ready' || isBlank(current.example)) {
       preview.value = null;
       return;
     }
+    if (!used.value.includes(current)) {
+      preview.value = { row: current.id, unused: true };
+      return;
+    }
     timer = setTimeout(async () => {
-      const mine = ++asked;
       const shown = await engine()
         .ask('preview', { example: current.example, config })
         .then((made) => ({ row: current.id, preview: made }))

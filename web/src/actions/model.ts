@@ -1,5 +1,5 @@
 import { batch } from '@preact/signals';
-import { announcement, answers, dataset, in4bit, model, noAnswer, offer, problem, refused, run } from '../store';
+import { announcement, answers, dataset, duel, in4bit, model, noAnswer, noDuel, offer, problem, refused, run } from '../store';
 import { toProblem, type Loaded } from '../protocol';
 import { noRun } from '../run';
 import { askForOffer, attempt, engine } from './session';
@@ -17,6 +17,7 @@ async function load(name: string, ask: () => Promise<Loaded>): Promise<void> {
       run.value = noRun;
       dataset.value = null;
       answers.value = { base: noAnswer, tuned: noAnswer };
+      duel.value = noDuel;
       announcement.value = `${loaded.info.name} is loaded.`;
       if (loaded.note) problem.value = loaded.note;
     });

@@ -6,8 +6,9 @@ import type { Event, Problem } from '../engine';
 import { toProblem, type Notice, type RequestRecord } from '../protocol';
 import { fold, noLab } from '../lab';
 import { reduce, tokensPerSecond } from '../run';
+import { DPO } from '../settings';
 import { banner, nameOf, stateOf } from '../states';
-import { announcement, device, lab, merging, model, offer, problem, run, settings, speeds, told, traffic, tuning } from '../store';
+import { announcement, device, lab, merging, model, objectives, offer, problem, run, settings, speeds, told, traffic, tuning } from '../store';
 import { noRun } from '../run';
 
 declare global {
@@ -36,9 +37,11 @@ export async function open(): Promise<void> {
     const opened = await engine().ask('open', {});
     batch(() => {
       told.value = opened.defaults;
+      objectives.value = opened.objectives;
       device.value = { state: 'ready', device: opened.device };
       const known = opened.defaults.methods.some(({ id }) => id === settings.value.method);
       if (!known) settings.value = { ...settings.value, method: opened.defaults.methods[0]?.id ?? 'lora' };
+      if (!opened.objectives.some(({ name }) => name === settings.value.prefer)) settings.value = { ...settings.value, prefer: DPO };
     });
   } catch (thrown) {
     fail(toProblem(thrown));

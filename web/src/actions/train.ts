@@ -1,22 +1,24 @@
 import { batch, effect } from '@preact/signals';
 import type { Example, Problem, RunConfig } from '../engine';
 import { split, type Row } from '../examples';
+import { counted } from '../preferences';
 import { noRun } from '../run';
 import { toProblem, type RowReport } from '../protocol';
-import { announcement, answers, busy, dataset, defaults, estimate, filled, form, model, noAnswer, rowErrors, rows, run, settings } from '../store';
+import { changedIn, formOf, type Settings } from '../settings';
+import { announcement, answers, busy, dataset, defaults, estimate, form, model, noAnswer, parts, rowErrors, run, settings, share, table, used } from '../store';
 import { attempt, engine } from './session';
 
 /**
- * Checks every example, and gives those that can be used. Where some cannot, the person sees them first: then there is
+ * Checks every row that the objective learns from, and gives those that can be used. Where some cannot, the person sees them first: then there is
  * nothing yet, and `goOn` does without them.
  */
 export async function usable(config: RunConfig, withoutBad: boolean, goOn: () => void): Promise<{ good: Row[]; reports: RowReport[] } | null> {
-  const candidates = filled.value;
+  const candidates = used.value;
   const reports = await engine().ask('check', { examples: examplesOf(candidates), config });
   const bad = candidates.flatMap((row, i) => (reports[i]?.problem ? [{ row, problem: reports[i].problem }] : []));
   if (bad.length && !withoutBad) {
     rowErrors.value = { rows: bad, goOn };
-    announcement.value = `${bad.length} examples cannot be used. Nothing was started.`;
+    announcement.value = `${counted(bad.map(({ row }) => row))} cannot be used. Nothing was started.`;
     return null;
   }
   rowErrors.value = null;
@@ -25,7 +27,7 @@ export async function usable(config: RunConfig, withoutBad: boolean, goOn: () =>
 
 export const examplesOf = (list: Row[]): Example[] => list.map(({ example }) => example);
 
-/** Starts when all examples can be used, or when the person has seen those that cannot. */
+/** Starts when all rows can be used, or when the person has seen those that cannot. */
 export const train = (withoutBad = false) =>
   attempt(async () => {
     const made = form.value;
@@ -33,17 +35,18 @@ export const train = (withoutBad = false) =>
     const { config } = made;
     const checked = await usable(config, withoutBad, () => void train(true));
     if (!checked) return;
-    const { train: trained, held } = split(checked.good, settings.value.holdOut);
-    const used = checked.reports;
+    const { train: trained, held } = split(checked.good, share.value);
+    const { reports } = checked;
     batch(() => {
       run.value = { ...noRun, state: 'starting' };
       answers.value = { base: noAnswer, tuned: noAnswer };
       dataset.value = {
-        examples: trained.length,
-        held: held.length,
-        tokens: used.reduce((sum, { tokens }) => sum + tokens, 0),
-        targets: used.reduce((sum, { targets }) => sum + targets, 0),
-        truncated: used.filter(({ truncated }) => truncated).length,
+        teach: settings.value.teach,
+        trained: counted(trained),
+        held,
+        tokens: reports.reduce((sum, { tokens }) => sum + tokens, 0),
+        targets: reports.reduce((sum, { targets }) => sum + targets, 0),
+        truncated: reports.filter(({ truncated }) => truncated).length,
       };
     });
     try {
@@ -60,7 +63,7 @@ export function followEstimate(): void {
   let asked = 0;
   effect(() => {
     const { config, errors } = form.value ?? {};
-    const { train: trained, held } = split(filled.value, settings.value.holdOut);
+    const { train: trained, held } = parts.value;
     clearTimeout(timer);
     const mine = ++asked;
     if (model.value.state !== 'ready' || busy.value || !config || Object.keys(errors ?? {}).length || !trained.length) {
@@ -85,20 +88,30 @@ export const pause = () => attempt(() => engine().ask('pause', {}));
 export const resume = () => attempt(() => engine().ask('resume', {}));
 export const stop = () => attempt(() => engine().ask('stop', {}));
 
-export const resetField = (name: string) => {
-  const { method, changed } = settings.value;
-  const { [name]: _, ...rest } = changed[method] ?? {};
-  settings.value = { ...settings.value, changed: { ...changed, [method]: rest } };
+const setForm = (fields: Record<string, string | boolean>) => {
+  settings.value = { ...settings.value, changed: { ...settings.value.changed, [formOf(settings.value)]: fields } };
 };
 
-export const setField = (name: string, value: string | boolean) => {
-  const { method, changed } = settings.value;
-  settings.value = { ...settings.value, changed: { ...changed, [method]: { ...changed[method], [name]: value } } };
+export const resetField = (name: string) => {
+  const { [name]: _, ...rest } = changedIn(settings.value);
+  setForm(rest);
 };
+
+export const setField = (name: string, value: string | boolean) => setForm({ ...changedIn(settings.value), [name]: value });
 
 export const setMethod = (method: string) => {
   if (defaults.value?.methods.some(({ id }) => id === method)) settings.value = { ...settings.value, method };
 };
 
+/** What preferences are for. */
+export const setGoal = (goal: Settings['goal']) => {
+  settings.value = { ...settings.value, goal };
+};
+
+/** The objective of a model that answers as the person would choose. */
+export const setPrefer = (prefer: string) => {
+  settings.value = { ...settings.value, prefer };
+};
+
 /** The rows' numbers in the table, from 1, for messages that name a row. */
-export const numberOf = (row: Row): number => rows.value.findIndex(({ id }) => id === row.id) + 1;
+export const numberOf = (row: Row): number => table.value.rows.value.findIndex(({ id }) => id === row.id) + 1;

@@ -1,7 +1,7 @@
 import { addAdapter, removeAdapter, useAdapter } from '../actions/adapters';
 import type { Adapter } from '../engine';
 import { bytes, short } from '../format';
-import { adapter, adapterLabel, adapters, answerSettings, asking, labelOf, merging, model } from '../store';
+import { adapter, adapterLabel, adapters, answerSettings, asking, labelOf, merging, model, objectives, writes } from '../store';
 import { Button, Drop, FileButton } from './bits';
 
 /** What was trained, and what was read from files: the one that is chosen answers and is exported. */
@@ -27,7 +27,7 @@ export function Adapters() {
             ? 'They stay on the GPU until another model is loaded or the tab is closed: download what you want to keep.'
             : 'What you train (step 3) stands here. You can also load a zip that this page made, or PEFT’s adapter_config.json and adapter_model.safetensors together.'}
         </p>
-        {adapter.value && <Strength of={adapter.value} />}
+        {adapter.value && writes(adapter.value) && <Strength of={adapter.value} />}
       </div>
     </Drop>
   );
@@ -35,6 +35,7 @@ export function Adapters() {
 
 function Row({ one }: { one: Adapter }) {
   const name = adapterLabel(one);
+  const learnt = objectives.value.find((objective) => objective.name === one.config?.objective);
   return (
     <div class="adapter-row" data-testid={`adapter-${one.id}`}>
       <label>
@@ -43,6 +44,7 @@ function Row({ one }: { one: Adapter }) {
           <strong>{name}</strong>
           <small>
             {one.file && `${labelOf(one.method)}, `}
+            {learnt && learnt.rows !== 'examples' && `${learnt.label}, `}
             {short(one.trainable)} weights, a file of {bytes(one.file_bytes)}, {bytes(one.gpu_bytes)} on the GPU
             {one.training && ' · in training'}
           </small>

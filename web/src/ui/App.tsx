@@ -1,8 +1,8 @@
 import { announcement } from '../store';
 import { DeviceBanner, ErrorBanner } from './Banners';
-import { Examples } from './Examples';
 import { Header } from './Header';
 import { Model } from './Model';
+import { Teach } from './Teach';
 import { Train } from './Train';
 import { Try } from './Try';
 
@@ -24,7 +24,7 @@ export function App() {
         <DeviceBanner />
         <ErrorBanner />
         <Model />
-        <Examples />
+        <Teach />
         <Train />
         <Try />
       </main>

@@ -1,7 +1,7 @@
 import { exportGguf, exportPeft, exportRun, stopMerging } from '../actions/adapters';
 import type { Adapter, OutType } from '../engine';
 import { bytes } from '../format';
-import { adapter, answerSettings, defaults, merging, model, outtype, run, settings } from '../store';
+import { adapter, answerSettings, defaults, merging, model, outtype, run, settings, writes } from '../store';
 import { asksWith, loadsWith, runsWith } from '../zip';
 import { Button } from './bits';
 
@@ -28,6 +28,7 @@ function Folder({ chosen, ready }: Props) {
   const base = model.value.state === 'ready' ? model.value.info : null;
   // Before there is one, what would be trained.
   const id = chosen?.method ?? settings.value.method;
+  const scores = chosen !== null && !writes(chosen);
   const inPeft = defaults.value?.methods.find((method) => method.id === id)?.in_peft ?? true;
   return (
     <div class="export">
@@ -59,7 +60,7 @@ function Folder({ chosen, ready }: Props) {
           Unpack it as <code>tunesmith-adapter</code> {inPeft ? 'beside the model’s Hugging Face checkpoint' : 'beside the model’s file'}, then:
         </p>
         <pre tabIndex={0} aria-label={inPeft ? 'Python that loads the adapter' : 'The command that asks the adapter'}>
-          {inPeft ? loadsWith(base?.name ?? 'the base model', base?.load_in_4bit ?? false) : asksWith(base?.load_in_4bit ?? false)}
+          {inPeft ? loadsWith(base?.name ?? 'the base model', base?.load_in_4bit ?? false, scores) : asksWith(base?.load_in_4bit ?? false, scores)}
         </pre>
       </div>
     </div>

@@ -1,49 +1,84 @@
-import { resetField, setField } from '../actions/train';
+import type { ComponentChildren } from 'preact';
+import { resetField, setField, setPrefer } from '../actions/train';
 import type { Field } from '../engine';
-import { defaultOf, fieldsOf, mainFields, shown } from '../settings';
-import { busy, defaults, form, settings } from '../store';
+import { changedIn, defaultOf, fieldsOf, formOf, mainFields, objectiveOf, ownFields, REWARD, shown } from '../settings';
+import { busy, defaults, form, objective, objectives, settings } from '../store';
 
 /** The fields that matter most, in their order. */
 export function MainFields() {
-  const all = defaults.value ? fieldsOf(defaults.value, settings.value.method) : [];
+  const all = defaults.value ? fieldsOf(defaults.value, settings.value.method, objectiveOf(settings.value)) : [];
   return mainFields.map((name) => {
     const field = all.find((candidate) => candidate.name === name);
-    return field && <FieldInput key={`${settings.value.method} ${name}`} field={field} />;
+    return field && <FieldInput key={`${formOf(settings.value)} ${name}`} field={field} />;
   });
 }
 
-/** Every other field of the run config, by group. */
+/** Every other field of the run config, by group; those of the objective come first. */
 export function Advanced() {
   if (!defaults.value) return null;
-  const { method, changed } = settings.value;
-  const rest = fieldsOf(defaults.value, method).filter(({ name }) => !mainFields.includes(name));
-  const groups = [...new Set(rest.map(({ group }) => group))];
-  const touched = rest.filter(({ name }) => changed[method]?.[name] !== undefined).length;
+  const { method } = settings.value;
+  const rest = fieldsOf(defaults.value, method, objectiveOf(settings.value)).filter(({ name }) => !mainFields.includes(name));
+  const own = ownFields(defaults.value, method, objectiveOf(settings.value));
+  const others = rest.filter((field) => !own.includes(field));
+  const groups = [...new Set(others.map(({ group }) => group))];
+  const touched = rest.filter(({ name }) => changedIn(settings.value)[name] !== undefined).length;
   return (
     <details class="advanced" data-testid="advanced">
       <summary>
         Advanced{touched > 0 && <small> · {touched} changed</small>}
       </summary>
+      {settings.value.teach === 'preferences' && (
+        <Group name="Preferences" fields={own}>
+          {settings.value.goal === 'prefer' && <Prefer />}
+        </Group>
+      )}
       {groups.map((group) => (
-        <fieldset key={group}>
-          <legend>{group}</legend>
-          <div class="fields">
-            {rest
-              .filter((field) => field.group === group)
-              .map((field) => (
-                <FieldInput key={`${method} ${field.name}`} field={field} help />
-              ))}
-          </div>
-        </fieldset>
+        <Group key={group} name={group} fields={others.filter((field) => field.group === group)} />
       ))}
     </details>
   );
 }
 
+function Group({ name, fields, children }: { name: string; fields: Field[]; children?: ComponentChildren }) {
+  return (
+    <fieldset>
+      <legend>{name}</legend>
+      <div class="fields">
+        {children}
+        {fields.map((field) => (
+          <FieldInput key={`${formOf(settings.value)} ${field.name}`} field={field} help />
+        ))}
+      </div>
+    </fieldset>
+  );
+}
+
+/** The objective of a model that answers as the person would choose. */
+function Prefer() {
+  const choices = objectives.value.filter(({ name, rows }) => rows !== 'examples' && name !== REWARD);
+  return (
+    <div class="field choice">
+      <div class="field-head">
+        <label for="prefer">Objective</label>
+      </div>
+      <select id="prefer" data-testid="prefer" disabled={busy.value} aria-describedby="prefer-note" value={settings.value.prefer} onChange={(event) => setPrefer(event.currentTarget.value)}>
+        {choices.map(({ name, label }) => (
+          <option key={name} value={name}>
+            {label}
+          </option>
+        ))}
+      </select>
+      <small id="prefer-note" class="hint">
+        {objective.value?.help}
+      </small>
+    </div>
+  );
+}
+
 /** `help`: whether the field's help stands below it for all to see, or only for screen readers and on hover. */
 function FieldInput({ field, help = false }: { field: Field; help?: boolean }) {
-  const { method, changed } = settings.value;
-  const typed = changed[method]?.[field.name];
+  const { method } = settings.value;
+  const typed = changedIn(settings.value)[field.name];
   const value = typed ?? shown(defaultOf(field, method));
   const error = form.value?.errors[field.name];
   const id = `field-${field.name}`;

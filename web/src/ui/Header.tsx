@@ -1,5 +1,5 @@
 import { count, plural } from '../format';
-import { answers, device, filled, lab, labBusy, model, run } from '../store';
+import { answers, device, lab, labBusy, model, run, used } from '../store';
 import { nameOf } from '../states';
 import { setTheme, theme, type Theme } from '../theme';
 import { Icon, Logo } from './bits';
@@ -30,7 +30,7 @@ function Steps() {
   const going = labBusy.value ? `lab ${outcomes.length}/${methods.length}` : state === 'idle' || state === 'done' ? '' : total ? `${step}/${total}` : count(step);
   const steps = [
     { id: 'model', name: 'Model', note: model.value.state === 'loading' ? 'loading' : '', done: model.value.state === 'ready' },
-    { id: 'examples', name: 'Examples', note: filled.value.length ? count(filled.value.length) : '', done: filled.value.length > 0 },
+    { id: 'teach', name: 'Teach', note: used.value.length ? count(used.value.length) : '', done: used.value.length > 0 },
     { id: 'train', name: 'Train', note: going, done: state === 'done' },
     { id: 'try', name: 'Try', note: '', done: answers.value.tuned.state === 'done' },
   ];

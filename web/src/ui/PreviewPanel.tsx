@@ -1,18 +1,20 @@
+import type { Preview, PreviewToken } from '../engine';
 import { plural } from '../format';
-import { model, preview, rows } from '../store';
+import { model, objective, preview, settings, table } from '../store';
 
-/** The selected example, token by token, as the model sees it. */
+/** The selected row, token by token, as the model sees it. */
 export function PreviewPanel() {
-  if (!rows.value.length) return null;
+  const rows = table.value.rows.value;
+  if (!rows.length) return null;
   const current = preview.value;
-  const index = current ? rows.value.findIndex(({ id }) => id === current.row) : -1;
+  const index = current ? rows.findIndex(({ id }) => id === current.row) : -1;
   return (
     <div class="preview" data-testid="preview">
       <div class="preview-head">
         <h3>As the model sees it{index >= 0 && `: row ${index + 1}`}</h3>
         <ul class="legend" aria-label="Legend">
           <li>
-            <mark class="token target">trained on</mark>
+            <mark class="token target">{marked(current && 'preview' in current ? current.preview : null)}</mark>
           </li>
           <li>
             <span class="token">read only</span>
@@ -26,24 +28,56 @@ export function PreviewPanel() {
         <p class="hint">Load a model to see its template and tokens.</p>
       ) : !current ? (
         <p class="hint">Choose a row that has a question and an answer.</p>
+      ) : 'unused' in current ? (
+        <p class="hint" role="status">
+          {objective.value?.label} compares two answers, so this row is nothing for it.
+        </p>
       ) : 'problem' in current ? (
         <p class="bad-note" role="status">
           {current.problem.message}. {current.problem.help}
         </p>
       ) : (
-        <Tokens />
+        <Shown preview={current.preview} />
       )}
     </div>
   );
 }
 
-function Tokens() {
-  const current = preview.value;
-  if (!current || !('preview' in current)) return null;
-  const { tokens, total, targets, truncated } = current.preview;
+/** What is done with the tokens that are marked. */
+function marked(preview: Preview | null): string {
+  if (settings.value.teach === 'examples') return 'trained on';
+  return preview && 'pieces' in preview ? 'judged' : 'compared';
+}
+
+/** The row's one sequence of tokens, or its two. */
+function Shown({ preview }: { preview: Preview }) {
+  const { total, targets, truncated } = preview;
   return (
     <>
-      <p class="tokens" tabIndex={0} role="group" aria-label="Tokens">
+      {'chosen' in preview ? (
+        <>
+          <Tokens name="Chosen" tokens={preview.chosen} />
+          <Tokens name="Rejected" tokens={preview.rejected} />
+        </>
+      ) : 'pieces' in preview ? (
+        <Tokens name={preview.label ? 'Good' : 'Bad'} tokens={preview.pieces} cut={truncated} />
+      ) : (
+        <Tokens tokens={preview.tokens} cut={truncated} />
+      )}
+      <p class="hint">
+        {plural(total, 'token')}, {targets} {marked(preview)}
+        {truncated && '. The rest is longer than “Longest example” and is left out: raise it, or shorten the row.'}
+      </p>
+    </>
+  );
+}
+
+/** `cut`: whether more would follow. */
+function Tokens({ name, tokens, cut = false }: { name?: string; tokens: PreviewToken[]; cut?: boolean }) {
+  return (
+    <>
+      {name && <h4>{name}</h4>}
+      <p class="tokens" tabIndex={0} role="group" aria-label={name ? `Tokens of ${name}` : 'Tokens'} data-side={name}>
         {tokens.map(({ text, target, special }, index) => {
           const Tag = target ? 'mark' : 'span';
           return (
@@ -55,15 +89,11 @@ function Tokens() {
             </>
           );
         })}
-        {truncated && (
+        {cut && (
           <strong class="cut" data-testid="preview-truncated">
             cut here
           </strong>
         )}
-      </p>
-      <p class="hint">
-        {plural(total, 'token')}, {targets} trained on
-        {truncated && '. The rest is longer than “Longest example” and is left out: raise it, or shorten the example.'}
       </p>
     </>
   );

@@ -1,8 +1,9 @@
 import { numberOf, train } from '../actions/train';
 import { bytes, count, duration, plural, sentence } from '../format';
 import type { RunState } from '../protocol';
-import { adapters, busy, dataset, device, estimate, form, inWords, labBusy, rowErrors, run, speeds, tab, tuning, whyNotTrain } from '../store';
+import { adapters, busy, dataset, device, estimate, form, inWords, labBusy, rowErrors, run, settings, speeds, tab, tuning, whyNotTrain } from '../store';
 import { summary } from '../examples';
+import { counted } from '../preferences';
 import { isBusy } from '../run';
 import { nameOf } from '../states';
 import { Button, Step, Tabs } from './bits';
@@ -14,7 +15,7 @@ import { RunButtons } from './RunButtons';
 
 export function Train() {
   return (
-    <Step number={3} id="train" title="Train" lead="The defaults suit a first run. The loss is how surprised the model is by your answers: it should fall.">
+    <Step number={3} id="train" title="Train" lead={`The defaults suit a first run. The loss is how ${lossIs[settings.value.teach]}: it should fall.`}>
       <Tabs label="What to train" tabs={tabs} chosen={tab.value} onChoose={(id) => (tab.value = id)}>
         <RowErrors />
         {tab.value === 'train' ? <One /> : <Lab />}
@@ -27,6 +28,11 @@ const tabs = [
   { id: 'train', name: 'One run' },
   { id: 'lab', name: 'Method lab' },
 ] as const;
+
+const lossIs = {
+  examples: 'surprised the model is by your answers',
+  preferences: 'far the model is from your choices',
+};
 
 /** One method, one run. */
 function One() {
@@ -111,8 +117,8 @@ function Controls() {
         {data && state !== 'idle' && !problem && (
           <small>
             {' '}
-            · {plural(data.examples, 'example')}
-            {data.held > 0 && `, ${data.held} held out`}, {count(data.tokens)} tokens, {count(data.targets)} trained on
+            · {data.trained}
+            {data.held.length > 0 && `, ${data.held.length} held out`}, {count(data.tokens)} tokens, {count(data.targets)} {data.teach === 'examples' ? 'trained on' : 'of answers'}
             {data.truncated > 0 && `, ${data.truncated} cut to length`}
           </small>
         )}
@@ -127,7 +133,7 @@ function RowErrors() {
   const { rows: bad, goOn } = refused;
   return (
     <div class="notice" data-testid="row-errors" role="alert">
-      <h3>{plural(bad.length, 'example')} cannot be used</h3>
+      <h3>{counted(bad.map(({ row }) => row))} cannot be used</h3>
       <p>Nothing was started. Correct them in the table, or go on without them.</p>
       <ul>
         {bad.slice(0, 20).map(({ row, problem }) => (

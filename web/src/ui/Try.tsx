@@ -1,7 +1,7 @@
 import { useComputed } from '@preact/signals';
 import { ask, stopAsking } from '../actions/ask';
 import { summary, view } from '../examples';
-import { adapter, adapterLabel, answers, answerSettings, asking, filled, lab, model, question, run, type Answer } from '../store';
+import { adapter, adapterLabel, answers, answerSettings, asking, lab, model, question, run, table, type Answer } from '../store';
 import { Adapters } from './Adapters';
 import { Button, NumberField, Step } from './bits';
 import { Export } from './Export';
@@ -83,7 +83,7 @@ function Ask() {
 /** Questions the person taught, one press away. */
 function Suggestions() {
   const prompts = useComputed(() =>
-    filled.value
+    table.value.filled.value
       .filter(({ example }) => view(example).kind === 'pair')
       .slice(0, 3)
       .map(({ example }) => summary(example)),

@@ -1,6 +1,6 @@
 // The dedicated worker: owns the wasm module and the GPU, answers the page's requests.
 
-import init, { Session, Sha256, defaults } from 'tunesmith-engine';
+import init, { Session, Sha256, defaults, objectives } from 'tunesmith-engine';
 import { toProblem, type FromWorker, type Loaded, type Manifest, type RequestName, type Requests, type RowReport, type ToWorker } from '../protocol';
 import type { Example, LoadOptions, NamedFile, Problem, RunConfig } from '../engine';
 import { watchTraffic } from '../traffic';
@@ -253,7 +253,7 @@ async function start(): Promise<Requests['open']['result']> {
   session = await Session.create();
   const kept = await store.then((files) => files?.blob(FORMS)).catch(() => null);
   if (kept) session.chooseForms(await kept.text());
-  return { defaults: defaults(), device: session.device() };
+  return { defaults: defaults(), objectives: objectives(), device: session.device() };
 }
 
 function report(session: Session, example: Example, config: RunConfig): RowReport {

@@ -1,0 +1,30 @@
+// What the page keeps between visits, as one record, and back.
+
+import { batch } from '@preact/signals';
+import { row } from '../examples';
+import { kept } from '../lab';
+import type { Saved } from '../persist';
+import { lab, settings, speeds, tables } from '../store';
+
+const rowsOf = (name: keyof typeof tables) => tables[name].rows.value.map(({ example }) => example);
+
+export const toRecord = (): Saved => ({
+  examples: rowsOf('examples'),
+  preferences: rowsOf('preferences'),
+  settings: settings.value,
+  speeds: speeds.value,
+  lab: lab.value,
+});
+
+export function fromRecord(saved: Saved): void {
+  batch(() => {
+    for (const name of ['examples', 'preferences'] as const) {
+      const { rows, selected } = tables[name];
+      rows.value = (saved[name] ?? []).map(row);
+      selected.value = rows.value[0]?.id ?? null;
+    }
+    settings.value = { ...settings.value, ...saved.settings };
+    speeds.value = saved.speeds;
+    if (saved.lab) lab.value = kept(saved.lab);
+  });
+}

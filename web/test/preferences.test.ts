@@ -1,0 +1,260 @@
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Example, RunConfig } from '../src/engine';
+import { isBlank, pair, row, toJsonl, view, withPart } from '../src/examples';
+import { counted, suggestedShare, usedBy, usesWords, writer } from '../src/preferences';
+import { noRun } from '../src/run';
+import { firstSettings, formOf, ownFields, toConfig, type Settings } from '../src/settings';
+import { startersOf } from '../src/starters';
+import * as store from '../src/store';
+import { defaults, objectives, pace } from './fake-engine';
+import { gguf, reopen, started, tick } from './fake-session';
+
+Object.assign(pace, { step: 0, token: 0, load: 0 });
+
+vi.mock('../src/actions/session', () => import('./fake-session'));
+const saved: { name: string; blob: Blob }[] = [];
+vi.mock('../src/actions/download', () => ({ download: (name: string, blob: Blob) => saved.push({ name, blob }) }));
+vi.stubGlobal('requestAnimationFrame', () => 0);
+
+const { addRow, deleteRow, downloadRows, editRow, followSelection, importText, teachFrom, undo, useStarter } = await import('../src/actions/data');
+const { fromRecord, toRecord } = await import('../src/actions/keep');
+const { loadFile } = await import('../src/actions/model');
+const { takeBack } = await import('../src/actions/preferences');
+const { setField, setGoal, setPrefer, train } = await import('../src/actions/train');
+
+const { preference, verdict } = writer(true);
+const labels = Object.fromEntries(objectives().map((one) => [one.name, one]));
+const table = store.tables.preferences;
+const content = () => table.rows.value.map(({ example }) => example);
+const add = (...examples: Example[]) => importText('a file', examples.map((example) => JSON.stringify(example)).join('\n'));
+const pairs = (n: number) => Array.from({ length: n }, (_, i) => preference(`q${i}`, `good ${i}`, `bad ${i}`));
+
+followSelection();
+
+beforeEach(async () => {
+  await reopen();
+  saved.length = 0;
+  await loadFile(gguf('a.F16.gguf'));
+  teachFrom('preferences');
+});
+
+describe('a preference', () => {
+  const texts: Example = { prompt: 'p', chosen: 'c', rejected: 'r' };
+
+  it('shows as its texts, whatever its shape, and keeps the shape when it is edited', () => {
+    const chat = preference('p', 'c', 'r');
+    for (const example of [texts, chat]) {
+      expect(view(example)).toEqual({ kind: 'preference', system: null, question: 'p', chosen: 'c', rejected: 'r' });
+      expect(view(withPart(withPart(example, 'chosen', 'x'), 'question', 'y'))).toMatchObject({ question: 'y', chosen: 'x', rejected: 'r' });
+    }
+    expect(withPart(texts, 'rejected', 'x')).toEqual({ prompt: 'p', chosen: 'c', rejected: 'x' });
+    expect(withPart(chat, 'rejected', 'x')).toEqual(preference('p', 'c', 'x'));
+    const system: Example = { prompt: [{ role: 'system', content: 's' }, { role: 'user', content: 'u' }], completion: 'a', label: false };
+    expect(view(system)).toEqual({ kind: 'verdict', system: 's', question: 'u', answer: 'a', good: false });
+    expect(withPart(system, 'question', 'x')).toMatchObject({ prompt: [{ content: 's' }, { content: 'x' }], completion: 'a' });
+  });
+
+  it('is edited as JSON where it is more than a question and its answers', () => {
+    const turns = [{ role: 'user', content: 'u' }, { role: 'assistant', content: 'a' }];
+    const long: Example[] = [
+      { chosen: 'p c', rejected: 'p r' },
+      { prompt: [...turns, ...turns], chosen: 'c', rejected: 'r' },
+      { prompt_ids: [1], chosen_ids: [2], rejected_ids: [3] },
+      { prompt_ids: [1], completion_ids: [2], label: true },
+    ];
+    expect(long.map(view)).toMatchObject([{ label: 'Pair' }, { label: 'Pair' }, { label: 'Pair of tokens' }, { label: 'Thumb up or down of tokens' }]);
+  });
+
+  it('is blank until something is typed', () => {
+    expect([preference(' ', '', '\n'), verdict('', '', false)].map(isBlank)).toEqual([true, true]);
+    expect([preference('', '', 'r'), verdict('', 'a', false)].map(isBlank)).toEqual([false, false]);
+  });
+
+  it('is a conversation where the model has a template, and texts where it has none', () => {
+    expect(writer(false).preference('p', 'c', 'r')).toEqual(texts);
+    addRow('pair');
+    expect(content()).toEqual([preference('', '', '')]);
+    const { value: loaded } = store.model;
+    if (loaded.state === 'ready') store.model.value = { ...loaded, info: { ...loaded.info, chat_template: null } };
+    addRow('thumb');
+    expect(content()[1]).toEqual({ prompt: '', completion: '', label: true });
+  });
+});
+
+describe('the table of preferences', () => {
+  it('takes JSONL in either shape, gives it back as it was, and names what it cannot read', async () => {
+    const rows = [preference('p', 'c', 'r'), { prompt: 'p', chosen: 'c', rejected: 'r', margin: 2 }, verdict('p', 'a', false), { prompt: 'p', completion: 'a', label: true }];
+    await importText('mine', `${toJsonl(rows.map(row))}{"prompt":"p","chosen":"c"}\n{"prompt":"p","completion":"a","label":"good"}\n`);
+    expect(content()).toEqual(rows);
+    expect(table.importErrors.value).toMatchObject({ name: 'mine', added: '2 pairs and 2 thumbs', errors: [{ line: 5 }, { line: 6 }] });
+    expect(store.whyNotTrain.value).toContain('could not be read');
+    downloadRows();
+    expect(saved[0]!.name).toBe('preferences.jsonl');
+    expect(await saved[0]!.blob.text()).toBe(toJsonl(rows.map(row)));
+  });
+
+  it('puts rows where they belong, says so, and takes them back', async () => {
+    await add(preference('p', 'c', 'r'), pair('q', 'a'), { text: 't' });
+    expect(content()).toHaveLength(1);
+    expect(store.tables.examples.rows.value).toHaveLength(2);
+    expect(store.made.value).toMatchObject({ at: 'teach', words: '2 examples of a file went to the examples.', table: 'examples' });
+    takeBack(store.made.value!);
+    expect(store.tables.examples.rows.value).toEqual([]);
+    expect(content()).toHaveLength(1);
+    teachFrom('examples');
+    await add(verdict('p', 'a', true));
+    expect(store.made.value).toMatchObject({ words: '1 thumb of a file went to the preferences.' });
+    expect(store.tables.examples.rows.value).toEqual([]);
+  });
+
+  it('is edited, and every step can be undone', async () => {
+    await add(...pairs(2));
+    const [first] = table.rows.value;
+    editRow(first!.id, 'chosen', withPart(first!.example, 'chosen', 'b'));
+    editRow(first!.id, 'chosen', withPart(first!.example, 'chosen', 'better'));
+    deleteRow(table.rows.value[1]!.id);
+    expect(content()).toEqual([preference('q0', 'better', 'bad 0')]);
+    undo();
+    expect(content()).toHaveLength(2);
+    undo();
+    expect(content()).toEqual(pairs(2));
+    undo();
+    expect(content()).toEqual([]);
+  });
+
+  it('has nothing to do with the examples and their undo', () => {
+    useStarter('prefer-formal');
+    teachFrom('examples');
+    useStarter('pirate');
+    undo();
+    expect(store.tables.examples.rows.value).toEqual([]);
+    expect(content()).toHaveLength(64);
+  });
+
+  it('comes in starter sets of unlike pairs', () => {
+    for (const { examples } of startersOf.preferences) {
+      const seen = examples.map(view);
+      expect(examples).toHaveLength(64);
+      expect(seen.every((one) => one.kind === 'preference' && one.chosen !== one.rejected)).toBe(true);
+      expect(new Set(seen.map((one) => one.kind === 'preference' && one.question)).size).toBe(64);
+    }
+  });
+
+  it('is kept over a reload, with the tab and what was chosen there', async () => {
+    await add(...pairs(3), verdict('p', 'a', false));
+    setPrefer('kto');
+    setField('beta', '0.3');
+    const record = structuredClone(toRecord());
+    await reopen();
+    expect(content()).toEqual([]);
+    fromRecord(record);
+    expect(content()).toEqual([...pairs(3), verdict('p', 'a', false)]);
+    expect(store.settings.value).toMatchObject({ teach: 'preferences', prefer: 'kto' });
+    expect(store.form.value?.config).toMatchObject({ objective: 'kto', beta: 0.3 });
+    const { preferences: _, ...before } = record;
+    fromRecord({ ...before, settings: { method: 'lora', changed: {}, holdOut: 0 } as unknown as Settings });
+    expect(content()).toEqual([]);
+  });
+});
+
+describe('what an objective learns from', () => {
+  const rows = [...pairs(12), verdict('a', 'b', true), verdict('c', 'd', false), verdict('e', 'f', true)].map(row);
+
+  it('are pairs, single answers, or both', () => {
+    expect(usedBy('pairs', rows)).toEqual(rows.slice(0, 12));
+    expect(usedBy('verdicts', rows)).toEqual(rows);
+    expect(usedBy('examples', [...rows, row(pair('q', 'a'))])).toHaveLength(1);
+  });
+
+  it('is said with the counts', () => {
+    expect(counted(rows)).toBe('12 pairs and 3 thumbs');
+    expect(usesWords(labels.dpo!, rows, ['KTO'])).toBe('12 pairs; 3 thumbs are used by KTO only.');
+    expect(usesWords(labels.reward!, rows.slice(11, 13), ['KTO'])).toBe('1 pair; 1 thumb is used by KTO only.');
+    expect(usesWords(labels.kto!, rows, ['KTO'])).toBe('KTO takes one answer at a time: 12 pairs become two rows each, 27 rows in all.');
+    expect([usesWords(labels.dpo!, rows.slice(0, 12), ['KTO']), usesWords(labels.kto!, rows.slice(12), ['KTO'])]).toEqual(['', '']);
+  });
+
+  it('follows the tab, and what the person wants of the preferences', () => {
+    const of = () => store.form.value?.config.objective;
+    expect(of()).toBe('dpo');
+    setPrefer('orpo');
+    expect(of()).toBe('orpo');
+    setGoal('score');
+    expect(of()).toBe('reward');
+    setGoal('prefer');
+    expect(of()).toBe('orpo');
+    teachFrom('examples');
+    expect(of()).toBe('sft');
+  });
+
+  it('has its own settings alone, with its own defaults, in a form of its own', () => {
+    const config = (change: Partial<Settings>): RunConfig => toConfig(defaults(), { ...firstSettings, ...change }).config;
+    const own = (objective: string) => ownFields(defaults(), 'lora', objective).map(({ name, choices }) => [name, choices?.at(-1)]);
+    expect(own('dpo')).toEqual([['loss_type', 'robust'], ['beta', undefined]]);
+    expect(own('cpo')).toEqual([['loss_type', 'simpo'], ['beta', undefined]]);
+    expect(own('reward')).toEqual([['center_rewards_coefficient', undefined]]);
+    expect(config({ teach: 'preferences' })).toMatchObject({ objective: 'dpo', learning_rate: 1e-5, loss_type: 'sigmoid', beta: 0.1, r: 16 });
+    expect(config({ teach: 'preferences' })).not.toHaveProperty('desirable_weight');
+    expect(config({})).toMatchObject({ objective: 'sft', learning_rate: 2e-4 });
+    expect(config({})).not.toHaveProperty('beta');
+    const settings: Settings = { ...firstSettings, teach: 'preferences', changed: { lora: { r: '8' } } };
+    expect(formOf(settings)).not.toBe(formOf(firstSettings));
+    expect(config(settings)).toMatchObject({ r: 16 });
+  });
+
+  it('is held out by a quarter where there are enough, unless the person says otherwise', async () => {
+    expect([15, 16, 64].map(suggestedShare)).toEqual([0, 0.25, 0.25]);
+    await add(...pairs(16), verdict('p', 'a', true));
+    expect([store.parts.value.train.length, store.parts.value.held.length]).toEqual([12, 4]);
+    store.settings.value = { ...store.settings.value, holdOutPreferences: 0 };
+    expect(store.parts.value.held).toEqual([]);
+  });
+
+  it('is what the run gets', async () => {
+    await add(...pairs(16), verdict('p', 'a', true));
+    await train();
+    expect(started[0]).toMatchObject({ config: { objective: 'dpo' } });
+    expect([started[0]!.examples.length, started[0]!.evalExamples.length]).toEqual([12, 4]);
+    store.run.value = noRun;
+    setPrefer('kto');
+    await train();
+    const { examples, evalExamples } = started[1]!;
+    expect([...examples, ...evalExamples].filter((example) => 'label' in example)).toEqual([verdict('p', 'a', true)]);
+    expect(examples.length + evalExamples.length).toBe(17);
+    expect(store.dataset.value).toMatchObject({ teach: 'preferences', trained: '12 pairs and 1 thumb' });
+  });
+
+  it('is told row by row where it cannot be used', async () => {
+    await add(...pairs(2), preference('q', 'same', 'same'));
+    await train();
+    expect(started).toEqual([]);
+    expect(store.rowErrors.value?.rows.map(({ problem }) => problem.message)).toEqual(['both answers are the same']);
+    store.rowErrors.value!.goOn();
+    await tick();
+    expect(started[0]!.examples).toHaveLength(2);
+  });
+
+  it('cannot start where there is none, and keeps the lab for examples', async () => {
+    await add(verdict('p', 'a', true));
+    expect(store.whyNotTrain.value).toBe('Add at least one pair (step 2).');
+    setPrefer('kto');
+    expect(store.whyNotTrain.value).toBeNull();
+    expect(store.whyNotLab.value).toContain('Choose its tab Examples');
+  });
+
+  it('is shown side by side, as the model sees it', async () => {
+    await add(preference('q', 'good one', 'bad'), verdict('p', 'fine', false));
+    const shown = async (index: number) => {
+      table.selected.value = table.rows.value[index]!.id;
+      await new Promise((done) => setTimeout(done, 250));
+      return store.preview.value;
+    };
+    const compared = (tokens: { text: string; target: boolean }[]) => tokens.filter(({ target }) => target).map(({ text }) => text).join('');
+    const seen = await shown(0);
+    if (!seen || !('preview' in seen) || !('chosen' in seen.preview)) throw new Error(JSON.stringify(seen));
+    expect([compared(seen.preview.chosen), compared(seen.preview.rejected)]).toEqual(['good one<|im_end|>', 'bad<|im_end|>']);
+    expect(await shown(1)).toMatchObject({ unused: true });
+    setPrefer('kto');
+    expect(await shown(1)).toMatchObject({ preview: { label: false, targets: 2 } });
+  });
+});
