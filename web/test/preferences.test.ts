@@ -7,7 +7,7 @@ import { firstSettings, formOf, ownFields, toConfig, type Settings } from '../sr
 import { startersOf } from '../src/starters';
 import * as store from '../src/store';
 import { defaults, objectives, pace } from './fake-engine';
-import { gguf, reopen, started, tick } from './fake-session';
+import { asks, failures, gguf, reopen, session, started, tick } from './fake-session';
 
 Object.assign(pace, { step: 0, token: 0, load: 0 });
 
@@ -17,9 +17,11 @@ vi.mock('../src/actions/download', () => ({ download: (name: string, blob: Blob)
 vi.stubGlobal('requestAnimationFrame', () => 0);
 
 const { addRow, deleteRow, downloadRows, editRow, followSelection, importText, teachFrom, undo, useStarter } = await import('../src/actions/data');
+const { ask } = await import('../src/actions/ask');
+const { choose, isDecided, skipDuel, startDuel } = await import('../src/actions/duel');
 const { fromRecord, toRecord } = await import('../src/actions/keep');
 const { loadFile } = await import('../src/actions/model');
-const { takeBack } = await import('../src/actions/preferences');
+const { correct, judge, seeRows, takeBack, thumbFor } = await import('../src/actions/preferences');
 const { setField, setGoal, setPrefer, train } = await import('../src/actions/train');
 
 const { preference, verdict } = writer(true);
@@ -256,5 +258,151 @@ describe('what an objective learns from', () => {
     expect(await shown(1)).toMatchObject({ unused: true });
     setPrefer('kto');
     expect(await shown(1)).toMatchObject({ preview: { label: false, targets: 2 } });
+  });
+});
+
+describe('a duel', () => {
+  const question = async (text = 'Where is my parcel?') => {
+    store.question.value = text;
+    await startDuel();
+  };
+  const answersOf = () => store.duel.value.answers.map(({ text }) => text) as [string, string];
+
+  it('samples two answers with different seeds, and the one that is chosen makes a pair with the other', async () => {
+    await question();
+    expect(store.duel.value.state).toBe('open');
+    expect(asks.map(({ temperature, adapter }) => [temperature, adapter])).toEqual([[1, null], [1, null]]);
+    expect(asks[0]!.seed).not.toBe(asks[1]!.seed);
+    const [first, second] = answersOf();
+    choose(1);
+    expect(content()).toEqual([preference('Where is my parcel?', second, first)]);
+    expect(store.made.value).toMatchObject({ at: 'try', words: 'A pair was added. The preferences: 1 pair.' });
+    choose(0);
+    expect(content()).toHaveLength(1);
+  });
+
+  it('is open again when its pair is taken back', async () => {
+    await question();
+    choose(0);
+    addRow('pair');
+    expect(store.made.value).toBeNull();
+    undo();
+    undo();
+    expect(isDecided()).toBe(false);
+    choose(0);
+    expect(isDecided()).toBe(true);
+    takeBack(store.made.value!);
+    expect([isDecided(), content(), store.made.value?.rows]).toEqual([false, [], []]);
+    choose(1);
+    expect(content()).toHaveLength(1);
+  });
+
+  it('makes no pair where neither is better', async () => {
+    await question();
+    skipDuel();
+    choose(0);
+    expect([store.duel.value.state, content()]).toEqual(['idle', []]);
+  });
+
+  it('samples again where both are the same, and says so', async () => {
+    const texts = ['same', ' same\n', '', 'other', 'one', 'two'];
+    session.generate = async () => ({ text: texts.shift()!, tokens: 1, stop: 'end', tokens_per_second: 1 });
+    await question();
+    expect([texts, answersOf()]).toEqual([[], ['one', 'two']]);
+    expect(store.duel.value).toMatchObject({ state: 'open', note: 'One answer was empty, which makes no pair: sampled again, 3 of 4.' });
+  });
+
+  it('gives up where they stay the same', async () => {
+    session.generate = async () => ({ text: 'same', tokens: 1, stop: 'end', tokens_per_second: 1 });
+    await question();
+    expect(store.duel.value).toMatchObject({ state: 'same', note: expect.stringMatching(/^Both answers were the same, .* Raise the temperature/) });
+    choose(0);
+    expect(content()).toEqual([]);
+  });
+
+  it('ends where it is stopped or fails, with nothing to choose', async () => {
+    store.question.value = 'q';
+    session.generate = async () => {
+      throw { code: 'gpu', message: 'the device was lost', help: 'again' };
+    };
+    await startDuel();
+    choose(0);
+    expect([store.duel.value.state, store.asking.value, content(), failures.length]).toEqual(['stopped', false, [], 1]);
+  });
+
+  it('comes from the adapter that is chosen, or one of each in an order that is drawn', async () => {
+    await session.startTraining({ method: 'lora', max_steps: 1, learning_rate: 1e-3 }, [{ text: 'a' }], [], () => undefined);
+    store.adapters.value = session.adapters();
+    store.adapterId.value = 1;
+    await question();
+    store.duelSettings.value = { ...store.duelSettings.value, from: 'both' };
+    const draw = vi.spyOn(Math, 'random');
+    for (const drawn of [0.2, 0.8]) {
+      draw.mockReturnValue(drawn);
+      await question();
+    }
+    draw.mockRestore();
+    expect(asks.map(({ adapter }) => adapter)).toEqual([1, 1, 1, null, null, 1]);
+    expect(store.duel.value.by[0]).toBe('the model as it came');
+    [store.adapters.value, store.adapterId.value] = [[], null];
+  });
+
+  it('asks no reward model to write', async () => {
+    await session.startTraining({ method: 'lora', objective: 'reward', max_steps: 1, learning_rate: 1e-3 }, pairs(1), [], () => undefined);
+    store.adapters.value = session.adapters();
+    store.adapterId.value = 1;
+    await question();
+    await ask();
+    expect(asks.map(({ adapter }) => adapter)).toEqual([null, null, null]);
+    [store.adapters.value, store.adapterId.value] = [[], null];
+  });
+});
+
+describe('an answer', () => {
+  const base = () => store.answers.value.base;
+  const press = (good: boolean) => {
+    store.answers.value = { ...store.answers.value, base: { ...base(), judged: judge(base(), good) } };
+  };
+  beforeEach(async () => {
+    store.question.value = 'Why?';
+    await ask();
+    // The person may have typed on.
+    store.question.value = 'Something else';
+  });
+
+  it('gets a thumb, which turns, and goes when it is pressed again', () => {
+    press(true);
+    expect(content()).toEqual([verdict('Why?', base().text, true)]);
+    expect(store.made.value?.words).toBe('A thumb up was added. The preferences: 1 thumb.');
+    press(false);
+    expect(content()).toEqual([verdict('Why?', base().text, false)]);
+    expect(thumbFor(base())).toBe(false);
+    press(false);
+    expect([content(), thumbFor(base())]).toEqual([[], null]);
+    press(true);
+    takeBack(store.made.value!);
+    expect([content(), thumbFor(base())]).toEqual([[], null]);
+  });
+
+  it('makes a pair with what it was edited to, and none where nothing was changed', () => {
+    const given = base().text;
+    expect([correct(base(), `${given} `), correct(base(), ' \n')]).toEqual([false, false]);
+    expect(content()).toEqual([]);
+    expect(correct(base(), 'Because.')).toBe(true);
+    expect(content()).toEqual([preference('Why?', 'Because.', given)]);
+    expect(store.made.value?.rows).toEqual([table.rows.value[0]!.id]);
+  });
+
+  it('leads to its row in the table, however far down it is', async () => {
+    await add(...pairs(30));
+    teachFrom('examples');
+    press(true);
+    const id = table.rows.value.at(-1)!.id;
+    seeRows(store.made.value!);
+    expect(store.settings.value.teach).toBe('preferences');
+    expect(table.selected.value).toBe(id);
+    expect(table.limit.value).toBeGreaterThanOrEqual(31);
+    undo();
+    expect(content()).toHaveLength(30);
   });
 });

@@ -1,5 +1,6 @@
 import { toProblem } from '../protocol';
-import { adapter, announcement, answerSettings, answers, asking, noAnswer, problem, question, type Answer } from '../store';
+import { adapter, announcement, answers, answerSettings, asking, noAnswer, problem, question, writes, type Answer } from '../store';
+import type { Adapter } from '../engine';
 import { engine, fail, listeners } from './session';
 
 type Side = 'base' | 'tuned';
@@ -13,26 +14,41 @@ const set = (side: Side, change: Partial<Answer>) => {
 
 let stopped = false;
 
+/** Asks whatever `work` asks, one after the other: nothing else is asked meanwhile. `work` is told whether it was stopped. */
+export async function askAll(work: (wasStopped: () => boolean) => Promise<void>): Promise<void> {
+  asking.value = true;
+  stopped = false;
+  problem.value = null;
+  try {
+    await work(() => stopped);
+  } finally {
+    asking.value = false;
+  }
+}
+
 /** The same question and seed to the base model, then to the tuned one. */
 export async function ask(): Promise<void> {
   const prompt = question.value.trim();
   if (!prompt || asking.value) return;
-  asking.value = true;
-  stopped = false;
-  problem.value = null;
-  const sides: Side[] = adapter.value ? ['base', 'tuned'] : ['base'];
-  answers.value = { base: { ...noAnswer, state: 'waiting' }, tuned: { ...noAnswer, state: adapter.value ? 'waiting' : 'idle' } };
-  for (const side of sides) {
-    if (stopped) set(side, { state: 'done', note: 'Stopped.' });
-    else await answer(side, prompt);
-  }
-  asking.value = false;
-  announcement.value = sides.length === 2 ? 'Both answers are here.' : 'The answer is here.';
+  await askAll(async (wasStopped) => {
+    const tuned = adapter.value && writes(adapter.value) ? adapter.value : null;
+    const sides: Side[] = tuned ? ['base', 'tuned'] : ['base'];
+    answers.value = { base: { ...noAnswer, prompt, state: 'waiting' }, tuned: { ...noAnswer, prompt, state: tuned ? 'waiting' : 'idle' } };
+    for (const side of sides) {
+      if (wasStopped()) set(side, { state: 'done', note: 'Stopped.' });
+      else await answer(prompt, side === 'tuned' ? tuned : null, answerSettings.value, (change) => set(side, change));
+    }
+    announcement.value = sides.length === 2 ? 'Both answers are here.' : 'The answer is here.';
+  });
 }
 
-async function answer(side: Side, prompt: string): Promise<void> {
-  const { maxNewTokens, temperature, seed } = answerSettings.value;
-  const tuned = side === 'tuned' ? adapter.value : null;
+/** One answer, shown as it comes. */
+export async function answer(
+  prompt: string,
+  tuned: Adapter | null,
+  { maxNewTokens, temperature, seed }: { maxNewTokens: number; temperature: number; seed: number },
+  show: (change: Partial<Answer>) => void,
+): Promise<void> {
   // What has no strength but its own is asked at that.
   const strength = tuned?.why_no_strength ? 1 : answerSettings.value.strength;
   const request = engine().ask('generate', {
@@ -45,18 +61,18 @@ async function answer(side: Side, prompt: string): Promise<void> {
     text += piece;
     timer ??= setTimeout(() => {
       timer = null;
-      set(side, { state: 'running', text });
+      show({ state: 'running', text });
     }, EVERY);
   });
   try {
     const made = await request;
     if (timer) clearTimeout(timer);
     const why = { end: '', length: ' · cut at the token limit', cancelled: ' · stopped' }[made.stop];
-    set(side, { state: 'done', text: made.text, note: `${made.tokens} tokens · ${made.tokens_per_second.toFixed(1)} a second${tuned && strength < 1 ? ` · strength ${strength}` : ''}${why}` });
+    show({ state: 'done', text: made.text, note: `${made.tokens} tokens · ${made.tokens_per_second.toFixed(1)} a second${tuned && strength < 1 ? ` · strength ${strength}` : ''}${why}` });
   } catch (thrown) {
     if (timer) clearTimeout(timer);
     const failure = toProblem(thrown);
-    set(side, { state: 'failed', text, note: failure.message });
+    show({ state: 'failed', text, note: failure.message });
     fail(failure);
   } finally {
     listeners.delete(request.id);
