@@ -265,6 +265,13 @@ export interface Spill {
   read(into: Uint8Array, at: number): number;
 }
 
+/** How often a model, or a reward adapter, is of a person's mind. */
+export interface Agreement {
+  pairs: number;
+  /** Pairs whose chosen answer has the higher log-probability a token in the mean, or the higher score. */
+  agrees: number;
+}
+
 export interface GenerateOptions {
   /** An adapter's id; null for the model alone. */
   adapter: number | null;
@@ -353,6 +360,8 @@ export class Session {
   closeLab(): void;
   /** `onText` returns false to stop. */
   generate(messages: Message[], options: GenerateOptions, onText: (piece: string) => boolean): Promise<Generated>;
+  /** Of the pairs among the rows, how many an adapter agrees with; null is the model alone. */
+  agreement(adapterId: number | null, rows: Example[]): Promise<Agreement>;
   /** Every adapter of the model that is loaded, in the order they came. Another model has none. */
   adapters(): Adapter[];
   /** Reads an adapter from the bytes of PEFT's two files, and gives its id. */

@@ -8,6 +8,7 @@ import 'uplot/dist/uPlot.min.css';
 import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { followAdapters } from './actions/adapters';
+import { followAgreement } from './actions/agreement';
 import { followSelection } from './actions/data';
 import { fromRecord, toRecord } from './actions/keep';
 import { addTraffic, open } from './actions/session';
@@ -63,6 +64,7 @@ followSelection();
 followEstimate();
 followSizes();
 followAdapters();
+followAgreement();
 void open();
 
 if (import.meta.env.PROD && isSecureContext) void navigator.serviceWorker?.register('./sw.js').catch(() => undefined);

@@ -3,6 +3,7 @@
 
 import type {
   Adapter,
+  Agreement,
   Defaults,
   Device,
   Estimate,
@@ -88,6 +89,8 @@ export interface Requests {
   /** A zip of an adapter's folder, or its two files; the result is the new list, as it is of the next. */
   addAdapter: { args: { files: File[] }; result: Adapter[] };
   removeAdapter: { args: { id: number }; result: Adapter[] };
+  /** `adapter`: an adapter's id; null for the model alone. */
+  agreement: { args: { adapter: number | null; rows: Example[] }; result: Agreement };
   exportPeft: { args: { id: number }; result: NamedFile[] };
   mergeGguf: { args: { id: number; outtype: OutType }; result: Blob };
   cancelMerge: { args: Record<never, never>; result: void };

@@ -1,7 +1,7 @@
 // Everything the screen shows, as signals. Actions (src/actions) change them; components read them.
 
 import { computed, signal, type Signal } from '@preact/signals';
-import type { Adapter, Defaults, Device, Estimate, ImportError, Objective, OutType, Preview, Problem, Size } from './engine';
+import type { Adapter, Agreement, Defaults, Device, Estimate, ImportError, Objective, OutType, Preview, Problem, Size } from './engine';
 import { isBlank, split, type Row } from './examples';
 import { time } from './format';
 import { noLab, type Lab } from './lab';
@@ -162,6 +162,8 @@ export const lab = signal<Lab>(noLab);
 export const justCopied = signal(false);
 /** What the last check said of the rows in the run, and those that are held out. */
 export const dataset = signal<{ teach: Teach; trained: string; held: Row[]; tokens: number; targets: number; truncated: number } | null>(null);
+/** How many of the held-out pairs the run's adapter agrees with, and the base (null: it has no score); null before that is asked. */
+export const agreement = signal<{ tuned: Agreement; base: Agreement | null } | 'asking' | null>(null);
 /** The adapters that are kept: of runs, and from files. */
 export const adapters = signal<Adapter[]>([]);
 /** The id of the one that answers, and is exported. */

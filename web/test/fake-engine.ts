@@ -318,6 +318,12 @@ export class Session {
     return this.#made;
   }
 
+  async agreement(adapter: number | null, rows: Example[]): Promise<Engine.Agreement> {
+    await sleep(pace.load);
+    const pairs = rows.filter((row) => 'chosen' in row).length;
+    return { pairs, agrees: adapter === null ? Math.floor(pairs / 2) : Math.ceil(0.875 * pairs) };
+  }
+
   adapters(): Engine.Adapter[] {
     return structuredClone(this.#adapters);
   }

@@ -2,7 +2,7 @@
 
 import { toProblem, type RequestName, type Requests } from '../src/protocol';
 import { noRun } from '../src/run';
-import { answers as asked, dataset, duel, in4bit, made, model, noAnswer, noDuel, objectives as known, question, refused, rowErrors, run, settings, tables, told } from '../src/store';
+import { agreement, answers as asked, dataset, duel, in4bit, made, model, noAnswer, noDuel, objectives as known, question, refused, rowErrors, run, settings, tables, told } from '../src/store';
 import { readAdapter } from '../src/worker/adapters';
 import { firstSettings } from '../src/settings';
 import { Session, defaults, objectives } from './fake-engine';
@@ -46,6 +46,7 @@ const answers: Partial<Record<RequestName, (args: never) => unknown>> = {
     asks.push(options);
     return session.generate(messages, options, () => true);
   },
+  agreement: ({ adapter, rows }: Requests['agreement']['args']) => session.agreement(adapter, rows),
 };
 
 /** The runs that were asked for, and the options of every question. */
@@ -82,7 +83,7 @@ export async function reopen(): Promise<void> {
     [starter.value, importErrors.value, selected.value, made.value, rowErrors.value] = [null, null, null, null, null];
   }
   asked.value = { base: noAnswer, tuned: noAnswer };
-  [duel.value, dataset.value, question.value] = [noDuel, null, ''];
+  [duel.value, dataset.value, agreement.value, question.value] = [noDuel, null, null, ''];
   in4bit.value = false;
   refused.value = null;
   run.value = noRun;

@@ -19,6 +19,7 @@ vi.stubGlobal('requestAnimationFrame', () => 0);
 const { addRow, deleteRow, downloadRows, editRow, followSelection, importText, teachFrom, undo, useStarter } = await import('../src/actions/data');
 const { ask } = await import('../src/actions/ask');
 const { choose, isDecided, skipDuel, startDuel } = await import('../src/actions/duel');
+const { followAgreement } = await import('../src/actions/agreement');
 const { fromRecord, toRecord } = await import('../src/actions/keep');
 const { loadFile } = await import('../src/actions/model');
 const { correct, judge, seeRows, takeBack, thumbFor } = await import('../src/actions/preferences');
@@ -32,6 +33,7 @@ const add = (...examples: Example[]) => importText('a file', examples.map((examp
 const pairs = (n: number) => Array.from({ length: n }, (_, i) => preference(`q${i}`, `good ${i}`, `bad ${i}`));
 
 followSelection();
+followAgreement();
 
 beforeEach(async () => {
   await reopen();
@@ -404,5 +406,43 @@ describe('an answer', () => {
     expect(table.limit.value).toBeGreaterThanOrEqual(31);
     undo();
     expect(content()).toHaveLength(30);
+  });
+});
+
+describe('after a run', () => {
+  const finish = async (config: RunConfig) => {
+    await train();
+    await session.startTraining(config, started.at(-1)!.examples, [], () => undefined);
+    await session.step();
+    const point = { step: 1, loss: 1, smooth: 1, learningRate: 0, gradNorm: 0, tokens: 1, ms: 1, metrics: {} };
+    store.run.value = { ...noRun, config, points: [point], state: 'done' };
+    await tick();
+    await tick();
+  };
+  const config = (objective: string): RunConfig => ({ method: 'lora', objective, max_steps: 1, learning_rate: 1e-3 });
+
+  it('says in how many of the held-out pairs the model agrees, and the base', async () => {
+    useStarter('prefer-shorter');
+    await finish(config('dpo'));
+    expect(store.agreement.value).toEqual({ tuned: { pairs: 16, agrees: 14 }, base: { pairs: 16, agrees: 8 } });
+  });
+
+  it('has no base to compare with for a reward model', async () => {
+    useStarter('prefer-shorter');
+    setGoal('score');
+    await finish(config('reward'));
+    expect(store.agreement.value).toEqual({ tuned: { pairs: 16, agrees: 14 }, base: null });
+  });
+
+  it('says nothing where nothing was held out, or a run on examples', async () => {
+    await add(...pairs(4));
+    await finish(config('dpo'));
+    expect([store.agreement.value, failures]).toEqual([null, []]);
+    store.run.value = noRun;
+    teachFrom('examples');
+    useStarter('pirate');
+    store.settings.value = { ...store.settings.value, holdOut: 0.2 };
+    await finish(config('sft'));
+    expect([store.dataset.value?.held.length, store.agreement.value]).toEqual([2, null]);
   });
 });

@@ -1,5 +1,5 @@
 import { batch } from '@preact/signals';
-import { announcement, answers, dataset, duel, in4bit, model, noAnswer, noDuel, offer, problem, refused, run } from '../store';
+import { agreement, announcement, answers, dataset, duel, in4bit, model, noAnswer, noDuel, offer, problem, refused, run } from '../store';
 import { toProblem, type Loaded } from '../protocol';
 import { noRun } from '../run';
 import { askForOffer, attempt, engine } from './session';
@@ -16,6 +16,7 @@ async function load(name: string, ask: () => Promise<Loaded>): Promise<void> {
       // What was trained belongs to the model that was loaded before.
       run.value = noRun;
       dataset.value = null;
+      agreement.value = null;
       answers.value = { base: noAnswer, tuned: noAnswer };
       duel.value = noDuel;
       announcement.value = `${loaded.info.name} is loaded.`;

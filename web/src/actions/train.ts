@@ -5,7 +5,7 @@ import { counted } from '../preferences';
 import { noRun } from '../run';
 import { toProblem, type RowReport } from '../protocol';
 import { changedIn, formOf, type Settings } from '../settings';
-import { announcement, answers, busy, dataset, defaults, estimate, form, model, noAnswer, parts, rowErrors, run, settings, share, table, used } from '../store';
+import { agreement, announcement, answers, busy, dataset, defaults, estimate, form, model, noAnswer, parts, rowErrors, run, settings, share, table, used } from '../store';
 import { attempt, engine } from './session';
 
 /**
@@ -40,6 +40,7 @@ export const train = (withoutBad = false) =>
     batch(() => {
       run.value = { ...noRun, state: 'starting' };
       answers.value = { base: noAnswer, tuned: noAnswer };
+      agreement.value = null;
       dataset.value = {
         teach: settings.value.teach,
         trained: counted(trained),

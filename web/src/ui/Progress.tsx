@@ -1,8 +1,8 @@
 import { useMemo } from 'preact/hooks';
 import type uPlot from 'uplot';
 import { curves, latest, type Curve, type Line } from '../curves';
-import { duration, loss, rate, short, speed } from '../format';
-import { run } from '../store';
+import { duration, loss, plural, rate, short, speed } from '../format';
+import { agreement, run } from '../store';
 import { secondsLeft, tokensPerSecond, type Run } from '../run';
 import { Stat } from './bits';
 import { Chart, type Line as ChartLine } from './Chart';
@@ -16,6 +16,7 @@ export function Progress() {
   return (
     <div class="progress">
       <Figures current={current} />
+      <Agrees />
       {current.points.length > 0 && <Charts current={current} />}
       {current.warnings.length > 0 && (
         <ul class="warnings" aria-label="Warnings">
@@ -26,6 +27,27 @@ export function Progress() {
       )}
       <Samples current={current} />
     </div>
+  );
+}
+
+/** On how many of the held-out pairs the model is of the person's mind. */
+function Agrees() {
+  const told = agreement.value;
+  if (!told) return null;
+  if (told === 'asking') {
+    return (
+      <p class="agrees hint" data-testid="agreement" data-state="asking">
+        Asking the model about the held-out pairs…
+      </p>
+    );
+  }
+  const { tuned, base } = told;
+  return (
+    <p class="agrees" data-testid="agreement" data-state="told">
+      {base
+        ? `Of ${plural(tuned.pairs, 'held-out pair')} the tuned model agrees with you in ${tuned.agrees}; the base in ${base.agrees}.`
+        : `It scores the better answer higher in ${tuned.agrees} of ${plural(tuned.pairs, 'held-out pair')}.`}
+    </p>
   );
 }
 

@@ -211,6 +211,8 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
       return session.adapters();
     }),
 
+  agreement: ({ adapter, rows }) => withSession((session) => session.agreement(adapter, rows)),
+
   exportPeft: ({ id }) => withSession((session) => session.exportPeft(id)),
 
   async mergeGguf({ id, outtype }) {
