@@ -57,6 +57,26 @@ function watch(context, origin) {
   return problems;
 }
 
+/** A laptop's window and a phone's. */
+export const SIZES = [
+  { width: 1280, height: 900 },
+  { width: 390, height: 844 },
+];
+
+/** Does `work` with the page in each size, in light and in dark. */
+export async function inEachLook(page, work) {
+  for (const size of SIZES) {
+    await page.setViewportSize(size);
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme });
+      await page.evaluate(() => window.scrollTo(0, 0));
+      // The charts follow a change of size or colours a moment later.
+      await page.waitForTimeout(1500);
+      await work(`${size.width}-${colorScheme}`);
+    }
+  }
+}
+
 /** What axe-core has against the page. */
 export async function violations(page) {
   // The page's policy forbids added scripts, so the checker comes in as a debugger's words do.

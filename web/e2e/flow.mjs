@@ -140,6 +140,16 @@ export async function ask(page, question) {
   return { base: await text(by(page, 'answer-base-text')), tuned: await text(by(page, 'answer-tuned-text')) };
 }
 
+/** Has two answers to a question sampled; resolves to their texts once they are there. */
+export async function duel(page, question, tokens = 12) {
+  await by(page, 'tab-duel').click();
+  await by(page, 'duel-max-new-tokens').fill(String(tokens));
+  await by(page, 'ask-input').fill(question);
+  await by(page, 'duel-send').click();
+  await until(page, 'the duel', 10 * MINUTE, () => by(page, 'choose-0').isVisible());
+  return Promise.all([0, 1].map((side) => text(by(page, `duel-${side}-text`))));
+}
+
 /** Downloads the adapter to `path`; resolves to its bytes. */
 export async function downloadAdapter(page, path) {
   const [download] = await Promise.all([page.waitForEvent('download', { timeout: MINUTE }), by(page, 'export-peft').click()]);

@@ -2,13 +2,8 @@
 // node web/e2e/pictures.mjs URL FOLDER
 
 import { join } from 'node:path';
-import { launch, open } from './browser.mjs';
+import { inEachLook, launch, open, SIZES } from './browser.mjs';
 import { ask, choose, loadDefaultModel, takeStarter, train } from './flow.mjs';
-
-const SIZES = [
-  { width: 1280, height: 900 },
-  { width: 390, height: 844 },
-];
 
 const [url, folder] = process.argv.slice(2);
 if (!url || !folder) {
@@ -27,21 +22,14 @@ try {
   console.log(`base:  ${base}\ntuned: ${tuned}`);
   // The settings that the run unfolded.
   await page.evaluate(() => document.querySelectorAll('details').forEach((details) => (details.open = false)));
-  for (const size of SIZES) {
-    await page.setViewportSize(size);
-    for (const colorScheme of ['light', 'dark']) {
-      await page.emulateMedia({ colorScheme });
-      await page.evaluate(() => window.scrollTo(0, 0));
-      // The charts follow a change of size or colours a moment later.
-      await page.waitForTimeout(1500);
-      const clip = await page.evaluate(() => {
-        const top = document.querySelector('[data-testid="preview"]').getBoundingClientRect().top - 24;
-        const bottom = document.querySelector('#try').getBoundingClientRect().bottom;
-        return { x: 0, y: top, width: window.innerWidth, height: bottom - top };
-      });
-      await page.screenshot({ path: join(folder, `page-${size.width}-${colorScheme}.png`), fullPage: true, clip });
-    }
-  }
+  await inEachLook(page, async (look) => {
+    const clip = await page.evaluate(() => {
+      const top = document.querySelector('[data-testid="preview"]').getBoundingClientRect().top - 24;
+      const bottom = document.querySelector('#try').getBoundingClientRect().bottom;
+      return { x: 0, y: top, width: window.innerWidth, height: bottom - top };
+    });
+    await page.screenshot({ path: join(folder, `page-${look}.png`), fullPage: true, clip });
+  });
 } finally {
   await browser.close();
 }
