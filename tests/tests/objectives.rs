@@ -192,3 +192,85 @@ fn cut_like_trl() {
 fn full_like_trl() {
     ["dpo_sigmoid", "reward_eos"].iter().for_each(|name| check("full", name, 5));
 }
+
+/// Four groups of hashed sequences, for any objective.
+fn groups(objective: Objective) -> Vec<Rendered> {
+    let sides = [[9, 6], [5, 11], [8, 4], [12, 7]];
+    let sequence = |group: usize, side: usize, answer: usize| {
+        let prompt = hash::hashed_ids(&format!("objectives.{group}"), 3 + group, 259);
+        let answer = hash::hashed_ids(&format!("objectives.{group}.{side}"), answer, 259);
+        Rendered {
+            ids: [prompt.as_slice(), &answer].concat(),
+            targets: [vec![false; prompt.len()], vec![true; answer.len()]].concat(),
+            label: (objective.group() == 1).then_some(group % 2 == 0),
+            margin: 0.25,
+            ..Rendered::default()
+        }
+    };
+    let group = |(group, lengths): (usize, &[usize; 2])| {
+        (0..objective.group()).map(|side| sequence(group, side, lengths[side])).collect::<Vec<_>>()
+    };
+    sides.iter().enumerate().flat_map(group).collect()
+}
+
+/// The losses of a run, and the tensors it ends with; with `stop`, it is stopped after so many steps and resumed.
+fn run(model: &Rc<Model>, config: &RunConfig, stop: Option<usize>) -> (Vec<f64>, Vec<Vec<f32>>) {
+    let fresh = || -> Trainer {
+        let peft: Rc<dyn Peft> = block_on(peft::create(model, config)).unwrap().into();
+        Trainer::new(model.clone(), peft, config, groups(config.objective), Vec::new()).unwrap()
+    };
+    let mut trainer = fresh();
+    let mut losses = Vec::new();
+    if let Some(stop) = stop {
+        while trainer.steps_done() < stop {
+            block_on(trainer.step()).unwrap();
+        }
+        block_on(trainer.flush()).unwrap();
+        let files = block_on(trainer.checkpoint()).unwrap();
+        trainer = fresh();
+        let read = |name: &str| Ok(files.iter().find(|file| file.name == name).expect(name).bytes.clone());
+        trainer.resume("checkpoint", read).unwrap();
+    }
+    for (loss, grad_norm, metrics) in steps(&mut trainer) {
+        let finite = loss.is_finite() && grad_norm.is_finite();
+        assert!(finite && metrics.values().all(Value::is_number), "{loss}, {grad_norm}, {metrics:?}");
+        losses.push(loss);
+    }
+    (losses, block_on(trainer.peft().params().read()).unwrap())
+}
+
+/// What every objective must keep with every tuning method.
+#[test]
+fn every_objective_with_every_method() {
+    let model = Rc::new(models::load(&models::context(), "nano"));
+    let base = || {
+        let examples = groups(Objective::Orpo);
+        block_on(tunesmith::train::evaluate(&model, None, &examples)).unwrap()
+    };
+    let before = base();
+    let names = Method::ALL.iter().map(|method| method.name()).chain(["rslora", "dora"]);
+    for method in names {
+        for &objective in &Objective::ALL[1..] {
+            let name = format!("{} with {method}", objective.name());
+            let mut config = RunConfig::new(Method::Lora);
+            config.set("method", method).unwrap();
+            config.set("objective", objective.name()).unwrap();
+            (config.r, config.num_virtual_tokens, config.max_steps) = (3, 5, 4);
+            (config.per_device_train_batch_size, config.gradient_accumulation_steps) = (1, 2);
+            config.learning_rate = 1e-3;
+            let (losses, tensors) = run(&model, &config, None);
+            assert_eq!(losses.len(), 4, "{name}");
+            let (again, ended) = run(&model, &config, Some(2));
+            assert_eq!(again, losses[2..], "{name}: resumed");
+            assert!(ended == tensors, "{name}: a resumed run ends elsewhere");
+            // All four groups make a step, each as a batch of its own, or packed into one or two.
+            (config.max_steps, config.gradient_accumulation_steps) = (1, 4);
+            let (split, _) = run(&model, &config, None);
+            (config.packing, config.per_device_train_batch_size, config.max_length) = (true, 4, 24);
+            let (packed, _) = run(&model, &config, None);
+            let apart = (split[0] - packed[0]).abs() / split[0].abs().max(1e-3);
+            assert!(apart <= 1e-6, "{name}: {} packed, {} split", packed[0], split[0]);
+        }
+    }
+    assert_eq!(base(), before, "the base is as it was");
+}

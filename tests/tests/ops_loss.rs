@@ -177,6 +177,63 @@ fn a_quantized_head() {
     eprintln!("cross_entropy, quantized: worst NMSE {worst:.1e}");
 }
 
+/// Of each target: the label's log-probability, the entropy, the mean logit, and whether the label is the first of the
+/// highest.
+fn measured(logits: &[f64], label: usize) -> [f64; 4] {
+    let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logits.iter().map(|z| (z - highest).exp()).sum();
+    let lse = highest + sum.ln();
+    let entropy = -logits.iter().map(|z| (z - lse).exp() * (z - lse)).sum::<f64>();
+    let likeliest = logits.iter().position(|z| *z == highest) == Some(label);
+    [logits[label] - lse, entropy, logits.iter().sum::<f64>() / logits.len() as f64, f64::from(likeliest)]
+}
+
+#[test]
+fn measures() {
+    let context = context();
+    for (rows, channels, vocab) in [(1, 8, 2), (3, 33, 63), (37, 48, 65), (66, 8, 1100), (150, 36, 97)] {
+        let name = format!("measures of {rows} rows, {vocab} x {channels}");
+        let x = uniform(&format!("{name} x"), rows * channels, 1.0);
+        // Large logits, of either sign, too.
+        let w = uniform(&format!("{name} w"), vocab * channels, if rows == 37 { 40.0 } else { 0.5 });
+        let head = Head::plain(&context, vocab, channels, &w);
+        let logits = Matrix::from_f32(rows, channels, &x).times_transposed(&head.matrix);
+        let buffers = Targets::new(&context, rows, vocab).unwrap();
+        let measures = Guarded::new(&context, &vec![f32::NAN; 4 * buffers.capacity]);
+        let value = Guarded::new(&context, &x);
+        let mut t = Tape::new(&context);
+        let input = t.leaf(rows, channels, &value.buffer, None);
+        let input = t.gather(input, &buffers.rows, buffers.capacity);
+        t.measure(input, &head.weight, &buffers, &measures.buffer);
+        let plan = t.finish(&context).unwrap();
+        let mut some = targets(&name, rows, vocab, |row| row % 3 == 2 || rows < 3);
+        // A label that is the highest is known as such.
+        let (row, label, _) = &mut some[0];
+        let highest = |row: &[f64]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
+        *label = highest(logits.row(*row as usize)) as u32;
+        let gates = buffers.write(&context, &some);
+        plan.run(gates);
+        let once = measures.read(&context);
+        plan.run(gates);
+        assert!(once[..4 * some.len()] == measures.read(&context)[..4 * some.len()], "{name}: two runs differ");
+        let want: Vec<f64> =
+            some.iter().flat_map(|&(row, label, _)| measured(logits.row(row as usize), label as usize)).collect();
+        for (part, what) in ["log-probability", "entropy", "mean logit", "likeliest"].iter().enumerate() {
+            let column = |values: &mut dyn Iterator<Item = f64>| {
+                let data: Vec<f64> = values.skip(part).step_by(4).collect();
+                Matrix { rows: 1, cols: data.len(), data }
+            };
+            let got = column(&mut once[..want.len()].iter().map(|&v| f64::from(v)));
+            let want = column(&mut want.iter().copied());
+            // Where the model is sure, nothing is left of the entropy but what rounding leaves.
+            let error = got.zip(&want, |got, want| got - want).data.iter().map(|d| d * d).sum::<f64>();
+            let size = want.data.iter().map(|v| v * v).sum::<f64>() + 1e-2;
+            assert!(error / size <= TOLERANCE, "{name}: {what}: an error of {:.1e}", error / size);
+        }
+        context.check().unwrap();
+    }
+}
+
 /// The gradient of the weighted losses to the head `w`.
 fn head_gradient(w: &Matrix, x: &Matrix, targets: &[Target]) -> Matrix {
     let logits = x.times_transposed(w);

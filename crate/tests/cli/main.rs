@@ -6,6 +6,7 @@ mod bad_input;
 mod bench;
 mod lab;
 mod merge;
+mod objectives;
 mod qlora;
 mod run;
 mod show;
