@@ -8,6 +8,7 @@ import torch
 from peft import (
     AdaLoraConfig, IA3Config, LNTuningConfig, LoraConfig, PrefixTuningConfig, PromptEncoderConfig, get_peft_model,
 )  # fmt: skip
+from transformers import Trainer
 
 import hashing
 import models
@@ -148,6 +149,13 @@ class Budget:
         }  # fmt: skip
 
 
+def spared(peft) -> list[str]:
+    """The trained parameters that transformers' Trainer takes out of weight decay."""
+    decayed = Trainer.get_decay_parameter_names(None, peft)
+    own = {p: name for name, p in peft.named_parameters()}
+    return [name for name, p in models.trainable(peft).items() if own[p] not in decayed]
+
+
 def write_adapter(peft, examples: list[dict], folder: Path) -> list[dict]:
     """The folder as PEFT writes it, and its losses, which PEFT must find again in what it wrote."""
     want = peft_make.losses(peft, examples)
@@ -159,7 +167,8 @@ def write_adapter(peft, examples: list[dict], folder: Path) -> list[dict]:
 
 
 def write(inputs: dict, out: Path, precision) -> None:
-    """The folder of every method."""
+    """What does not decay, and the folder of every method."""
+    numerics.write_json(out / "spared.json", {method: spared(create(method)) for method in METHODS})
     for method, (_, lr) in METHODS.items():
         folder = out / method
         adalora = method == "adalora"

@@ -15,15 +15,26 @@ pub struct AdamW {
     pub eps: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// Whether it pulls at each parameter.
+    pub decayed: Vec<bool>,
     /// Gradients of a larger norm are scaled down to it; 0 leaves all as they are.
     pub max_grad_norm: f64,
 }
 
 impl AdamW {
-    /// Zero moments for `count` parameters, PyTorch's betas and epsilon.
+    /// Zero moments for `count` parameters, all of which decay, PyTorch's betas and epsilon.
     pub fn new(count: usize, weight_decay: f64, max_grad_norm: f64) -> Self {
         let zeros = vec![0.0; count];
-        Self { m: zeros.clone(), v: zeros, steps: 0, betas: [0.9, 0.999], eps: 1e-8, weight_decay, max_grad_norm }
+        Self {
+            m: zeros.clone(),
+            v: zeros,
+            steps: 0,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay,
+            decayed: vec![true; count],
+            max_grad_norm,
+        }
     }
 
     /// One step; returns the norm of the gradients before clipping.
@@ -36,7 +47,9 @@ impl AdamW {
             let g = factor * gradients[i];
             self.m[i] += (1.0 - self.betas[0]) * (g - self.m[i]);
             self.v[i] += (1.0 - self.betas[1]) * (g * g - self.v[i]);
-            *value -= learning_rate * self.weight_decay * *value;
+            if self.decayed[i] {
+                *value -= learning_rate * self.weight_decay * *value;
+            }
             *value -= learning_rate / unbias1 * self.m[i] / ((self.v[i] / unbias2).sqrt() + self.eps);
         }
         norm

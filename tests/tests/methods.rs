@@ -8,10 +8,10 @@ use pollster::block_on;
 use tunesmith::model::Model;
 use tunesmith::peft::{self, NamedParam, Peft, io};
 use tunesmith::train::config::{Method, NonLinearity, RunConfig};
-use tunesmith::train::evaluate;
+use tunesmith::train::{Optimizer, evaluate};
 use tunesmith_tests::golden::methods::{hashed, start};
 use tunesmith_tests::golden::{self, hash, nano};
-use tunesmith_tests::reference::{self, Batch, Decoder, Function, Matrix};
+use tunesmith_tests::reference::{self, AdamW, Batch, Decoder, Function, Matrix};
 use tunesmith_tests::{models, parity};
 
 /// A method with its settings.
@@ -225,6 +225,47 @@ fn curves() {
         let tolerance = if name == "adalora" { 1e-3 } else { 1e-4 };
         parity::curve(&model, &adapter, &config, &parity::inputs("nano"), &stem, 20, tolerance);
     }
+}
+
+#[test]
+fn weight_decay_spares_what_transformers_spares() {
+    const DECAY: f64 = 0.5;
+    const RATE: f64 = 0.1;
+    let model = models::load(&models::context(), "nano");
+    let spared: BTreeMap<String, Vec<String>> = golden::json("nano/methods/spared.json");
+    let (mut kinds, mut worst) = ([0, 0], 0f64);
+    for Row { name, fields, .. } in METHODS {
+        let value = |tensor: &NamedParam| hash::uniform(&tensor.name, tensor.count(), 0.3);
+        let gradient =
+            |tensor: &NamedParam| hash::uniform(&format!("gradient of {}", tensor.name), tensor.count(), 1.0);
+        let (adapter, mut config) = adapter(&model, fields, &|tensor| Some(value(tensor)));
+        config.weight_decay = DECAY;
+        let params = adapter.params();
+        for (index, tensor) in params.tensors.iter().enumerate() {
+            params.write_to(&params.grads, index, &gradient(tensor));
+        }
+        let mut optimizer = Optimizer::new(&model.context, params, &config).unwrap();
+        let (_, report) = optimizer.step(RATE, &model.context.buffer("loss", 4).unwrap());
+        let norm = f64::from(block_on(optimizer.outcome(report)).unwrap().grad_norm);
+        for (tensor, got) in params.tensors.iter().zip(&block_on(params.read()).unwrap()) {
+            let decays = match name {
+                Some(name) => !spared[*name].contains(&tensor.name),
+                None => !tensor.name.ends_with("bias") && !tensor.name.ends_with("norm.weight"),
+            };
+            kinds[usize::from(decays)] += 1;
+            // The norm is that of all tensors: here each is clipped by itself, to as much.
+            let clip = 1.0 / (norm + 1e-6);
+            let gradients: Vec<f64> = gradient(tensor).iter().map(|&g| f64::from(g) * clip).collect();
+            let mut want: Vec<f64> = value(tensor).iter().map(|&v| f64::from(v)).collect();
+            AdamW::new(want.len(), if decays { DECAY } else { 0.0 }, 0.0).step(&mut want, &gradients, RATE);
+            let want: Vec<f32> = want.iter().map(|&v| v as f32).collect();
+            let off = golden::rel_l2(got, &want);
+            assert!(off <= 1e-5, "{fields:?}: {} is off by {off:.1e}, and decays: {decays}", tensor.name);
+            worst = worst.max(off);
+        }
+    }
+    println!("{kinds:?} tensors, rel-L2 at most {worst:.1e}");
+    assert!(kinds.iter().all(|&count| count > 0));
 }
 
 #[test]

@@ -167,6 +167,7 @@ export type Event =
   | {
       event: 'step';
       step: number;
+      /** The mean of the steps since the last such event; all else is the last step's. */
       loss: number;
       learning_rate: number;
       /** Null when the gradient was not finite and the step was skipped. */

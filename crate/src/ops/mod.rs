@@ -36,7 +36,7 @@ pub use direction::Direction;
 pub use importance::{Importance, record_importance, record_mask};
 pub use linear::LowRank;
 pub use loss::{Head, Targets};
-pub use optimizer::{Hyper, PIECE, record_step};
+pub use optimizer::{DECAY_BLOCK, Hyper, PIECE, record_step};
 pub use rope::RopeTable;
 pub use tune::{Tried, tune};
 pub use weight::{Parameter, Weight};

@@ -5,6 +5,9 @@ use crate::gpu::{Buffer, Recorder, kernels, spread};
 /// The gradient norm is summed in pieces of at most this many parameters, one workgroup each.
 pub const PIECE: usize = 16384;
 
+/// Weight decay is for all of this many parameters, or for none of them.
+pub const DECAY_BLOCK: usize = 64;
+
 /// The buffers of one optimizer. Parameters may lie in several buffers, and what belongs to them is laid out alike.
 pub struct Hyper<'a> {
     /// The parameters, f32.
@@ -15,6 +18,8 @@ pub struct Hyper<'a> {
     pub m: &'a [Buffer],
     /// Second moments.
     pub v: &'a [Buffer],
+    /// For each buffer, which of its blocks of [`DECAY_BLOCK`] parameters decay: bit `b % 32` of word `b / 32` is block b's.
+    pub decays: &'a [Buffer],
     /// `(offset, length)` of each piece in its buffer, u32 pairs, buffer after buffer.
     pub pieces: &'a Buffer,
     /// Sum of squared gradients of each piece.
@@ -44,7 +49,7 @@ pub fn record_step(list: &mut Recorder, buffers: &Hyper, sizes: &[(usize, usize)
 
     for (index, &(count, _)) in sizes.iter().enumerate() {
         let params = kernels::optimizer_adamw::Params { count: count as u32 };
-        let flat = [buffers.grads, buffers.values, buffers.m, buffers.v].map(|buffers| &buffers[index]);
+        let flat = [buffers.decays, buffers.grads, buffers.values, buffers.m, buffers.v].map(|buffers| &buffers[index]);
         let bindings: Vec<_> =
             [hyper, state].into_iter().chain(flat.map(|buffer| list.fixed(buffer))).map(Into::into).collect();
         list.dispatch(&kernels::OPTIMIZER_ADAMW, &bindings, &params, spread(count));

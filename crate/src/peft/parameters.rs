@@ -74,6 +74,18 @@ impl NamedParam {
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
+
+    /// Whether weight decay pulls at it.
+    pub fn decays(&self) -> bool {
+        decays(&self.name)
+    }
+}
+
+/// Whether weight decay pulls at a tensor of this name: transformers' Trainer leaves biases and the gains of norms alone.
+fn decays(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let norm = |part: &str| part == "norm" || part.ends_with("_norm");
+    !["bias", "layernorm", "rmsnorm"].iter().any(|word| name.contains(word)) && !name.split('.').any(norm)
 }
 
 /// All trainable tensors of a method, with their gradients.
@@ -123,7 +135,7 @@ impl Spec {
     }
 }
 
-/// Bindings start at multiples of 256 bytes.
+/// Bindings start at multiples of 256 bytes. So only tensors of one matrix share a block of [`crate::ops::DECAY_BLOCK`].
 const ALIGNMENT: usize = 64;
 
 impl Parameters {
@@ -144,6 +156,10 @@ impl Parameters {
                 if lens.last().is_none_or(|len| aligned(len) + run > limit) {
                     lens.push(0);
                 }
+            }
+            if spec.place == Place::Behind {
+                let before = &specs[index - 1].name;
+                assert!(decays(before) == decays(&spec.name), "{before} and {} decay as one matrix", spec.name);
             }
             let buffer = lens.len() - 1;
             let offset = if spec.place == Place::Behind { lens[buffer] } else { aligned(&lens[buffer]) };
@@ -284,6 +300,28 @@ mod tests {
         // Device rows 0..4 are pairs (0, 1), (2, 3); the file has first elements, then second elements.
         assert_eq!(file[..12], [0., 1., 2., 6., 7., 8., 3., 4., 5., 9., 10., 11.]);
         assert_eq!(order.turn(&file, true), values);
+    }
+
+    #[test]
+    fn biases_and_norms_do_not_decay() {
+        for (name, expected) in [
+            ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", true),
+            ("base_model.model.model.layers.0.self_attn.k_proj.ia3_l", true),
+            ("base_model.model.lm_head.weight", true),
+            ("model.normal.weight", true),
+            ("model.norm_head.weight", true),
+            ("model.layers.0.self_attn.q_proj.bias", false),
+            ("lstm_head.bias_ih_l0_reverse", false),
+            ("model.layers.0.input_layernorm.weight", false),
+            ("base_model.model.model.layers.0.post_attention_layernorm.ln_tuning_layers.weight", false),
+            ("model.norm.weight", false),
+            ("norm", false),
+            ("model.layers.0.self_attn.q_norm.weight", false),
+            ("model.LayerNorm.weight", false),
+            ("model.rmsnorm.weight", false),
+        ] {
+            assert_eq!(decays(name), expected, "{name}");
+        }
     }
 
     #[test]

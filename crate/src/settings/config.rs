@@ -252,7 +252,7 @@ run_config! { |method, objective|
             "Pull of a pair's scores towards a sum of 0: 0.01 keeps them comparable from prompt to prompt.";
     }
     "Reports" {
-        logging_steps: u32 = 1, in 1..=1000000000, "Steps between reports.";
+        logging_steps: u32 = 1, in 1..=1000000000, "Steps between reports; each has their mean loss.";
         eval_steps: u32 = 0, in 0..=1000000000, "Steps between evaluations; 0 for one at the end.";
         save_steps: u32 = 0, in 0..=1000000000, "Steps between checkpoints; 0 for one at the end.";
     }

@@ -36,6 +36,9 @@ struct Progress {
     /// Tokens worked on, where an objective measures them.
     #[serde(default)]
     num_tokens: u64,
+    /// Sum and number of the losses since the last report. Checkpoints of earlier versions have none.
+    #[serde(default)]
+    unreported: (f64, usize),
     /// Hash of what the run works on: the model's shape and the examples.
     fingerprint: String,
 }
@@ -65,6 +68,7 @@ impl Trainer {
             skips: self.skips,
             loss: self.last_loss.is_finite().then_some(self.last_loss),
             num_tokens: self.num_tokens,
+            unreported: self.unreported,
             fingerprint: self.fingerprint(),
         };
         let mut files = io::save(self.peft.as_ref(), &self.model, Some(&self.config)).await?;
@@ -116,6 +120,7 @@ impl Trainer {
         self.skips = progress.skips;
         self.num_tokens = progress.num_tokens;
         self.last_loss = progress.loss.unwrap_or(f64::NAN);
+        self.unreported = progress.unreported;
         self.optimizer.updates = progress.step as u32;
         Ok(())
     }

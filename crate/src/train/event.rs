@@ -24,11 +24,12 @@ pub enum Event {
         /// The resolved run config; `max_steps` is the number of steps there will be.
         config: Value,
     },
-    /// An optimizer step is done.
+    /// `logging_steps` optimizer steps are done, or the last.
     Step {
         /// From 1.
         step: usize,
-        /// The objective's loss before the update: in supervised training nats per target token.
+        /// The objective's loss before the update, in supervised training nats per target token: the mean of the steps since
+        /// the last report. All else is the last step's.
         loss: f64,
         /// The step's learning rate.
         learning_rate: f64,

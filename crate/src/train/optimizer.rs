@@ -1,8 +1,8 @@
-//! AdamW with global-norm clipping, on the device.
+//! AdamW with global-norm clipping, on the device. Weight decay leaves biases and the gains of norms alone.
 
 use crate::Result;
 use crate::gpu::{Buffer, Context, KernelTime, Plan, PlanStats, Readback, Recorder};
-use crate::ops::{Hyper, PIECE, record_step};
+use crate::ops::{DECAY_BLOCK, Hyper, PIECE, record_step};
 use crate::peft::Parameters;
 use crate::settings::config::RunConfig;
 
@@ -59,6 +59,8 @@ impl Optimizer {
         }
         let m = params.like("first moments")?;
         let v = params.like("second moments")?;
+        let decays = decays(params).into_iter().map(|words| context.buffer_with("weight decay", &words));
+        let decays: Vec<Buffer> = decays.collect::<Result<_>>()?;
         let table = context.buffer_with("gradient pieces", &pieces)?;
         let sums = context.buffer("gradient norms", pieces.len() as u64 * 4)?;
         let hyper = context.buffer("hyperparameters", 32)?;
@@ -69,6 +71,7 @@ impl Optimizer {
             grads: &params.grads,
             m: &m,
             v: &v,
+            decays: &decays,
             pieces: &table,
             sums: &sums,
             hyper: &hyper,
@@ -152,4 +155,18 @@ impl Optimizer {
     pub fn moments(&self) -> (&[Buffer], &[Buffer]) {
         (&self.m, &self.v)
     }
+}
+
+/// See [`Hyper::decays`].
+fn decays(params: &Parameters) -> Vec<Vec<u32>> {
+    let words = |buffer: &Buffer| (buffer.size() / 4).div_ceil(32 * DECAY_BLOCK as u64) as usize;
+    let mut decays: Vec<_> = params.values.iter().map(|buffer| vec![0; words(buffer)]).collect();
+    for (tensor, (buffer, offset, len)) in params.tensors.iter().zip(params.ranges()) {
+        if tensor.decays() {
+            for block in offset / DECAY_BLOCK..(offset + len).div_ceil(DECAY_BLOCK) {
+                decays[buffer][block / 32] |= 1 << (block % 32);
+            }
+        }
+    }
+    decays
 }

@@ -115,6 +115,8 @@ pub struct Trainer {
     pub(super) pending: VecDeque<Pending>,
     last_finished: f64,
     pub(super) last_loss: f64,
+    /// Sum and number of the losses since the last report. One that is not finite is in neither.
+    pub(super) unreported: (f64, usize),
     pub(super) skips: usize,
     /// Tokens worked on so far.
     pub(super) num_tokens: u64,
@@ -216,6 +218,7 @@ impl Trainer {
             pending: VecDeque::new(),
             last_finished: 0.0,
             last_loss: f64::NAN,
+            unreported: (0.0, 0),
             skips: 0,
             stats: PlanStats::default(),
             model,
@@ -521,8 +524,7 @@ impl Trainer {
                 return Err(Error::NonFinite {
                     step: pending.step,
                     tensor,
-                    help: "lower learning_rate, or set max_grad_norm to 1; the adapter is as it was before these steps"
-                        .into(),
+                    help: "lower learning_rate, or set max_grad_norm to 1".into(),
                 });
             }
             events.push(Event::Warning {
@@ -535,10 +537,15 @@ impl Trainer {
         let Compared { loss, metrics } =
             pending.compared.unwrap_or_else(|| Compared { loss: outcome.loss, metrics: Map::new() });
         self.last_loss = loss;
+        if loss.is_finite() {
+            self.unreported.0 += loss;
+            self.unreported.1 += 1;
+        }
         if pending.step.is_multiple_of(self.config.logging_steps as usize) || pending.step == self.steps {
+            let (sum, count) = std::mem::take(&mut self.unreported);
             events.push(Event::Step {
                 step: pending.step,
-                loss,
+                loss: sum / count as f64,
                 metrics,
                 learning_rate: pending.learning_rate,
                 grad_norm: outcome.skipped.is_none().then_some(f64::from(outcome.grad_norm)),

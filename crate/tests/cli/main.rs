@@ -9,5 +9,6 @@ mod merge;
 mod objectives;
 mod qlora;
 mod run;
+mod run_folder;
 mod show;
 mod support;

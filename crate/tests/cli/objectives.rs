@@ -98,7 +98,12 @@ fn a_reward_adapter_scores_and_does_nothing_else() {
     assert_eq!(score(&one).good().event("score")["scores"][0], scores[0]["chosen"], "alone as in a pair");
 
     let refused = tunesmith("generate --model {} --adapter {} --prompt hello", &[nano(), &out]);
-    assert_eq!((refused.code, refused.err.contains("scores answers, and writes none")), (Some(1), true), "{}", refused.err);
+    assert_eq!(
+        (refused.code, refused.err.contains("scores answers, and writes none")),
+        (Some(1), true),
+        "{}",
+        refused.err
+    );
     let merged = folder.join("merged.gguf");
     let refused = tunesmith("merge --model {} --adapter {} --out {}", &[nano(), &out, &merged]);
     assert!(refused.code == Some(1) && refused.err.contains("no place for a score head"), "{}", refused.err);

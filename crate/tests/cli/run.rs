@@ -129,6 +129,44 @@ fn a_resumed_run_is_the_run_that_never_stopped() {
 }
 
 #[test]
+fn a_report_has_the_mean_loss_since_the_last() {
+    let folder = folder("reports");
+    let data = file(&folder, "data.jsonl", EXAMPLES);
+    let out = |name: &str| folder.join(name);
+    let flags = "--json --max-steps 8 --save-steps 4 --learning-rate 1e-2 --r 2";
+    train(flags, &data, &out("each")).good();
+    let flags = format!("{flags} --logging-steps 3");
+    train(&flags, &data, &out("whole")).good();
+
+    let mut expected = Vec::new();
+    for steps in metrics(&out("each")).chunks(3) {
+        let losses: f64 = steps.iter().map(|step| step["loss"].as_f64().unwrap()).sum();
+        let mut last = steps.last().unwrap().clone();
+        last["loss"] = (losses / steps.len() as f64).into();
+        expected.push(last);
+    }
+    assert_eq!(expected.iter().map(|step| step["step"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 6, 8]);
+    assert_eq!(metrics(&out("whole")), expected);
+    let state: Value = serde_json::from_slice(&read(out("whole").join("trainer_state.json"))).unwrap();
+    let history = state["log_history"].as_array().unwrap();
+    assert!(history.iter().map(|entry| &entry["loss"]).eq(expected.iter().map(|step| &step["loss"])), "{state}");
+
+    // As if it was killed in step 6: its report begins at step 4, and the checkpoint is from there.
+    std::fs::create_dir_all(out("stopped").join("checkpoint-4")).unwrap();
+    for name in names(&out("whole").join("checkpoint-4")) {
+        file(&out("stopped").join("checkpoint-4"), &name, read(out("whole").join("checkpoint-4").join(&name)));
+    }
+    file(&out("stopped"), "run.json", read(out("whole").join("run.json")));
+    let lines = String::from_utf8(read(out("whole").join("metrics.jsonl"))).unwrap();
+    file(&out("stopped"), "metrics.jsonl", &lines[..=lines.find('\n').unwrap()]);
+    train(&format!("{flags} --resume"), &data, &out("stopped")).good();
+    assert_eq!(metrics(&out("stopped")), expected);
+    for name in ["trainer_state.json", "checkpoint-8/progress.json"] {
+        assert!(read(out("stopped").join(name)) == read(out("whole").join(name)), "{name}");
+    }
+}
+
+#[test]
 fn a_run_is_resumed_only_as_it_was() {
     let folder = folder("resume-only");
     let (data, out) = (file(&folder, "data.jsonl", EXAMPLES), folder.join("out"));

@@ -82,11 +82,13 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         forms::keep(&model.context, report);
     }
     interrupt::listen()?;
-    folder.begin(trainer.config(), trainer.steps_done())?;
-    if let Some(Adapter { config, tensors, .. }) = reference.filter(|_| !resume) {
-        folder.write_reference(&[(io::CONFIG, config), (io::TENSORS, tensors)])?;
-    }
-    let outcome = steps(&mut trainer, &mut folder, report).and_then(|stopped| {
+    let begun = folder.begin(trainer.config(), trainer.steps_done()).and_then(|()| match reference {
+        Some(Adapter { config, tensors, .. }) if !resume => {
+            folder.write_reference(&[(io::TENSORS, tensors), (io::CONFIG, config)])
+        }
+        _ => Ok(()),
+    });
+    let outcome = begun.and_then(|()| steps(&mut trainer, &mut folder, report)).and_then(|stopped| {
         if matches.get_flag("profile") {
             report.end_bar();
             report.say(&profile::line(&model.context, trainer.stats()));
@@ -98,10 +100,16 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         report.event(&trainer.done_event(&folder.name()))?;
         Ok(ExitCode::SUCCESS)
     });
-    if outcome.is_err() {
+    outcome.map_err(|error| {
+        let error = match error {
+            Error::NonFinite { step, tensor, help } => {
+                Error::NonFinite { step, tensor, help: format!("{help}; {}", folder.kept()) }
+            }
+            other => other,
+        };
         folder.abandon();
-    }
-    outcome
+        error
+    })
 }
 
 /// The settings that were asked for: `--config`, and flags, which win over it.
