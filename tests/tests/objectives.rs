@@ -165,7 +165,7 @@ fn check(model_name: &str, name: &str, curve: usize) {
 }
 
 /// The objectives that have fixtures on every model but the full one.
-const OBJECTIVES: [&str; 10] = [
+const OBJECTIVES: [&str; 12] = [
     "dpo_sigmoid",
     "dpo_ipo",
     "dpo_hinge",
@@ -174,6 +174,8 @@ const OBJECTIVES: [&str; 10] = [
     "kto_weights",
     "orpo",
     "cpo_sigmoid",
+    "simpo",
+    "simpo_nll",
     "reward",
     "reward_eos",
 ];

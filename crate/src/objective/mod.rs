@@ -13,6 +13,7 @@ mod orpo;
 mod reward;
 mod sequence;
 pub mod sft;
+mod simpo;
 mod table;
 
 pub use loss::{Loss, Needs, Slope, Step};

@@ -1,7 +1,7 @@
 //! The table of losses: one is a file beside this one and a row here.
 
 use super::loss::Loss;
-use super::{cpo, dpo, kto, orpo, reward};
+use super::{cpo, dpo, kto, orpo, reward, simpo};
 use crate::settings::config::{LossType, Objective, RunConfig};
 use crate::{Error, Result};
 
@@ -19,6 +19,7 @@ const LOSSES: &[(Objective, Option<LossType>, Make)] = &[
     (Objective::Cpo, Some(LossType::Sigmoid), |config| Box::new(cpo::Cpo::new(config, cpo::Shape::Sigmoid))),
     (Objective::Cpo, Some(LossType::Hinge), |config| Box::new(cpo::Cpo::new(config, cpo::Shape::Hinge))),
     (Objective::Cpo, Some(LossType::Ipo), |config| Box::new(cpo::Cpo::new(config, cpo::Shape::Ipo))),
+    (Objective::Cpo, Some(LossType::Simpo), |config| Box::new(simpo::SimPo::new(config))),
     (Objective::Reward, None, |config| Box::new(reward::Reward::new(config))),
 ];
 

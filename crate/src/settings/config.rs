@@ -91,7 +91,7 @@ impl FieldValue for Recompute {
 
 choice! {
     /// How an objective that compares answers makes its loss of them, under TRL's name.
-    LossType, "sigmoid, hinge, ipo or robust" {
+    LossType, "sigmoid, hinge, ipo, robust or simpo" {
         /// The logistic loss.
         Sigmoid = "sigmoid",
         /// The hinge loss.
@@ -100,6 +100,8 @@ choice! {
         Ipo = "ipo",
         /// The logistic loss over pairs of which a known share is the wrong way round.
         Robust = "robust",
+        /// The logistic loss of means over the tokens, with a margin.
+        Simpo = "simpo",
     }
 }
 
@@ -248,6 +250,7 @@ run_config! { |method, objective|
         desirable_weight: f64 = 1.0, in 0..=1000, for [Kto], "Weight of the answers that were found good.";
         undesirable_weight: f64 = 1.0, in 0..=1000, for [Kto], "Weight of the answers that were found bad.";
         cpo_alpha: f64 = 1.0, in 0..=1000, for [Cpo], "Weight of learning to write the chosen answer.";
+        simpo_gamma: f64 = 0.5, in 0..=1000, for [Cpo], "The margin of the loss simpo, times beta.";
         center_rewards_coefficient: f64 = 0.0, in 0..=1000, for [Reward],
             "Pull of a pair's scores towards a sum of 0: 0.01 keeps them comparable from prompt to prompt.";
     }
