@@ -73,7 +73,8 @@ pub(super) fn pair(
     let tokens = |answer: &Sequence| if means { answer.len() as f64 } else { 1.0 };
     let [good, bad] = [chosen, rejected].map(|answer| answer.log_prob() / tokens(answer));
     let (loss, slope) = compared(good - bad);
-    slopes[0].answer = slope / tokens(chosen) / pairs - alpha / targets;
+    slopes[0].answer = slope / tokens(chosen) / pairs;
+    slopes[0].target = -alpha / targets;
     slopes[1].answer = -slope / tokens(rejected) / pairs;
     metrics.rewards(beta * good, beta * bad);
     metrics.answer(true, chosen, good);
