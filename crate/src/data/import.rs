@@ -397,7 +397,7 @@ mod tests {
             ("{\"prompt\":\"a\",\"completion\":\"\",\"label\":true}", "completion is empty", "\"label\""),
             ("{\"prompt\":\"a\",\"label\":true}", "no \"completion\"", "\"label\""),
             ("{\"prompt\":\"a\",\"chosen\":\"b\"}", "no \"rejected\"", "\"rejected\""),
-            ("{\"prompt\":\"a\",\"chosen\":\"b\",\"rejcted\":\"c\"}", "no \"rejected\"", "rename \"rejcted\""),
+            ("{\"prompt\":\"a\",\"chosen\":\"b\",\"rejectd\":\"c\"}", "no \"rejected\"", "rename \"rejectd\""),
             ("{\"Chosen\":\"b\",\"rejected\":\"c\"}", "no \"chosen\"", "rename \"Chosen\" to \"chosen\""),
             ("{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"b\"}", "are the same", "leave the row out"),
             ("{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"\"}", "rejected is empty", "\"rejected\""),

@@ -73,12 +73,6 @@ objectives! {
         "Learns to score answers: the chosen one higher than the rejected one.";
 }
 
-impl Default for Objective {
-    fn default() -> Self {
-        Self::Sft
-    }
-}
-
 impl Objective {
     /// Sequences that belong together: a chosen answer and its rejected one are two.
     pub fn group(self) -> usize {

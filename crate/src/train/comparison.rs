@@ -55,12 +55,12 @@ impl Comparison {
     }
 
     /// Which rows it asks.
-    pub fn asked(&self) -> Asked {
+    pub(super) fn asked(&self) -> Asked {
         self.asked
     }
 
     /// The loss.
-    pub fn loss(&self) -> &dyn Loss {
+    pub(super) fn loss(&self) -> &dyn Loss {
         self.loss.as_ref()
     }
 
@@ -68,7 +68,12 @@ impl Comparison {
     ///
     /// # Errors
     /// As [`Measurer::measure`].
-    pub async fn references(&mut self, model: &Model, numbers: &[usize], examples: &[&Rendered]) -> Result<Vec<f64>> {
+    pub(super) async fn references(
+        &mut self,
+        model: &Model,
+        numbers: &[usize],
+        examples: &[&Rendered],
+    ) -> Result<Vec<f64>> {
         if !self.loss.needs().reference {
             return Ok(vec![0.0; numbers.len()]);
         }
@@ -87,7 +92,7 @@ impl Comparison {
     ///
     /// # Errors
     /// As [`Measurer::measure`].
-    pub async fn baseline(
+    pub(super) async fn baseline(
         &mut self,
         model: &Model,
         peft: Option<&dyn Peft>,
@@ -112,7 +117,7 @@ impl Comparison {
     }
 
     /// The loss of some groups, which is their part of the step's, and its slope at each of their sequences.
-    pub fn lose(&self, sequences: &[Sequence], step: &Step, metrics: &mut Metrics) -> (f64, Vec<Slope>) {
+    pub(super) fn lose(&self, sequences: &[Sequence], step: &Step, metrics: &mut Metrics) -> (f64, Vec<Slope>) {
         let mut slopes = vec![Slope::default(); sequences.len()];
         let groups = sequences.chunks(self.group).zip(slopes.chunks_mut(self.group));
         let loss = groups.map(|(group, slopes)| self.loss.group(group, step, slopes, metrics)).sum();
@@ -123,7 +128,13 @@ impl Comparison {
     ///
     /// # Errors
     /// As [`Measurer::prepare`].
-    pub fn rehearse(&mut self, model: &Model, peft: &dyn Peft, examples: &[Rendered], at_once: usize) -> Result<()> {
+    pub(super) fn rehearse(
+        &mut self,
+        model: &Model,
+        peft: &dyn Peft,
+        examples: &[Rendered],
+        at_once: usize,
+    ) -> Result<()> {
         let needs = self.loss.needs();
         let chunks = examples.chunks(at_once * self.group).map(|chunk| chunk.iter().collect::<Vec<_>>());
         let longest = chunks.max_by_key(|chunk| chunk.iter().map(|example| example.ids.len()).sum::<usize>());
@@ -142,7 +153,7 @@ impl Comparison {
     /// time, and where the loss has a baseline, that is of so many.
     ///
     /// # Errors
-    /// As [`Measurer::measure`].
+    /// [`crate::Error::Limit`] for what the device cannot hold; [`crate::Error::Gpu`] when it failed.
     pub async fn evaluate(
         &mut self,
         model: &Model,

@@ -7,7 +7,7 @@ use clap::ArgMatches;
 use pollster::block_on;
 use tunesmith::Result;
 use tunesmith::peft::{Peft, io};
-use tunesmith::settings::config::Rows;
+use tunesmith::settings::config::{Objective, Rows};
 use tunesmith::train::{Comparison, Event, at_once, evaluate};
 
 use super::adapter::{Adapter, REFERENCE};
@@ -25,7 +25,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     if let Some(adapter) = &adapter {
         let own = io::run_config(&adapter.folder, &adapter.config)?;
         config.set("method", own.method.name())?;
-        if config.objective == Default::default() {
+        if config.objective == Objective::Sft {
             config.set("objective", own.objective.name())?;
         }
     }
