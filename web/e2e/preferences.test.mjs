@@ -29,6 +29,8 @@ describe('preferences', () => {
   let page;
   const by = (id) => page.getByTestId(id);
   const rows = () => by('preferences-table').locator('[data-row]');
+  /** Waits until a part of the page says this. */
+  const says = (id, words) => by(id).filter({ hasText: words }).waitFor();
   /** What stands in a row of the table. */
   const cells = (index) => rows().nth(index).locator('textarea').evaluateAll((fields) => fields.map(({ value }) => value));
   const download = async (id) => {
@@ -36,7 +38,7 @@ describe('preferences', () => {
     return readFile(await download.path(), 'utf8');
   };
   const agreement = async () => {
-    await by('agreement').and(page.locator('[data-state="told"]')).waitFor();
+    await by('agreement').and(page.locator('[data-state="told"]')).waitFor({ timeout: 240_000 });
     return text(by('agreement'));
   };
   const metrics = async () => (await events(page, 'step')).at(-1).metrics;
@@ -51,18 +53,19 @@ describe('preferences', () => {
   after(() => Promise.all([browser.close(), rm(folder, { recursive: true, force: true })]));
 
   it('stand behind a tab, and say what they are for', async () => {
-    assert.equal(await by('objective').getAttribute('data-objective'), 'sft');
+    const learns = (objective) => by('objective').and(page.locator(`[data-objective="${objective}"]`)).waitFor();
+    await learns('sft');
     await by('tab-preferences').click();
-    assert.equal(await by('objective').getAttribute('data-objective'), 'dpo');
-    assert.match(await text(by('count')), /No preferences yet/);
+    await learns('dpo');
+    await says('count', 'No preferences yet');
     assert.deepEqual(await violations(page), []);
     await by('starter-prefer-shorter').click();
-    assert.equal(await text(by('count')), '64 pairs');
-    assert.match(await text(by('hold-out-note')), /^48 pairs to train on, 16 pairs /);
+    await says('count', /^64 pairs$/);
+    await says('hold-out-note', /^48 pairs to train on, 16 pairs /);
     await by('undo').click();
-    assert.equal(await rows().count(), 0);
+    await says('count', 'No preferences yet');
     await by('tab-lab').click();
-    await by('lab-status').filter({ hasText: 'Choose its tab Examples' }).waitFor();
+    await says('lab-status', 'Choose its tab Examples');
     await by('tab-train').click();
   });
 
@@ -73,19 +76,20 @@ describe('preferences', () => {
     assert.notEqual(answers[0], answers[1]);
     assert.deepEqual(await violations(page), []);
     await by('choose-1').click();
-    assert.equal(await by('made').locator('p').innerText(), 'A pair was added. The preferences: 1 pair.');
+    await says('made', 'A pair was added. The preferences: 1 pair.');
     await by('made-undo').click();
     await by('choose-1').click();
     await by('made-see').click();
-    assert.equal(await rows().count(), 1);
-    const [prompt, chosen, rejected] = (await cells(0)).map((cell) => cell.trim());
-    assert.deepEqual([prompt, chosen, rejected], ['red:', answers[1], answers[0]]);
+    await says('count', /^1 pair$/);
+    // The made-up model writes whatever bytes there are, and a field has its own mind about the ends of lines.
+    const printed = (words) => words.replaceAll(/[\s\p{Cc}]/gu, '');
+    assert.deepEqual((await cells(0)).map(printed), ['red:', answers[1], answers[0]].map(printed));
   });
 
   it('come from a file, and are shown side by side with what is compared', async () => {
     await by('paste-jsonl').fill(pairs.map((pair) => JSON.stringify(pair)).join('\n'));
     await by('paste-jsonl-add').click();
-    assert.equal(await text(by('count')), '25 pairs');
+    await says('count', /^25 pairs$/);
     await rows().nth(1).locator('.number button').click();
     const marked = (side) => page.locator(`[data-side="${side}"] [data-target]`).allInnerTexts();
     await page.locator('[data-testid="preview"]', { hasText: 'row 2' }).locator('[data-target]').first().waitFor();
@@ -124,8 +128,8 @@ describe('preferences', () => {
     assert.deepEqual(await violations(page), []);
     await base.getByTestId('edit-answer').fill('blue, as the sky is');
     await base.getByTestId('edit-save').click();
-    assert.match(await text(by('made')), /^A pair was added: your answer over the model’s\. The preferences: 26 pairs and 2 thumbs\./);
-    assert.match(await text(by('uses')), /^26 pairs; 2 thumbs are used by KTO only\.$/);
+    await says('made', 'A pair was added: your answer over the model’s. The preferences: 26 pairs and 2 thumbs.');
+    await says('uses', /^26 pairs; 2 thumbs are used by KTO only\.$/);
     const last = (await download('download-preferences')).trimEnd().split('\n').slice(-3).map((line) => JSON.parse(line));
     assert.deepEqual(last.map(({ label }) => label), [true, false, undefined]);
     assert.deepEqual(last[2].chosen, message('assistant', 'blue, as the sky is'));
@@ -135,7 +139,7 @@ describe('preferences', () => {
   it('teach by KTO one answer at a time, thumbs too', async () => {
     await page.locator('#train .advanced').evaluate((details) => (details.open = true));
     await by('prefer').selectOption('kto');
-    assert.match(await text(by('uses')), /26 pairs become two rows each, 54 rows in all/);
+    await says('uses', '26 pairs become two rows each, 54 rows in all');
     assert.equal(await by('field-loss_type').count(), 0);
     await choose(page, 'lora', { max_steps: 6, learning_rate: 0.02, r: 4, per_device_train_batch_size: 4 });
     const losses = await train(page);
@@ -146,13 +150,13 @@ describe('preferences', () => {
 
   it('teach a model to score answers, which then writes none', async () => {
     await by('goal-score').check();
-    assert.equal(await by('prefer').count(), 0);
+    await by('prefer').waitFor({ state: 'detached' });
     await choose(page, 'lora', { max_steps: 20, learning_rate: 0.01, r: 4 });
     await train(page);
     const [, right, held] = /^It scores the better answer higher in (\d+) of (\d+) held-out pairs\.$/.exec(await agreement()).map(Number);
     assert.ok(held >= 6 && right > held / 2, await agreement());
     assert.ok('accuracy' in (await metrics()), JSON.stringify(await metrics()));
-    await by('answer-tuned').filter({ hasText: 'scores answers and writes none' }).waitFor();
+    await says('answer-tuned', 'scores answers and writes none');
   });
 
   it('fit a laptop and a phone, in light and in dark', () =>
@@ -167,8 +171,7 @@ describe('preferences', () => {
     // What was kept is written a moment after it came.
     await page.waitForTimeout(1000);
     await page.reload();
-    await by('preferences-table').locator('[data-row]').first().waitFor();
-    assert.equal(await text(by('count')), '26 pairs and 2 thumbs');
+    await says('count', /^26 pairs and 2 thumbs$/);
     assert.ok(await by('goal-score').isChecked());
   });
 
