@@ -38,11 +38,14 @@ const first = ['rewards/margins', 'rewards/accuracies', 'margin', 'accuracy'];
 /** `rewards/chosen` and `rewards/rejected` are two lines of one chart. */
 const sides = ['chosen', 'rejected'];
 
+/** What only ever grows is no curve. */
+const counters = ['num_tokens'];
+
 /** The metrics in the order they came, those that say most in front. */
 export function curves(points: readonly Told[], evals: readonly Told[]): Curve[] {
   const steps = points.map(({ step }) => step);
   const evaluated = new Map(evals.map(({ step, metrics }) => [step, metrics]));
-  const found = new Set([...points, ...evals].flatMap(({ metrics }) => Object.keys(metrics)));
+  const found = new Set([...points, ...evals].flatMap(({ metrics }) => Object.keys(metrics)).filter((metric) => !counters.includes(metric)));
   const groups = new Map<string, string[]>();
   for (const metric of [...first.filter((metric) => found.has(metric)), ...found]) {
     const [, group, side] = /^(.*)\/(\w+)$/.exec(metric) ?? [];

@@ -25,7 +25,7 @@ describe('the curves of a run', () => {
   });
 
   it('of a reward model are its margin and its accuracy', () => {
-    expect(of(step(1, { accuracy: 1, margin: 2, mean_reward: 0 })).map(({ name, first }) => [name, first])).toEqual([['Margin', true], ['Accuracy', true], ['Mean reward', false]]);
+    expect(of(step(1, { accuracy: 1, margin: 2, mean_reward: 0, num_tokens: 9 })).map(({ name, first }) => [name, first])).toEqual([['Margin', true], ['Accuracy', true], ['Mean reward', false]]);
   });
 
   it('have what is held out at its steps, and gaps where nothing was told', () => {
