@@ -204,7 +204,7 @@ fn groups(objective: Objective) -> Vec<Rendered> {
         Rendered {
             ids: [prompt.as_slice(), &answer].concat(),
             targets: [vec![false; prompt.len()], vec![true; answer.len()]].concat(),
-            label: (objective.group() == 1).then_some(group % 2 == 0),
+            label: (objective.group() == 1).then_some(group.is_multiple_of(2)),
             margin: 0.25,
             ..Rendered::default()
         }

@@ -243,7 +243,7 @@ run_config! { |method, objective|
     }
     "Objective" {
         beta: f64 = 0.1, in 0.000001..=1000, for [Dpo, Kto, Orpo, Cpo],
-            "How strongly answers are told apart: higher stays nearer to the model as it was; ORPO's weight of the comparison.";
+            "Weight of the comparison: in DPO and KTO, higher stays nearer to the model as it was.";
         loss_type: LossType = LossType::Sigmoid, for [Dpo, Cpo], "How the loss is made of a comparison.";
         label_smoothing: f64 = 0.0, in 0..=0.499999, for [Dpo, Cpo],
             "Share of the pairs that may be the wrong way round; DPO's loss robust and CPO's sigmoid count with it.";
