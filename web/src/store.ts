@@ -28,11 +28,13 @@ export interface Answer {
   prompt: string;
   text: string;
   note: string;
+  /** Whether it would have gone on. */
+  cut: boolean;
   /** The row that a thumb made of it. */
   judged: number | null;
 }
 
-export const noAnswer: Answer = { state: 'idle', prompt: '', text: '', note: '', judged: null };
+export const noAnswer: Answer = { state: 'idle', prompt: '', text: '', note: '', cut: false, judged: null };
 
 /** Two answers to one prompt, side by side without names. */
 export interface Duel {

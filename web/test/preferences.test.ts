@@ -283,6 +283,14 @@ describe('a duel', () => {
     expect(content()).toHaveLength(1);
   });
 
+  it('warns of a choice that was cut at the token limit', async () => {
+    store.duelSettings.value = { ...store.duelSettings.value, maxNewTokens: 5 };
+    await question();
+    choose(0);
+    expect(store.made.value?.words).toContain('raise “Max tokens”. The preferences: 1 pair.');
+    store.duelSettings.value = { ...store.duelSettings.value, maxNewTokens: 128 };
+  });
+
   it('is open again when its pair is taken back', async () => {
     await question();
     choose(0);

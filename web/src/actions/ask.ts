@@ -68,7 +68,7 @@ export async function answer(
     const made = await request;
     if (timer) clearTimeout(timer);
     const why = { end: '', length: ' · cut at the token limit', cancelled: ' · stopped' }[made.stop];
-    show({ state: 'done', text: made.text, note: `${made.tokens} tokens · ${made.tokens_per_second.toFixed(1)} a second${tuned && strength < 1 ? ` · strength ${strength}` : ''}${why}` });
+    show({ state: 'done', text: made.text, cut: made.stop === 'length', note: `${made.tokens} tokens · ${made.tokens_per_second.toFixed(1)} a second${tuned && strength < 1 ? ` · strength ${strength}` : ''}${why}` });
   } catch (thrown) {
     if (timer) clearTimeout(timer);
     const failure = toProblem(thrown);

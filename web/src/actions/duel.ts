@@ -66,7 +66,7 @@ export function choose(chosen: 0 | 1): void {
   const { state, answers } = duel.value;
   if (state !== 'open' || isDecided()) return;
   const [winner, loser] = chosen === 0 ? answers : [answers[1], answers[0]];
-  duel.value = { ...duel.value, made: { row: prefer(winner.prompt, winner.text, loser.text), chosen } };
+  duel.value = { ...duel.value, made: { row: prefer(winner, loser), chosen } };
 }
 
 /** Neither is better: both go, and there is no pair. */

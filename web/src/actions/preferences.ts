@@ -30,15 +30,18 @@ function tell(what: string, rows: number[]): void {
   });
 }
 
-/** Makes a pair of two answers; gives its row. */
-export const prefer = (prompt: string, chosen: string, rejected: string): number =>
-  make(write.value.preference(prompt, chosen, rejected), 'a pair', 'A pair was added.');
+/** What is wrong with an answer that the model is to learn from as a good one. */
+const warning = ({ cut }: Answer): string => (cut ? ' The answer was cut at the token limit, and teaches to stop there: raise “Max tokens”.' : '');
+
+/** Makes a pair of two answers to one prompt; gives its row. */
+export const prefer = (chosen: Answer, rejected: Answer): number =>
+  make(write.value.preference(chosen.prompt, chosen.text, rejected.text), 'a pair', `A pair was added.${warning(chosen)}`);
 
 /** A thumb up or down for an answer: makes a row, turns the one there is, or takes it back where it was the same. Gives the row. */
 export function judge(answer: Answer, good: boolean): number | null {
   const words = good ? 'up' : 'down';
   const before = thumbFor(answer);
-  if (before === null || answer.judged === null) return make(write.value.verdict(answer.prompt, answer.text, good), 'a thumb', `A thumb ${words} was added.`);
+  if (before === null || answer.judged === null) return make(write.value.verdict(answer.prompt, answer.text, good), 'a thumb', `A thumb ${words} was added.${good ? warning(answer) : ''}`);
   const id = answer.judged;
   if (before === good) {
     removeRows(tables.preferences, [id], `taking a thumb ${words} back`);
