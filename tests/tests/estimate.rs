@@ -64,6 +64,46 @@ fn a_run_needs_what_was_estimated() {
     }
 }
 
+/// Pairs of texts of several lengths.
+const PAIRS: &str = r#"{"prompt":"What is the capital of France? ","chosen":"Paris, as everybody knows.","rejected":"It is hard to say, for there are many towns in France."}
+{"prompt":"Name a colour. ","chosen":"Blue.","rejected":"There are red, green, blue and a great many others, all of them fine."}
+{"prompt":"Say yes or no to this long question that goes on and on. ","chosen":"Yes.","rejected":"No."}
+{"prompt":"Count. ","chosen":"One, two, three, four, five, six, seven.","rejected":"One."}"#;
+
+#[test]
+fn a_run_that_compares_needs_what_was_estimated() {
+    let configs: [(&str, &[(&str, &str)]); 4] = [
+        ("dpo", &[("per_device_train_batch_size", "2")]),
+        ("kto", &[("per_device_train_batch_size", "4"), ("gradient_accumulation_steps", "1")]),
+        ("orpo", &[("packing", "true"), ("recompute", "block")]),
+        ("reward", &[("target_modules", "q_proj,v_proj")]),
+    ];
+    for (objective, fields) in configs {
+        let mut config = RunConfig::new(Method::Lora);
+        let given = [("objective", objective), ("max_steps", "3"), ("recompute", "none")];
+        for (field, value) in given.iter().chain(fields) {
+            config.set(field, value).unwrap();
+        }
+        let model = models::load(&models::context(), "cut");
+        let import = import_jsonl("data", PAIRS);
+        let examples = prepare(&model, &config, "data", &import.examples).unwrap();
+        let held_out = examples[..2].to_vec();
+        let estimates = block_on(estimate(&model, &config, &examples, &held_out)).unwrap();
+        let said = estimates.iter().find(|estimate| estimate.recompute == config.recompute).unwrap();
+
+        let model = Rc::new(model);
+        let peft: Rc<dyn Peft> = block_on(peft::create(&model, &config)).unwrap().into();
+        let mut trainer = Trainer::new(model.clone(), peft, &config, examples, held_out).unwrap();
+        while !trainer.is_done() {
+            block_on(trainer.step()).unwrap();
+        }
+        let needed = model.context.bytes().peak;
+        let ratio = said.total as f64 / needed as f64;
+        println!("{objective} {fields:?}: {} bytes said, {needed} needed, {ratio:.4}", said.total);
+        assert!((0.9..=1.1).contains(&ratio), "{objective} {fields:?}: {said:?} for {needed} bytes");
+    }
+}
+
 #[test]
 fn recompute_auto_takes_the_fastest_way_that_fits() {
     let model = Rc::new(models::load(&models::context(), "nano"));

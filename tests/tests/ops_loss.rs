@@ -195,7 +195,7 @@ fn measures() {
         let name = format!("measures of {rows} rows, {vocab} x {channels}");
         let x = uniform(&format!("{name} x"), rows * channels, 1.0);
         // Large logits, of either sign, too.
-        let w = uniform(&format!("{name} w"), vocab * channels, if rows == 37 { 40.0 } else { 0.5 });
+        let w = uniform(&format!("{name} w"), vocab * channels, if rows == 37 { 4.0 } else { 0.5 });
         let head = Head::plain(&context, vocab, channels, &w);
         let logits = Matrix::from_f32(rows, channels, &x).times_transposed(&head.matrix);
         let buffers = Targets::new(&context, rows, vocab).unwrap();
