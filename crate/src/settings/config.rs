@@ -222,7 +222,7 @@ run_config! { |method, objective|
         lr_scheduler_type: LrScheduler = LrScheduler::Linear, "How the learning rate falls over the run.";
         warmup_steps("warmup_ratio"): f64 = 0.0, in 0..=1000000000,
             "Steps over which the learning rate rises from 0; below 1, their share of the run.";
-        weight_decay: f64 = 0.0, in 0..=10, "Pull of the learnt weights towards 0, apart from the gradient.";
+        weight_decay: f64 = 0.0, in 0..=10, "Pull of the learnt weights towards 0, apart from the gradient; biases and norms feel none.";
         adam_beta1: f64 = 0.9, in 0..=0.999999, "How long AdamW remembers the gradient.";
         adam_beta2: f64 = 0.999, in 0..=0.999999, "How long AdamW remembers the gradient's size.";
         adam_epsilon: f64 = 1e-8, in 1e-20..=1, "Keeps AdamW from dividing by 0.";
