@@ -80,6 +80,38 @@ fn a_run_resumes_to_the_bit_and_keeps_its_reference() {
 }
 
 #[test]
+fn a_run_that_ended_before_its_first_checkpoint_leaves_no_reference_behind() {
+    let (folder, data) = pairs("objective-left");
+    let first = folder.join("first");
+    train("--objective orpo", &data, &first).good();
+    // As if it was killed before its first step, or while it kept its reference.
+    for (name, reference) in [("whole", "reference"), ("half", ".draft-reference")] {
+        let out = folder.join(name);
+        std::fs::create_dir_all(out.join(reference)).unwrap();
+        file(&out, "metrics.jsonl", "");
+        file(&out, "run.json", read(first.join("run.json")));
+        for name in ["adapter_config.json", "adapter_model.safetensors"] {
+            file(&out.join(reference), name, read(first.join(name)));
+        }
+        train("--objective dpo", &data, &out).good();
+        let left = names(&out).into_iter().find(|name| name.ends_with("reference"));
+        assert_eq!(left, None, "the new run compares with the model alone");
+    }
+
+    // Where no run left it, it stays.
+    let theirs = folder.join("theirs");
+    std::fs::create_dir_all(theirs.join("reference")).unwrap();
+    let thesis = file(&theirs.join("reference"), "thesis.txt", "theirs");
+    let refused = train("--objective dpo", &data, &theirs);
+    assert!(refused.code == Some(1) && refused.out.contains("there is a reference in this folder"), "{}", refused.out);
+    file(&theirs, "metrics.jsonl", "");
+    file(&theirs, "run.json", read(first.join("run.json")));
+    let refused = train("--objective dpo", &data, &theirs);
+    assert!(refused.code == Some(1) && refused.out.contains("there is a thesis.txt in it"), "{}", refused.out);
+    assert_eq!(read(thesis), b"theirs");
+}
+
+#[test]
 fn a_reward_adapter_scores_and_does_nothing_else() {
     let (folder, data) = pairs("objective-reward");
     let out = folder.join("out");

@@ -27,7 +27,7 @@ const DRAFT: &str = ".draft-";
 
 /// The files of a run, its checkpoints aside.
 const FILES: [&str; 6] = [RUN, METRICS, STATE, CONFIG, TENSORS, CARD];
-/// The files of a checkpoint.
+/// The files of a checkpoint, and those of the reference among them.
 const CHECKPOINT_FILES: [&str; 6] = [CONFIG, TENSORS, CARD, OPTIMIZER, PROGRESS, STATE];
 
 /// The folder of a run.
@@ -63,7 +63,8 @@ impl RunFolder {
             _ => &[],
         };
         let files: Vec<&str> = FILES.into_iter().filter(|name| self.path.join(name).exists()).collect();
-        let reference = (left.is_empty() && self.path.join(REFERENCE).exists()).then(|| REFERENCE.to_owned());
+        // It is written after the settings.
+        let reference = (!left.contains(&RUN) && self.path.join(REFERENCE).exists()).then(|| REFERENCE.to_owned());
         let checkpoint = self.checkpoints()?.pop().map(|(step, _)| format!("{CHECKPOINT}{step}")).or(reference);
         if checkpoint.is_none() && files.iter().all(|name| left.contains(name)) {
             return Ok(());
@@ -164,6 +165,8 @@ impl RunFolder {
         if step == 0 {
             // Another run may have begun and ended here meanwhile.
             self.free()?;
+            // That of a run which ended before its first checkpoint.
+            remove_folder(&self.path.join(REFERENCE))?;
         }
         self.remove_drafts()?;
         // What came after the checkpoint comes again.
@@ -180,8 +183,8 @@ impl RunFolder {
         for entry in fs::read_dir(&self.path).map_err(|error| failed(&self.path, error))?.flatten() {
             let (path, name) = (entry.path(), entry.file_name());
             let Some(name) = name.to_str().and_then(|name| name.strip_prefix(DRAFT)) else { continue };
-            if step_of(name).is_some() {
-                remove_checkpoint(&path)?;
+            if step_of(name).is_some() || name == REFERENCE {
+                remove_folder(&path)?;
             } else if FILES.contains(&name) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 fs::remove_file(&path).map_err(|error| failed(&path, error))?;
             }
@@ -193,8 +196,9 @@ impl RunFolder {
     pub fn abandon(mut self) {
         let no_checkpoints = self.checkpoints().is_ok_and(|found| found.is_empty());
         if self.lines.is_empty() && no_checkpoints && self.metrics.take().is_some() {
+            // The error that led here is the one to tell.
+            let _ = remove_folder(&self.path.join(REFERENCE));
             for name in [RUN, METRICS] {
-                // The error that led here is the one to tell.
                 let _ = fs::remove_file(self.path.join(name));
             }
         }
@@ -251,34 +255,31 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written.
     pub fn write_checkpoint(&self, step: usize, files: &[NamedFile]) -> Result<PathBuf> {
-        let name = format!("{CHECKPOINT}{step}");
-        let (draft, path) = (self.draft(&name), self.path.join(&name));
+        self.write_folder(&format!("{CHECKPOINT}{step}"), files)
+    }
+
+    /// Keeps the adapter that the run begins from and compares with.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_reference(&self, files: &[NamedFile]) -> Result<()> {
+        self.write_folder(REFERENCE, files).map(drop)
+    }
+
+    /// Writes a folder, whole, in the place of one that a run wrote.
+    fn write_folder(&self, name: &str, files: &[NamedFile]) -> Result<PathBuf> {
+        let (draft, path) = (self.draft(name), self.path.join(name));
         fs::create_dir(&draft).map_err(|error| failed(&draft, error))?;
         let written = files
             .iter()
             .try_for_each(|file| write_through(&draft.join(file.name), &file.bytes))
-            .and_then(|()| remove_checkpoint(&path))
+            .and_then(|()| remove_folder(&path))
             .and_then(|()| fs::rename(&draft, &path).map_err(|error| failed(&path, error)));
         if written.is_err() {
             // The error that led here is the one to tell.
             let _ = fs::remove_dir_all(&draft);
         }
         written.map(|()| path)
-    }
-
-    /// Keeps the adapter that the run begins from and compares with, each file whole.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write_reference(&self, files: &[(&str, Vec<u8>)]) -> Result<()> {
-        let path = self.path.join(REFERENCE);
-        fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
-        for (name, bytes) in files {
-            let (draft, path) = (path.join(format!("{DRAFT}{name}")), path.join(name));
-            let written = write_through(&draft, bytes);
-            written.and_then(|()| fs::rename(&draft, &path).map_err(|error| failed(&path, error)))?;
-        }
-        Ok(())
     }
 
     /// The checkpoint with the most steps.
@@ -355,15 +356,15 @@ fn write_through(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// Removes a checkpoint, or the draft of one, if it is there.
+/// Removes a checkpoint, the reference, or the draft of one, if it is there.
 ///
 /// # Errors
 /// When something is in its place that no run wrote; then all of it stays.
-fn remove_checkpoint(path: &Path) -> Result<()> {
+fn remove_folder(path: &Path) -> Result<()> {
     let taken = |what: String| Error::Format {
         file: path.display().to_string(),
         what,
-        help: "move it elsewhere, for a checkpoint of the run takes its place".into(),
+        help: "move it elsewhere, for a folder of the run takes its place".into(),
     };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

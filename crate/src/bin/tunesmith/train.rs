@@ -84,7 +84,8 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     interrupt::listen()?;
     let begun = folder.begin(trainer.config(), trainer.steps_done()).and_then(|()| match reference {
         Some(Adapter { config, tensors, .. }) if !resume => {
-            folder.write_reference(&[(io::TENSORS, tensors), (io::CONFIG, config)])
+            let file = |name, bytes| File { name, bytes };
+            folder.write_reference(&[file(io::TENSORS, tensors), file(io::CONFIG, config)])
         }
         _ => Ok(()),
     });
