@@ -1,9 +1,13 @@
 //! JSONL to examples. The form of a row is seen from its fields; a bad row is reported with its line.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::example::{Example, Message, Prompt};
+use super::json::Unambiguous;
+use super::warning::{Lines, Warning};
 use crate::{Error, Result};
 
 const FIELDS: [&str; 14] = [
@@ -25,11 +29,16 @@ const FIELDS: [&str; 14] = [
 const FORMS: &str = "give each row \"messages\", or \"prompt\" and \"completion\", or \"text\", or \"input_ids\"; to compare \
     answers, \"prompt\", \"chosen\" and \"rejected\", or \"prompt\", \"completion\" and \"label\"";
 
+/// Columns that nobody reads which are told one by one.
+const TOLD: usize = 10;
+
 /// What was read from a file: the good rows, and what is wrong with the others.
 #[derive(Debug, Clone, Default)]
 pub struct Import {
     /// Examples in file order, each with its 1-based line.
     pub examples: Vec<(usize, Example)>,
+    /// Columns that nobody reads, in the order of their first rows.
+    pub warnings: Vec<Warning>,
     /// One error for each bad row, in file order; or the one error that there are no rows.
     pub errors: Vec<Error>,
 }
@@ -37,17 +46,26 @@ pub struct Import {
 /// Reads JSONL: one object a line, blank lines allowed. `name` is the file's, for messages.
 pub fn import_jsonl(name: &str, text: &str) -> Import {
     let mut import = Import::default();
+    let mut unread = BTreeMap::new();
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let number = number + 1;
         if line.trim().is_empty() {
             continue;
         }
         match row(line) {
-            Ok(example) => import.examples.push((number + 1, example)),
+            Ok((example, rest)) => {
+                for column in rest.into_iter().filter(|(_, value)| !value.is_null()).map(|(column, _)| column) {
+                    let first = || (Lines::default(), meant(&column, &example));
+                    unread.entry(column.clone()).or_insert_with(first).0.add(number);
+                }
+                import.examples.push((number, example));
+            }
             Err((what, help)) => {
-                import.errors.push(Error::Data { file: name.into(), line: Some(number + 1), what, help });
+                import.errors.push(Error::Data { file: name.into(), line: Some(number), what, help });
             }
         }
     }
+    import.warnings = warnings(name, unread);
     if import.examples.is_empty() && import.errors.is_empty() {
         let (what, help) = ("there are no examples".into(), format!("add at least one row; {FORMS}"));
         import.errors.push(Error::Data { file: name.into(), line: None, what, help });
@@ -58,30 +76,41 @@ pub fn import_jsonl(name: &str, text: &str) -> Import {
 /// What is wrong with a row, and what to do.
 type Wrong = (String, String);
 
-fn row(line: &str) -> Result<Example, Wrong> {
-    let value: Value = serde_json::from_str(line).map_err(|e| {
-        let (what, column) = (e.to_string(), e.column());
-        let what = what.split(" at line ").next().unwrap_or_default();
-        (format!("this is not JSON: {what}, at column {column}"), "write one JSON object on each line".to_owned())
+/// An example, and the columns that nobody read.
+fn row(line: &str) -> Result<(Example, Map<String, Value>), Wrong> {
+    let Unambiguous(value) = serde_json::from_str(line).map_err(|e| {
+        let what = e.to_string();
+        // The place is behind a last " at line ", for the key itself may say so.
+        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
+        if e.is_data() {
+            return (what.to_owned(), "give each key once".to_owned());
+        }
+        (format!("this is not JSON: {what}, at column {}", e.column()), "write one JSON object on each line".into())
     })?;
     let Value::Object(mut fields) = value else {
         return Err(("this is JSON, but not an object".into(), "write one JSON object on each line".into()));
     };
-    if let Some((chosen, rejected)) = both(&mut fields, "chosen", "rejected")? {
+    let example = example(&mut fields)?;
+    Ok((example, fields))
+}
+
+/// Takes the fields of an example.
+fn example(fields: &mut Map<String, Value>) -> Result<Example, Wrong> {
+    if let Some((chosen, rejected)) = both(fields, "chosen", "rejected")? {
         return preference(chosen, rejected, fields);
     }
-    if let Some((chosen, rejected)) = both(&mut fields, "chosen_ids", "rejected_ids")? {
+    if let Some((chosen, rejected)) = both(fields, "chosen_ids", "rejected_ids")? {
         return preference_tokens(chosen, rejected, fields);
     }
-    if let Some((prompt, completion)) = both(&mut fields, "prompt_ids", "completion_ids")? {
-        let label = fields.remove("label").ok_or_else(|| missing("completion_ids", "label", &fields))?;
+    if let Some((prompt, completion)) = both(fields, "prompt_ids", "completion_ids")? {
+        let label = fields.remove("label").ok_or_else(|| missing("completion_ids", "label", fields))?;
         let (prompt_ids, completion_ids) = (parse("prompt_ids", prompt)?, ids_of("completion_ids", completion)?);
         return Ok(Example::UnpairedTokens { prompt_ids, completion_ids, label: label_of(label)? });
     }
     if let Some(messages) = fields.remove("messages") {
         return Ok(Example::Messages { messages: messages_of("messages", messages)? });
     }
-    if let Some((prompt, completion)) = both(&mut fields, "prompt", "completion")? {
+    if let Some((prompt, completion)) = both(fields, "prompt", "completion")? {
         let prompt = prompt_of("prompt", prompt)?;
         let label = fields.remove("label").map(label_of).transpose()?;
         let completion = match label {
@@ -102,7 +131,7 @@ fn row(line: &str) -> Result<Example, Wrong> {
     match fields.remove("text") {
         Some(Value::String(text)) => Ok(Example::Text { text }),
         Some(other) => Err(wrong(format!("text is {}, and a text was expected", kind(&other)))),
-        None => Err(unknown(&fields)),
+        None => Err(unknown(fields)),
     }
 }
 
@@ -116,7 +145,7 @@ fn both(fields: &mut Map<String, Value>, one: &str, other: &str) -> Result<Optio
     }
 }
 
-fn preference(chosen: Value, rejected: Value, mut fields: Map<String, Value>) -> Result<Example, Wrong> {
+fn preference(chosen: Value, rejected: Value, fields: &mut Map<String, Value>) -> Result<Example, Wrong> {
     let (chosen, rejected) = (answer_of("chosen", chosen)?, answer_of("rejected", rejected)?);
     let prompt = fields.remove("prompt").map(|prompt| prompt_of("prompt", prompt)).transpose()?;
     if !chosen.is_like(&rejected) {
@@ -132,17 +161,17 @@ fn preference(chosen: Value, rejected: Value, mut fields: Map<String, Value>) ->
     if chosen == rejected {
         return Err(same());
     }
-    Ok(Example::Preference { prompt, chosen, rejected, margin: margin_of(&mut fields)? })
+    Ok(Example::Preference { prompt, chosen, rejected, margin: margin_of(fields)? })
 }
 
-fn preference_tokens(chosen: Value, rejected: Value, mut fields: Map<String, Value>) -> Result<Example, Wrong> {
-    let prompt = fields.remove("prompt_ids").ok_or_else(|| missing("chosen_ids", "prompt_ids", &fields))?;
+fn preference_tokens(chosen: Value, rejected: Value, fields: &mut Map<String, Value>) -> Result<Example, Wrong> {
+    let prompt = fields.remove("prompt_ids").ok_or_else(|| missing("chosen_ids", "prompt_ids", fields))?;
     let (chosen_ids, rejected_ids) = (ids_of("chosen_ids", chosen)?, ids_of("rejected_ids", rejected)?);
     if chosen_ids == rejected_ids {
         return Err(same());
     }
     let prompt_ids = parse("prompt_ids", prompt)?;
-    Ok(Example::PreferenceTokens { prompt_ids, chosen_ids, rejected_ids, margin: margin_of(&mut fields)? })
+    Ok(Example::PreferenceTokens { prompt_ids, chosen_ids, rejected_ids, margin: margin_of(fields)? })
 }
 
 fn same() -> Wrong {
@@ -268,6 +297,40 @@ fn unknown(fields: &Map<String, Value>) -> Wrong {
     (what, near.map_or(FORMS.into(), |(key, name)| format!("rename \"{key}\" to \"{name}\"")))
 }
 
+/// The field that a column which nobody reads may be meant for: one that such an example may have, or any.
+fn meant(column: &str, example: &Example) -> Option<String> {
+    let optional: &[&str] = match example {
+        Example::PromptCompletion { .. } => &["label"],
+        Example::Tokens { .. } => &["labels"],
+        Example::Preference { .. } => &["prompt", "margin"],
+        Example::PreferenceTokens { .. } => &["margin"],
+        Example::Messages { .. } | Example::Text { .. } | Example::Unpaired { .. } | Example::UnpairedTokens { .. } => {
+            &[]
+        }
+    };
+    let of_others = if FIELDS.contains(&column) { None } else { nearest(column, &FIELDS) };
+    nearest(column, optional).or(of_others)
+}
+
+/// One warning for each column that nobody reads.
+fn warnings(file: &str, unread: BTreeMap<String, (Lines, Option<String>)>) -> Vec<Warning> {
+    let mut unread: Vec<_> = unread.into_iter().collect();
+    unread.sort_by_key(|(_, (rows, _))| rows.line);
+    let more = unread.split_off(unread.len().min(TOLD));
+    let told = unread.into_iter().filter_map(|(column, (rows, meant))| {
+        let meant = meant.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
+        rows.warning("unread", file, &format!("the column {column:?} is not read{meant}"))
+    });
+    let more = more.first().and_then(|(column, (rows, _))| {
+        let others = match more.len() - 1 {
+            0 => String::new(),
+            others => format!(", and {others} others are not, either"),
+        };
+        rows.warning("unread", file, &format!("the column {column:?} is not read{others}"))
+    });
+    told.chain(more).collect()
+}
+
 fn nearest(key: &str, known: &[&str]) -> Option<String> {
     match Error::unknown_key("field", &key.to_lowercase(), known.iter().copied()) {
         Error::UnknownKey { nearest, .. } => nearest,
@@ -297,6 +360,7 @@ mod tests {
             {\"prompt_ids\":[1],\"completion_ids\":[2],\"label\":true}";
         let import = import_jsonl("data.jsonl", text);
         assert!(import.errors.is_empty(), "{:?}", import.errors);
+        assert_eq!(import.warnings.len(), 1, "{:?}", import.warnings);
         let turn = Message::new;
         let (user, assistant) = (turn("user", "a"), turn("assistant", "b"));
         let expected = [
@@ -369,6 +433,13 @@ mod tests {
         let cases = [
             ("{\"text\": \"a\"", "not JSON", "one JSON object"),
             ("[1]", "not an object", "one JSON object"),
+            ("{\"text\": \"a\", \"text\": \"a\"}", "the key \"text\" is there twice", "each key once"),
+            (
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"a\",\"role\":\"user\"}]}",
+                "the key \"role\" is there twice",
+                "each key once",
+            ),
+            ("{\"a at line 1\":1,\"a at line 1\":1}", "the key \"a at line 1\" is there twice", "each key once"),
             ("{}", "empty", "\"messages\""),
             ("{\"mesages\":[]}", "\"mesages\"", "rename \"mesages\" to \"messages\""),
             ("{\"Text\":\"a\"}", "\"Text\"", "rename \"Text\" to \"text\""),
@@ -438,6 +509,46 @@ mod tests {
             assert!(error.to_string().contains(what), "{error}");
             assert!(error.help().contains(help), "{row}: {}", error.help());
         }
+    }
+
+    #[test]
+    fn columns_that_nobody_reads_are_told_once_a_file() {
+        let told = |text: &str| {
+            let import = import_jsonl("d", text);
+            assert!(import.errors.is_empty(), "{:?}", import.errors);
+            assert!(import.warnings.iter().all(|warning| warning.code == "unread"));
+            import.warnings.into_iter().map(|warning| warning.message).collect::<Vec<_>>()
+        };
+        for (row, expected) in [
+            (
+                "{\"prompt\":\"a\",\"completion\":\"b\",\"lable\":true}",
+                "\"lable\" is not read; did you mean \"label\"?",
+            ),
+            // "labels" is a field itself, of other rows.
+            ("{\"prompt\":\"a\",\"completion\":\"b\",\"labels\":1}", "\"labels\" is not read; did you mean \"label\"?"),
+            ("{\"input_ids\":[1],\"assistant_masks\":[1]}", "\"assistant_masks\" is not read"),
+            (
+                "{\"chosen\":\"a\",\"rejected\":\"b\",\"promt\":\"c\"}",
+                "\"promt\" is not read; did you mean \"prompt\"?",
+            ),
+            ("{\"text\":\"a\",\"label\":true}", "\"label\" is not read"),
+            ("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"tools\":[]}", "\"tools\" is not read"),
+            ("{\"text\":\"a\",\"\\u001b[2J\":1}", "\"\\u{1b}[2J\" is not read"),
+        ] {
+            assert_eq!(told(row), [format!("d, line 1: the column {expected}")]);
+        }
+        // A file's rows are counted, in the order of the columns' first ones. An empty field says nothing.
+        let rows = "{\"text\":\"a\",\"z\":1,\"empty\":null}\n\n{\"text\":\"a\",\"y\":1,\"z\":2}\n";
+        assert_eq!(
+            told(rows),
+            ["d, line 1 (2 rows): the column \"z\" is not read", "d, line 3: the column \"y\" is not read"]
+        );
+        let columns = |count: usize| (10..10 + count).map(|n| format!(",\"c{n}\":1")).collect::<String>();
+        let many = |count: usize| told(&format!("{{\"text\":\"a\"{}}}", columns(count)));
+        assert_eq!(many(10).len(), 10);
+        assert_eq!(many(11)[10], "d, line 1: the column \"c20\" is not read");
+        assert_eq!(many(14)[10], "d, line 1: the column \"c20\" is not read, and 3 others are not, either");
+        assert_eq!(many(14).len(), 11);
     }
 
     #[test]

@@ -3,4 +3,7 @@
 pub mod batch;
 pub mod example;
 pub mod import;
+mod json;
 pub mod render;
+pub mod set;
+pub mod warning;

@@ -11,9 +11,6 @@ use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
-/// Of pairs that become single answers, this many chosen ones come first, and then their rejected ones, as TRL has it.
-const PAIRS_AT_ONCE: usize = 1000;
-
 /// An example as the model sees it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rendered {
@@ -77,17 +74,6 @@ pub struct Piece {
     pub text: String,
     /// Whether it is learnt.
     pub target: bool,
-}
-
-/// What the rows of a data set came to.
-#[derive(Debug, Default)]
-pub struct RenderedSet {
-    /// The sequences. Those that the objective compares stand side by side.
-    pub sequences: Vec<Rendered>,
-    /// Lines of examples of which tokens past `max_length` were cut off.
-    pub truncated: Vec<usize>,
-    /// What is wrong with the rows that cannot be used, in file order.
-    pub errors: Vec<Error>,
 }
 
 /// Renders examples for one model and objective. The switches are TRL's.
@@ -156,33 +142,6 @@ impl<'a> Renderer<'a> {
     pub fn render(&self, file: &str, line: usize, example: &Example) -> Result<Vec<Rendered>> {
         let at_line = |Wrong { what, help }| Error::Data { file: file.into(), line: Some(line), what, help };
         self.sequences(example).map_err(at_line)
-    }
-
-    /// Renders rows, each with its line, to the sequences of a data set.
-    pub fn render_all(&self, file: &str, examples: &[(usize, Example)]) -> RenderedSet {
-        let mut set = RenderedSet::default();
-        let mut rejected = Vec::new();
-        for (line, example) in examples {
-            let mut sequences = match self.render(file, *line, example) {
-                Ok(sequences) => sequences,
-                Err(error) => {
-                    set.errors.push(error);
-                    continue;
-                }
-            };
-            if sequences.iter().any(|sequence| sequence.truncated) {
-                set.truncated.push(*line);
-            }
-            let single = self.objective.rows() == Rows::Verdicts;
-            let later = if single { sequences.split_off(1) } else { Vec::new() };
-            if later.is_empty() || rejected.len() == PAIRS_AT_ONCE {
-                set.sequences.append(&mut rejected);
-            }
-            set.sequences.extend(sequences);
-            rejected.extend(later);
-        }
-        set.sequences.append(&mut rejected);
-        set
     }
 
     fn sequences(&self, example: &Example) -> Result<Vec<Rendered>, Wrong> {

@@ -52,6 +52,7 @@ pub struct Tokenizer {
     eos: Option<u32>,
     pad: Option<u32>,
     end_ids: Vec<u32>,
+    control: Vec<String>,
 }
 
 impl Tokenizer {
@@ -104,6 +105,8 @@ impl Tokenizer {
                 end_ids.push(id as u32);
             }
         }
+        let control = tokens.iter().zip(types).filter(|(token, kind)| **kind == CONTROL && !token.is_empty());
+        let control = control.map(|(token, _)| token.clone()).collect();
         end_ids.sort_unstable();
         end_ids.dedup();
         Ok(Tokenizer {
@@ -114,12 +117,19 @@ impl Tokenizer {
             eos,
             pad: id("padding")?,
             end_ids,
+            control,
         })
     }
 
     /// Whether a token is a control token, such as "<|im_end|>".
     pub fn is_special(&self, id: u32) -> bool {
         self.inner.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
+    }
+
+    /// The first control token that is written in a text, such as "<|im_end|>".
+    pub fn control_token_in(&self, text: &str) -> Option<&str> {
+        let found = self.control.iter().filter_map(|token| Some((text.find(token.as_str())?, token)));
+        found.min_by_key(|(at, _)| *at).map(|(_, token)| token.as_str())
     }
 
     /// Token ids of `text`, with nothing put before or after them. With `parse_special`, added tokens

@@ -52,7 +52,7 @@ pub fn prepare(model: &Model, config: &RunConfig, file: &str, examples: &[(usize
     }
     let renderer = Renderer::new(&model.tokenizer, model.template.as_deref(), model.config.context_length, config);
     let set = renderer.render_all(file, examples);
-    set.errors.into_iter().next().map_or(Ok(set.sequences), Err)
+    set.errors.first().cloned().map_or_else(|| Ok(set.into_sequences()), Err)
 }
 
 /// Room for any batch in `steps` steps. Of a run of very many epochs, only the first are looked at.

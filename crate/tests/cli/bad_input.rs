@@ -99,6 +99,7 @@ fn data() {
         ("empty.jsonl", b"".to_vec(), "there are no examples", "add at least one row"),
         ("blank.jsonl", b"\n \n".to_vec(), "there are no examples", "add at least one row"),
         ("json.jsonl", format!("{good}\nnot json\n").into(), "line 3: this is not JSON", "one JSON object"),
+        ("twice.jsonl", format!("{good}{{\"text\":\"a\",\"text\":\"b\"}}").into(), "line 2: the key \"text\"", "once"),
         ("fields.jsonl", format!("{good}{{\"txt\":\"a\"}}").into(), "line 2: none of its fields", "rename \"txt\" to"),
         ("none.jsonl", format!("{good}{no_reply}").into(), "line 2: nothing in this example is learnt", "reply"),
         ("far.jsonl", format!("{good}{far}").into(), "line 2: all that is learnt lies past", "raise max_length to 52"),
@@ -135,6 +136,25 @@ fn a_long_example_is_cut_with_a_warning() {
     assert_eq!(warning["code"], "truncated");
     assert!(warning["message"].as_str().unwrap().contains("line 2: cut to 8 tokens"), "{warning}");
     assert_eq!(run.event("step")["tokens"], 10);
+}
+
+#[test]
+fn what_a_data_file_has_that_is_not_read_is_told() {
+    let folder = folder("unread");
+    let rows = "{\"text\":\"a\",\"lable\":1}\n{\"text\":\"<|im_start|>b\",\"lable\":0}\n";
+    let data = file(&folder, "data.jsonl", rows);
+    let line = "eval --model {} --data {}";
+    let run = tunesmith(&format!("{line} --json"), &[nano(), &data]).good();
+    let warnings: Vec<_> = run.events().into_iter().filter(|event| event["event"] == "warning").collect();
+    let told = |index: usize, code: &str, message: &str| {
+        let warning = &warnings[index];
+        assert!(warning["code"] == code && warning["message"].as_str().unwrap().contains(message), "{warning}");
+    };
+    assert_eq!(warnings.len(), 2);
+    told(0, "unread", "line 1 (2 rows): the column \"lable\" is not read; did you mean \"label\"?");
+    told(1, "control-token", "line 2: \"<|im_start|>\" is no text to the model");
+    let err = tunesmith(line, &[nano(), &data]).good().err;
+    assert_eq!(err.matches("warning: ").count(), 2, "{err}");
 }
 
 #[test]

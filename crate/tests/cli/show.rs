@@ -82,6 +82,56 @@ fn inspects_a_dataset_as_the_model_sees_it() {
     assert!(run.err.contains("error: ") && run.err.contains("5 of 7 rows cannot be used"), "{}", run.err);
 }
 
+/// Two pairs, of which the second begins with its prompt, and has a margin.
+const PAIRS: &str = r#"{"prompt":[{"role":"user","content":"a?"}],"chosen":[{"role":"assistant","content":"bcd"}],"rejected":[{"role":"assistant","content":"e"}]}
+{"chosen":"one two","rejected":"one six","margin":0.5}
+"#;
+
+#[test]
+fn inspects_both_sides_of_a_preference() {
+    let folder = folder("inspect-preference");
+    let data = file(&folder, "data.jsonl", PAIRS);
+    let run = tunesmith("inspect {} --model {} --objective dpo", &[&data, nano()]).good();
+    let sides = "-- line 1, chosen: 25 tokens, 4 of them compared\n\
+        <|im_start|>user\na?<|im_end|>\n<|im_start|>assistant\n[[bcd<|im_end|>]]\n\
+        -- line 1, rejected: 23 tokens, 2 of them compared\n\
+        <|im_start|>user\na?<|im_end|>\n<|im_start|>assistant\n[[e<|im_end|>]]\n\
+        -- line 2, chosen: ";
+    assert!(run.out.contains(sides), "{}", run.out);
+    assert!(run.out.ends_with(" (compared: 16)\n") && run.out.contains("\npairs 2 (cut: 0), "), "{}", run.out);
+    assert!(run.err.contains("warning: ") && run.err.contains("line 2: \"margin\" is not read"), "{}", run.err);
+
+    let run = tunesmith("inspect {} --model {} --objective reward --json", &[&data, nano()]).good();
+    let events = run.events();
+    let pair = &events[1];
+    assert_eq!((&pair["event"], &pair["line"], &pair["margin"]), (&"example".into(), &2.into(), &0.5.into()));
+    assert_eq!(
+        (&pair["chosen"], &pair["rejected"]),
+        (
+            &serde_json::json!([{"text": "one", "target": false}, {"text": " two<|im_end|>", "target": true}]),
+            &serde_json::json!([{"text": "one", "target": false}, {"text": " six<|im_end|>", "target": true}]),
+        )
+    );
+    let length = |name: &str| pair[name].as_array().unwrap().len();
+    assert_eq!(["prompt_ids", "chosen_ids", "rejected_ids"].map(length), [3, 5, 5]);
+    let set = run.event("dataset");
+    assert_eq!((&set["objective"], &set["pairs"], &set["examples"]), (&"reward".into(), &2.into(), &2.into()));
+    assert!(events.iter().all(|event| event["event"] != "warning"), "{}", run.out);
+
+    // To KTO a pair is two answers with labels.
+    let judged = r#"{"prompt":"f ","completion":"g","label":false}"#;
+    let data = file(&folder, "judged.jsonl", format!("{PAIRS}{judged}\n"));
+    let run = tunesmith("inspect {} --model {} --objective kto", &[&data, nano()]).good();
+    assert!(run.out.contains("-- line 1, good: 25 tokens, 4 of them learnt\n"), "{}", run.out);
+    assert!(run.out.contains("-- line 3, bad: ") && run.out.contains("f [[g<|im_end|>]]\n"), "{}", run.out);
+    assert!(run.out.contains("\nanswers 5 (good: 2, bad: 3; cut: 0), "), "{}", run.out);
+    let run = tunesmith("inspect {} --model {} --objective kto --json", &[&data, nano()]).good();
+    let events = run.events();
+    let labels: Vec<_> = events.iter().filter_map(|event| event["label"].as_bool()).collect();
+    assert_eq!(labels, [true, false, true, false, false]);
+    assert_eq!((&run.event("dataset")["good"], &run.event("dataset")["bad"]), (&2.into(), &3.into()));
+}
+
 #[test]
 fn lists_devices() {
     let run = tunesmith("devices --json", &[]).good();

@@ -5,6 +5,7 @@ use std::path::Path;
 use tunesmith::data::example::Example;
 use tunesmith::data::import::import_jsonl;
 use tunesmith::data::render::{Rendered, Renderer};
+use tunesmith::data::warning::Warning;
 use tunesmith::model::Model;
 use tunesmith::settings::config::RunConfig;
 use tunesmith::train::Event;
@@ -21,6 +22,8 @@ pub struct Data {
     pub file: String,
     /// Examples in file order, each with its line.
     pub examples: Vec<(usize, Example)>,
+    /// What a person should know about them.
+    pub warnings: Vec<Warning>,
     /// What is wrong with the other rows.
     pub errors: Vec<Error>,
 }
@@ -42,7 +45,7 @@ pub fn read(path: &Path) -> Result<Data> {
         }
     })?;
     let import = import_jsonl(&file, &text);
-    Ok(Data { file, examples: import.examples, errors: import.errors })
+    Ok(Data { file, examples: import.examples, warnings: import.warnings, errors: import.errors })
 }
 
 /// Renders every row for a model; truncated ones are told in warnings. Sequences that are compared stand side by side.
@@ -52,12 +55,13 @@ pub fn read(path: &Path) -> Result<Data> {
 pub fn render(data: Data, model: &Model, config: &RunConfig, report: &mut Report) -> Result<Vec<Rendered>> {
     let positions = model.config.context_length;
     let renderer = Renderer::new(&model.tokenizer, model.template.as_deref(), positions, config);
-    let Data { file, examples, mut errors } = data;
+    let Data { file, examples, warnings, mut errors } = data;
     let rows = examples.len() + errors.len();
-    let set = renderer.render_all(&file, &examples);
-    errors.extend(set.errors);
+    let mut set = renderer.render_all(&file, &examples);
+    tell(warnings.into_iter().chain(std::mem::take(&mut set.warnings)), report)?;
+    errors.append(&mut set.errors);
     refuse(errors, rows, &file, report)?;
-    let cut = set.truncated;
+    let cut = set.truncated();
     let warn = |message| Event::Warning { code: "truncated", message };
     for line in cut.iter().take(TOLD) {
         let max = renderer.max_length;
@@ -66,7 +70,16 @@ pub fn render(data: Data, model: &Model, config: &RunConfig, report: &mut Report
     if cut.len() > TOLD {
         report.event(&warn(format!("{file}: {} more examples were cut", cut.len() - TOLD)))?;
     }
-    Ok(set.sequences)
+    Ok(set.into_sequences())
+}
+
+/// Tells what a person should know about a data set.
+///
+/// # Errors
+/// When nobody reads standard output any more.
+pub fn tell(warnings: impl IntoIterator<Item = Warning>, report: &mut Report) -> Result<()> {
+    let event = |Warning { code, message }| Event::Warning { code, message };
+    warnings.into_iter().try_for_each(|warning| report.event(&event(warning)))
 }
 
 /// Fails when there are bad rows: one is the error itself; several are told one by one, and the error sums them up.

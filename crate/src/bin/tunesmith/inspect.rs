@@ -12,6 +12,7 @@ use tunesmith::data::render::{Rendered, Renderer};
 use tunesmith::format::gguf::Gguf;
 use tunesmith::model::{ModelConfig, bytes_in_4bit};
 use tunesmith::peft::io;
+use tunesmith::settings::config::{Objective, Rows};
 use tunesmith::text::template::ChatTemplate;
 use tunesmith::text::tokenizer::Tokenizer;
 use tunesmith::{Error, Result};
@@ -125,70 +126,117 @@ fn words(value: &Value) -> String {
 fn dataset(path: &Path, matches: &ArgMatches, report: &mut Report) -> Result<()> {
     let config = args::settings(matches)?;
     let data = data::read(path)?;
+    let objective = config.objective;
     let gguf = base::open(&base::path(matches, report)?)?;
     let positions = ModelConfig::from_gguf(&gguf)?.context_length;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let template = template(&gguf, &tokenizer)?;
-    let renderer = Renderer::new(&tokenizer, template.as_ref(), positions, &config);
-    let rows = *matches.get_one::<u64>("rows").expect("it has a default") as usize;
-    let mut errors = data.errors;
-    let all = data.examples.len() + errors.len();
-    let (mut good, mut tokens, mut targets, mut cut) = (0, 0, 0, 0);
-    for (line, example) in &data.examples {
-        match renderer.render(&data.file, *line, example) {
-            Ok(sequences) => {
-                for rendered in &sequences {
-                    if report.json() || good < rows {
-                        show(*line, rendered, &tokenizer, report)?;
-                    }
-                    tokens += rendered.ids.len();
-                    targets += rendered.target_tokens();
-                }
-                good += 1;
-                cut += usize::from(sequences.iter().any(|rendered| rendered.truncated));
+    let set = Renderer::new(&tokenizer, template.as_ref(), positions, &config).render_all(&data.file, &data.examples);
+    let shown = *matches.get_one::<u64>("rows").expect("it has a default") as usize;
+    let shown = if report.json() { set.rows.len() } else { shown };
+    for (line, sequences) in set.rows.iter().take(shown) {
+        match &sequences[..] {
+            [chosen, rejected] if objective.rows() == Rows::Pairs && report.json() => {
+                report.object(&pair(*line, chosen, rejected, objective, &tokenizer))?;
             }
-            Err(error) => errors.push(error),
+            [chosen, rejected] if objective.rows() == Rows::Pairs => {
+                show(&format!("line {line}, chosen"), chosen, "compared", &tokenizer, report)?;
+                show(&format!("line {line}, rejected"), rejected, "compared", &tokenizer, report)?;
+            }
+            single if report.json() => {
+                single.iter().try_for_each(|sequence| report.object(&example(*line, sequence, &tokenizer)))?;
+            }
+            single => {
+                for sequence in single {
+                    let label = sequence.label.map_or("", |good| if good { ", good" } else { ", bad" });
+                    show(&format!("line {line}{label}"), sequence, "learnt", &tokenizer, report)?;
+                }
+            }
         }
     }
+
+    let sequences = || set.rows.iter().flat_map(|(_, sequences)| sequences);
+    let (rows, cut) = (set.rows.len(), set.truncated().len());
+    let tokens: usize = sequences().map(|sequence| sequence.ids.len()).sum();
+    let targets: usize = sequences().map(Rendered::target_tokens).sum();
+    let labelled = |good| sequences().filter(|sequence| sequence.label == Some(good)).count();
+    let errors: Vec<Error> = data.errors.into_iter().chain(set.errors.iter().cloned()).collect();
+    let all = rows + errors.len();
     if report.json() {
-        report.object(&json!({
+        let mut event = json!({
             "event": "dataset",
             "path": path,
-            "examples": good,
+            "objective": objective.name(),
+            "examples": rows,
             "errors": errors.len(),
             "tokens": tokens,
             "target_tokens": targets,
             "truncated": cut,
-        }))?;
+        });
+        match objective.rows() {
+            Rows::Examples => {}
+            Rows::Pairs => event["pairs"] = rows.into(),
+            Rows::Verdicts => (event["good"], event["bad"]) = (labelled(true).into(), labelled(false).into()),
+        }
+        report.object(&event)?;
     } else {
-        report.line(&format!("examples {good} (cut: {cut}), tokens {tokens} (learnt: {targets})"))?;
+        let (what, learnt) = match objective.rows() {
+            Rows::Examples => (format!("examples {rows} (cut: {cut})"), "learnt"),
+            Rows::Pairs => (format!("pairs {rows} (cut: {cut})"), "compared"),
+            Rows::Verdicts => {
+                let (good, bad) = (labelled(true), labelled(false));
+                (format!("answers {} (good: {good}, bad: {bad}; cut: {cut})", good + bad), "learnt")
+            }
+        };
+        report.line(&format!("{what}, tokens {tokens} ({learnt}: {targets})"))?;
     }
+    data::tell(data.warnings.into_iter().chain(set.warnings), report)?;
     data::refuse(errors, all, &data.file, report)
 }
 
-/// One example, with what is learnt marked: in colour on a terminal, else in double brackets.
-fn show(line: usize, rendered: &Rendered, tokenizer: &Tokenizer, report: &Report) -> Result<()> {
-    let pieces = rendered.pieces(tokenizer);
-    if report.json() {
-        return report.object(&json!({
-            "event": "example",
-            "line": line,
-            "ids": rendered.ids,
-            "targets": rendered.targets,
-            "truncated": rendered.truncated,
-            "pieces": pieces,
-        }));
+/// The event of an example, or of a single answer with its label.
+fn example(line: usize, rendered: &Rendered, tokenizer: &Tokenizer) -> Value {
+    let mut event = json!({
+        "event": "example",
+        "line": line,
+        "ids": rendered.ids,
+        "targets": rendered.targets,
+        "truncated": rendered.truncated,
+        "pieces": rendered.pieces(tokenizer),
+    });
+    if let Some(label) = rendered.label {
+        event["label"] = label.into();
     }
+    event
+}
+
+/// The event of a pair: its ids as in a row of ids, and both sides in pieces.
+fn pair(line: usize, chosen: &Rendered, rejected: &Rendered, objective: Objective, tokenizer: &Tokenizer) -> Value {
+    let mut event = json!({
+        "event": "example",
+        "line": line,
+        "prompt_ids": chosen.ids[..chosen.prompt_tokens()],
+        "chosen_ids": chosen.ids[chosen.prompt_tokens()..],
+        "rejected_ids": rejected.ids[rejected.prompt_tokens()..],
+        "truncated": chosen.truncated || rejected.truncated,
+        "chosen": chosen.pieces(tokenizer),
+        "rejected": rejected.pieces(tokenizer),
+    });
+    if objective == Objective::Reward {
+        event["margin"] = chosen.margin.into();
+    }
+    event
+}
+
+/// One sequence, with what is learnt marked: in colour on a terminal, else in double brackets.
+fn show(title: &str, rendered: &Rendered, learnt: &str, tokenizer: &Tokenizer, report: &Report) -> Result<()> {
     let cut = if rendered.truncated { ", cut" } else { "" };
-    report.line(&format!(
-        "-- line {line}: {} tokens, {} of them learnt{cut}",
-        rendered.ids.len(),
-        rendered.target_tokens()
-    ))?;
+    let (tokens, targets) = (rendered.ids.len(), rendered.target_tokens());
+    report.line(&format!("-- {title}: {tokens} tokens, {targets} of them {learnt}{cut}"))?;
     let (start, end) = if std::io::stdout().is_terminal() { ("\x1b[32m", "\x1b[0m") } else { ("[[", "]]") };
-    let marked = pieces.iter().map(|piece| match piece.target {
+    let marked = rendered.pieces(tokenizer).into_iter().map(|piece| match piece.target {
         true => format!("{start}{}{end}", piece.text),
-        false => piece.text.clone(),
+        false => piece.text,
     });
     report.line(&marked.collect::<String>())
 }

@@ -35,6 +35,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let model = base::load(matches, &config, report)?;
     let rows = data.examples.len() + data.errors.len();
     let (groups, wrong) = prepare_for_scores(&model, &config, &data.file, &data.examples);
+    data::tell(data.warnings, report)?;
     data::refuse(data.errors.into_iter().chain(wrong).collect(), rows, &data.file, report)?;
     let peft = block_on(io::load(&model, &adapter.folder, &adapter.config, &adapter.tensors))?;
     let sequences: Vec<Rendered> = groups.iter().flatten().cloned().collect();
