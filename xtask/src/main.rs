@@ -1,4 +1,4 @@
-//! Every chore has one name: start, test, check, wasm, model, bench, lab, fixtures.
+//! Every chore has one name: start, test, check, wasm, model, bench, lab, stages, fixtures.
 
 mod apt;
 mod bench;
@@ -13,6 +13,7 @@ mod process;
 mod rooms;
 mod serve;
 mod setup;
+mod stages;
 mod stamp;
 mod start;
 mod tally;
@@ -39,6 +40,8 @@ usage: cargo xtask COMMAND
             takes the flags of `tunesmith bench` (default: --synthetic smollm2-135m)
   lab       train every method on the starter sets with a release build: the tables go into docs/methods.md;
             takes the flags of `tunesmith lab`
+  stages    train the preference objectives on the preference sets with a release build: the tables go into
+            docs/stages.md; takes the flags of `tunesmith train`
   fixtures  make the golden numbers of tests/golden again with PyTorch (a download of several GB; optional)";
 
 fn main() -> ExitCode {
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         ["model"] => model::fetch().map(|path| println!("{}", path.display())),
         ["bench", flags @ ..] => bench::run_all(flags),
         ["lab", flags @ ..] => lab::run_all(flags),
+        ["stages", flags @ ..] => stages::run_all(flags),
         ["fixtures"] => fixtures::run_all(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
