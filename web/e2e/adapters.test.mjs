@@ -102,24 +102,26 @@ describe('a model in 4 bits and its adapters', () => {
   });
 
   it('answers with another while a run stands still, and with the run’s as it is then', async () => {
-    await choose(page, 'lora', { max_steps: 500 });
+    // Slow learning: whenever the first pause comes, the answer is still to change.
+    await choose(page, 'lora', { max_steps: 500, learning_rate: 0.004 });
     await by('train').click();
-    const own = [];
-    for (const steps of [2, 6]) {
+    const own = new Set();
+    for (const steps of [2, 30, 60, 90]) {
       await page.waitForFunction((steps) => Number.parseInt(document.querySelector('[data-testid="stat-step"]')?.textContent) >= steps, steps);
       await by('pause').click();
       await by('resume').waitFor();
       await adapters().nth(2).filter({ hasText: 'in training' }).waitFor();
       assert.deepEqual(await answer(0), first);
       await setStrength(0.5);
-      own.push((await answer(2)).tuned);
+      own.add((await answer(2)).tuned);
       await setStrength(1);
       await by('resume').click();
+      if (own.size === 2) break;
     }
     await by('stop').click();
     await by('run-status').filter({ hasText: 'Done' }).waitFor();
     await adapters().nth(2).getByRole('button', { name: /^Remove/ }).click();
-    assert.notEqual(own[0], own[1]);
+    assert.equal(own.size, 2, `the same answer at every pause: ${[...own]}`);
   });
 
   it('says why virtual tokens have no strength and no merged model', async () => {
