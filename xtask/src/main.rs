@@ -41,7 +41,7 @@ usage: cargo xtask COMMAND
   lab       train every method on the starter sets with a release build: the tables go into docs/methods.md;
             takes the flags of `tunesmith lab`
   stages    train the preference objectives on the preference sets with a release build: the tables go into
-            docs/stages.md; takes the flags of `tunesmith train`
+            docs/stages.md; takes the names of sets, and then the flags of `tunesmith train`
   fixtures  make the golden numbers of tests/golden again with PyTorch (a download of several GB; optional)";
 
 fn main() -> ExitCode {
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         ["model"] => model::fetch().map(|path| println!("{}", path.display())),
         ["bench", flags @ ..] => bench::run_all(flags),
         ["lab", flags @ ..] => lab::run_all(flags),
-        ["stages", flags @ ..] => stages::run_all(flags),
+        ["stages", arguments @ ..] => stages::run_all(arguments),
         ["fixtures"] => fixtures::run_all(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -25,12 +25,19 @@ const OBJECTIVES: [(&str, &str, &str); 4] = [
     ("reward", "reward", "accuracy"),
 ];
 
-/// Trains each objective on each set, with the flags beside the defaults, and judges the held-out pairs.
-pub fn run_all(flags: &[&str]) -> Result<()> {
+/// Trains each objective on the named sets, or on all, with the flags beside the defaults, and judges the held-out pairs.
+/// A set's table is written anew with each of its rows, so that what is done is kept when the rest is not waited for.
+pub fn run_all(arguments: &[&str]) -> Result<()> {
+    let named = arguments.iter().take_while(|word| !word.starts_with('-')).count();
+    let (sets, flags) = arguments.split_at(named);
+    if let Some(unknown) = sets.iter().find(|set| !SETS.contains(set)) {
+        return Err(Failure::new(format!("there is no preference set {unknown:?}"), format!("take {}", SETS.join(" or "))));
+    }
+    let sets = if sets.is_empty() { &SETS[..] } else { sets };
     setup::ensure(&Needs { gpu: true, python: true, ..Needs::default() })?;
     model::fetch()?;
     run(cargo().args(["build", "--release", "--package", "tunesmith"]), "see the lines above")?;
-    for set in SETS {
+    for &set in sets {
         let [learnt, held_out] = split(set)?;
         let mut table = format!("## {set}\n\n| `--objective` | held-out pairs right | seconds |\n|---|---|---|\n");
         for (objective, judge, measure) in OBJECTIVES {
@@ -48,8 +55,8 @@ pub fn run_all(flags: &[&str]) -> Result<()> {
             let row = format!("| `{objective}` | {:.0} % | {seconds:.0} |\n", 100.0 * share);
             print!("{row}");
             table += &row;
+            put_section("docs/stages.md", set, &table)?;
         }
-        put_section("docs/stages.md", set, &table)?;
     }
     println!("\nThe tables are in docs/stages.md");
     Ok(())
