@@ -186,7 +186,7 @@ impl Session {
         Ok(config)
     }
 
-    /// JSONL to examples, with every bad line named.
+    /// JSONL to examples, with every bad line named, and every column that nobody reads.
     #[wasm_bindgen(js_name = import)]
     pub fn import_rows(&self, name: &str, text: &str) -> JsValue {
         let import = import_jsonl(name, text);
@@ -199,7 +199,8 @@ impl Session {
             })
             .collect();
         let examples: Vec<&Example> = import.examples.iter().map(|(_, example)| example).collect();
-        to_js(&json!({ "examples": examples, "errors": errors }))
+        let warnings: Vec<&str> = import.warnings.iter().map(|warning| warning.message.as_str()).collect();
+        to_js(&json!({ "examples": examples, "errors": errors, "warnings": warnings }))
     }
 
     /// An example as the model will see it.

@@ -100,13 +100,18 @@ describe('the page as it opens', () => {
 
   it('names the lines of pasted text that are no examples, and takes the others', () =>
     onPage(browser, {}, async (page) => {
-      await page.getByTestId('paste-jsonl').fill('{"prompt":"Hello","completion":"Arr!"}\nnot json\n{"nothing":1}\n');
+      await page.getByTestId('paste-jsonl').fill('{"prompt":"Hello","completion":"Arr!","rating":3}\nnot json\n{"nothing":1}\n');
       await page.getByTestId('paste-jsonl-add').click();
       const errors = page.getByTestId('import-errors');
       await errors.waitFor();
       const lines = await errors.locator('li strong').allInnerTexts();
       assert.deepEqual(lines.map((line) => line.trim()), ['Line 2:', 'Line 3:']);
       assert.equal(await page.getByTestId('examples-table').locator('[data-row]').count(), 1);
+      const warnings = page.getByTestId('import-warnings');
+      assert.match(await warnings.innerText(), /the column "rating" is not read/);
+      assert.deepEqual(await violations(page), []);
+      await page.getByTestId('import-warnings-ok').click();
+      await warnings.waitFor({ state: 'detached' });
     }));
 
   it('shows text from a file as text, never as a part of the page', () =>

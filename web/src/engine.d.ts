@@ -133,6 +133,8 @@ export interface ImportError {
 export interface Imported {
   examples: Example[];
   errors: ImportError[];
+  /** What a person should know of rows that came in all the same: columns that nobody reads. */
+  warnings: string[];
 }
 
 export interface PreviewToken {
@@ -223,6 +225,8 @@ export interface Adapter extends Size {
   config: RunConfig | null;
   /** What it takes on the GPU while it is kept. */
   gpu_bytes: number;
+  /** Whether it scores answers, and so writes none. */
+  scores: boolean;
   /** Why it has no strength but its own; null where it has any. */
   why_no_strength: string | null;
   /** Why it cannot be merged into the model; null where it can. */

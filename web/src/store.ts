@@ -8,7 +8,7 @@ import { noLab, type Lab } from './lab';
 import type { KeptModel, LoadPhase, Loaded, Manifest } from './protocol';
 import { isOpinion, suggestedShare, usedBy, writer } from './preferences';
 import { isBusy, noRun, type Run } from './run';
-import { firstSettings, objectiveOf, REWARD, toConfig, toTrials, type Settings, type Teach } from './settings';
+import { firstSettings, objectiveOf, toConfig, toTrials, type Settings, type Teach } from './settings';
 
 export type DeviceState =
   | { state: 'starting' }
@@ -94,6 +94,8 @@ export class Table {
   /** The starter set it holds, as long as nothing in it was changed. */
   starter = signal<string | null>(null);
   importErrors = signal<{ name: string; added: string; errors: ImportError[] } | null>(null);
+  /** What is to know of rows that came in. */
+  importWarnings = signal<string[]>([]);
   /** Rows that it shows. */
   limit: Signal<number>;
   /** The row that is shown as the model sees it. */
@@ -215,7 +217,7 @@ export const IN_4BIT = 'Hold in 4 bits (QLoRA)';
 export const adapterLabel = ({ file, method, made }: Adapter): string => file ?? `${labelOf(method)}, ${time(made)}`;
 
 /** Whether an adapter writes answers: one that was trained to score them does not. */
-export const writes = ({ config }: Adapter): boolean => config?.objective !== REWARD;
+export const writes = ({ scores }: Adapter): boolean => !scores;
 
 /** The engine’s words, with fields called as the form calls them; a name without an underscore may be a plain word. */
 export const inWords = (text: string): string =>

@@ -23,7 +23,7 @@ describe('examples', () => {
     const session = await Session.create();
     const text = toJsonl(every.map(row));
     expect(text.trimEnd().split('\n')).toHaveLength(every.length);
-    expect(session.import('x', text)).toEqual({ examples: every, errors: [] });
+    expect(session.import('x', text)).toEqual({ examples: every, errors: [], warnings: [] });
   });
 
   it('show as pairs where they are, and keep their shape when edited', () => {

@@ -159,14 +159,16 @@ export class Session {
   }
 
   import(_name: string, text: string): Engine.Imported {
-    const imported: Engine.Imported = { examples: [], errors: [] };
+    const imported: Engine.Imported = { examples: [], errors: [], warnings: [] };
     for (const [index, line] of text.split(/\r?\n/).entries()) {
       if (!line.trim()) continue;
       try {
         const row: unknown = JSON.parse(line);
         const message = wrong(row);
-        if (message === null) imported.examples.push(row as Example);
-        else imported.errors.push({ line: index + 1, message, help: 'Give "messages", "prompt" and "completion", "text", or "input_ids".' });
+        if (message === null) {
+          imported.examples.push(row as Example);
+          if ('rating' in (row as object)) imported.warnings.push(`line ${index + 1}: the column "rating" is not read`);
+        } else imported.errors.push({ line: index + 1, message, help: 'Give "messages", "prompt" and "completion", "text", or "input_ids".' });
       } catch {
         imported.errors.push({ line: index + 1, message: 'not JSON', help: 'Every line is one JSON object.' });
       }
@@ -313,6 +315,7 @@ export class Session {
     const tokens = method === 'prompt';
     this.#adapters.push({
       ...(await this.size(config)), id: ++this.#made, file, made: Date.now(), method, training: file === null, config: file === null ? config : null, gpu_bytes: 8 * 4884480,
+      scores: config.objective === 'reward',
       why_no_strength: tokens ? 'no value of what it learns changes nothing' : null, why_no_merge: tokens ? 'what it learns is no weight of the model' : null,
     });
     return this.#made;

@@ -77,9 +77,10 @@ export async function reopen(): Promise<void> {
   told.value = defaults();
   known.value = objectives();
   settings.value = firstSettings;
-  for (const { rows, past, starter, importErrors, selected } of Object.values(tables)) {
+  for (const { rows, past, starter, importErrors, importWarnings, selected } of Object.values(tables)) {
     rows.value = [];
     past.value = [];
+    importWarnings.value = [];
     [starter.value, importErrors.value, selected.value, made.value, rowErrors.value] = [null, null, null, null, null];
   }
   asked.value = { base: noAnswer, tuned: noAnswer };

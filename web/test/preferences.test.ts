@@ -97,6 +97,14 @@ describe('the table of preferences', () => {
     expect(await saved[0]!.blob.text()).toBe(toJsonl(rows.map(row)));
   });
 
+  it('says which columns nobody reads, and stops nobody for it', async () => {
+    await importText('mine', '{"prompt":"p","chosen":"c","rejected":"r","rating":3}');
+    expect(table.importWarnings.value).toEqual([expect.stringContaining('"rating" is not read')]);
+    expect(store.whyNotTrain.value ?? '').not.toContain('could not be read');
+    await importText('mine', '{"prompt":"p","chosen":"c","rejected":"d"}');
+    expect(table.importWarnings.value).toEqual([]);
+  });
+
   it('puts rows where they belong, says so, and takes them back', async () => {
     await add(preference('p', 'c', 'r'), pair('q', 'a'), { text: 't' });
     expect(content()).toHaveLength(1);

@@ -31,7 +31,10 @@ pub fn run_all(arguments: &[&str]) -> Result<()> {
     let named = arguments.iter().take_while(|word| !word.starts_with('-')).count();
     let (sets, flags) = arguments.split_at(named);
     if let Some(unknown) = sets.iter().find(|set| !SETS.contains(set)) {
-        return Err(Failure::new(format!("there is no preference set {unknown:?}"), format!("take {}", SETS.join(" or "))));
+        return Err(Failure::new(
+            format!("there is no preference set {unknown:?}"),
+            format!("take {}", SETS.join(" or ")),
+        ));
     }
     let sets = if sets.is_empty() { &SETS[..] } else { sets };
     setup::ensure(&Needs { gpu: true, python: true, ..Needs::default() })?;

@@ -16,6 +16,9 @@ use crate::settings::field::choice;
 use crate::tape::Tape;
 use crate::{Error, Result};
 
+/// Why a reward adapter has no merged model.
+pub const NO_PLACE: &str = "a GGUF model has no place for a score head";
+
 choice! {
     /// The encoding of the tensors that a merge changes; norms are always f32.
     OutType, "f32 or f16" {
@@ -93,7 +96,7 @@ impl<'a> Merge<'a> {
         if peft.params().score().is_some() {
             return Err(Error::Adapter {
                 file: peft.config()["peft_type"].as_str().unwrap_or_default().into(),
-                what: "this adapter cannot be merged into the model: a GGUF model has no place for a score head".into(),
+                what: format!("this adapter cannot be merged into the model: {NO_PLACE}"),
                 help: "keep the adapter beside the model".into(),
             });
         }

@@ -238,8 +238,8 @@ run_config! { |method, objective|
     "Data" {
         max_length("max_seq_length", "cutoff_len"): u32 = 1024, in 2..=131072, "Tokens after which an example is cut.";
         packing: bool = false, "Fill each batch with as many examples as fit.";
-        completion_only_loss: bool = true, "Of a prompt and its completion, learn only the completion.";
-        assistant_only_loss: bool = true, "Of a conversation, learn only the assistant's turns.";
+        completion_only_loss: bool = true, for [Sft], "Of a prompt and its completion, learn only the completion.";
+        assistant_only_loss: bool = true, for [Sft], "Of a conversation, learn only the assistant's turns.";
     }
     "Objective" {
         beta: f64 = 0.1, in 0.000001..=1000, for [Dpo, Kto, Orpo, Cpo],

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::form;
 use crate::Result;
 use crate::model::{Model, Module};
+use crate::peft::merge::NO_PLACE;
 use crate::peft::{Peft, io, strength};
 use crate::settings::config::RunConfig;
 
@@ -41,6 +42,7 @@ impl Adapter {
     /// As the page takes it; `training` says whether it is the run's that is going.
     pub fn told(&self, model: &Model, training: bool) -> Value {
         let (peft, params) = (self.peft.as_ref(), self.peft.params());
+        let scores = params.score().is_some();
         let layers = 0..model.config.layers;
         let mut merges = layers.flat_map(|layer| Module::ALL.map(|module| peft.merges(layer, module)));
         json!({
@@ -55,7 +57,8 @@ impl Adapter {
             // Its values, and room for their gradients.
             "gpu_bytes": 2 * params.bytes(),
             "why_no_strength": params.tensors.iter().find_map(|tensor| peft.scales(&tensor.name).err()),
-            "why_no_merge": merges.find_map(std::result::Result::err),
+            "scores": scores,
+            "why_no_merge": if scores { Some(NO_PLACE) } else { merges.find_map(std::result::Result::err) },
         })
     }
 }

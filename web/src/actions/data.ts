@@ -125,13 +125,14 @@ export function editRow(id: number, part: string, example: Example): void {
 /** Takes rows into the tables they belong in. Those that the tab does not show are told, with the way to them. */
 export const importText = (name: string, text: string) =>
   attempt(async () => {
-    const { examples, errors } = await engine().ask('import', { name, text });
+    const { examples, errors, warnings } = await engine().ask('import', { name, text });
     const added = examples.map(row);
     const other = settings.value.teach === 'examples' ? 'preferences' : 'examples';
     const elsewhere = added.filter((one) => tableOf(one) === other);
     batch(() => {
       addRows(added, `adding ${name}`);
       table.value.importErrors.value = errors.length ? { name, added: counted(added), errors } : null;
+      table.value.importWarnings.value = warnings;
       made.value = elsewhere.length ? { at: 'teach', words: `${counted(elsewhere)} of ${name} went to the ${other}.`, table: other, rows: elsewhere.map(({ id }) => id) } : null;
       announcement.value = `${counted(added) || 'Nothing was'} added${errors.length ? `, ${errors.length} lines could not be read` : ''}.`;
     });

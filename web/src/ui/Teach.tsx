@@ -31,6 +31,7 @@ export function Teach() {
           <Toolbar />
           <MadeNote at="teach" />
           <ImportErrors />
+          <ImportWarnings />
           <Uses />
           <Table />
           <Paste />
@@ -187,6 +188,24 @@ function ImportErrors() {
       </ul>
       <Button data-testid="import-errors-ok" onClick={() => (importErrors.value = null)}>
         {added ? 'Go on without these lines' : 'All right'}
+      </Button>
+    </div>
+  );
+}
+
+/** What is to know of rows that came in; it stops nobody. */
+function ImportWarnings() {
+  const { importWarnings } = table.value;
+  if (importWarnings.value.length === 0) return null;
+  return (
+    <div class="notice mild" data-testid="import-warnings" role="status">
+      <ul>
+        {importWarnings.value.map((warning) => (
+          <li key={warning}>{warning}.</li>
+        ))}
+      </ul>
+      <Button data-testid="import-warnings-ok" onClick={() => (importWarnings.value = [])}>
+        All right
       </Button>
     </div>
   );

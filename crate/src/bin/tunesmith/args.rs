@@ -12,9 +12,6 @@ pub const JSON: &str = "json";
 /// The flag for an adapter's strength.
 pub const SCALE: &str = "adapter-scale";
 
-/// Fields that say how examples are rendered: `eval` and `inspect` have these.
-const RENDERING: [&str; 3] = ["max_length", "completion_only_loss", "assistant_only_loss"];
-
 /// Fields that say how the model is loaded: whatever loads one has these.
 const LOADING: [&str; 2] = [LOAD_IN_4BIT, FP16];
 
@@ -120,11 +117,6 @@ pub fn field_flags(field: &Field) -> Vec<Arg> {
     let mut flags = vec![flag(field.name).help(help)];
     flags.extend(field.aliases.iter().map(|alias| flag(alias).hide(true).conflicts_with(field.name)));
     flags
-}
-
-/// The flags of [`RENDERING`].
-pub fn rendering_flags() -> Vec<Arg> {
-    flags_of(&RENDERING)
 }
 
 /// The objective, and what belongs to it.

@@ -8,8 +8,8 @@ use tunesmith::settings::config::{LOAD_IN_4BIT, Method, Objective, RunConfig};
 use tunesmith::settings::field::{FieldValue, Input};
 
 use super::args::{
-    SCALE, between, field_flags, file, flags_of, json, loading_flags, model, objective, objective_flags, parse,
-    rendering_flags, switch, text, value,
+    SCALE, between, field_flags, file, flags_of, json, loading_flags, model, objective, objective_flags, parse, switch,
+    text, value,
 };
 use super::bench;
 
@@ -57,6 +57,7 @@ fn estimate() -> Command {
 }
 
 /// What describes a run: model, examples, settings.
+
 fn run_flags(command: Command) -> Command {
     let fields = RunConfig::fields(Method::Lora, Objective::Sft);
     command
@@ -87,7 +88,7 @@ fn eval() -> Command {
         .arg(json())
         .args(objective_flags())
         .args(loading_flags())
-        .args(rendering_flags())
+        .args(flags_of(&["max_length"]))
 }
 
 fn score() -> Command {
@@ -98,7 +99,7 @@ fn score() -> Command {
         .arg(data())
         .arg(json())
         .args(loading_flags())
-        .args(rendering_flags())
+        .args(flags_of(&["max_length"]))
 }
 
 fn generate() -> Command {
@@ -164,7 +165,7 @@ fn inspect() -> Command {
         .arg(json())
         .arg(objective())
         .args(flags_of(&[LOAD_IN_4BIT]))
-        .args(rendering_flags())
+        .args(flags_of(&["max_length", "completion_only_loss", "assistant_only_loss"]))
 }
 
 fn devices() -> Command {
