@@ -57,7 +57,6 @@ fn estimate() -> Command {
 }
 
 /// What describes a run: model, examples, settings.
-
 fn run_flags(command: Command) -> Command {
     let fields = RunConfig::fields(Method::Lora, Objective::Sft);
     command
