@@ -456,12 +456,13 @@ impl Session {
         let prompt = Generator::chat_ids(model, &messages)?;
         let virtual_tokens = adapter.map_or(0, |peft| peft.virtual_tokens());
         let room = virtual_tokens + prompt.len() + options.max_new_tokens;
-        let generator = Generator::new(model, adapter, room)?;
+        let generator = Generator::new(model, adapter, room, 1)?;
         let sampling = Sampling {
             max_new_tokens: options.max_new_tokens,
             temperature: options.temperature,
             top_p: options.top_p,
             seed: options.seed,
+            ..Sampling::default()
         };
         let go_on = |piece: &str| {
             let answer = on_text.call1(&JsValue::NULL, &piece.into());

@@ -69,7 +69,7 @@ fn lora_learns_eight_examples_by_heart_answers_and_stops() {
     let model = Rc::new(models::load(&context, "cut"));
     let (adapter, before, after) = train(&model, &config(Method::Lora, 60, 3e-3));
     assert!(before > 2.0 && after < 0.05, "{before} before, {after} after");
-    let generator = Generator::new(&model, Some(adapter.as_ref()), 256).unwrap();
+    let generator = Generator::new(&model, Some(adapter.as_ref()), 256, 1).unwrap();
     for (question, answer) in LESSONS {
         let prompt = Generator::chat_ids(&model, &[Message::new("user", question)]).unwrap();
         let sampling = Sampling { max_new_tokens: 64, ..Default::default() };

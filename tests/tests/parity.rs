@@ -37,42 +37,45 @@ fn adapter(model: &Model, name: &str, method: Method, b: f32) -> (Rc<dyn Peft>, 
     (adapter.into(), config)
 }
 
+/// The logits after each id from `first` on, all of one forward pass, the head row by row.
+fn logits(model: &Model, ids: &[u32], first: usize) -> Vec<f32> {
+    let context = &model.context;
+    let rows = ids.len();
+    let vocab = model.config.vocab;
+    let device = Inputs::new(context, rows).unwrap();
+    let row = context.buffer("row", 4).unwrap();
+    let logits = context.buffer("logits", vocab as u64 * 4).unwrap();
+    let mut t = Tape::new(context);
+    let h = Decoder { model, peft: None, training: false, recompute: Recompute::None }.forward(&mut t, &device, None);
+    let hidden = context.buffer("hidden", (rows * model.config.hidden * 4) as u64).unwrap();
+    let copy = t.leaf(rows, model.config.hidden, &hidden, None);
+    t.copy(h, copy);
+    let forward = t.finish(context).unwrap();
+    let positions: Vec<u32> = (0..rows as u32).collect();
+    let keys: Vec<[u32; 2]> = positions.iter().map(|&position| [0, position + 1]).collect();
+    context.write(&device.ids, 0, ids);
+    context.write(&device.positions, 0, &positions);
+    context.write(&device.masks.keys_of_row, 0, &keys);
+    forward.run(0);
+    let mut t = Tape::new(context);
+    let h = t.leaf(rows, model.config.hidden, &hidden, None);
+    t.logits(h, model.head(), &row, 1, &logits);
+    let head = t.finish(context).unwrap();
+    let mut all = Vec::with_capacity((rows - first) * vocab);
+    for index in first as u32..rows as u32 {
+        context.write(&row, 0, &[index]);
+        head.run(0);
+        all.extend(block_on(context.read::<f32>(&logits, 0, vocab)).unwrap());
+    }
+    context.check().unwrap();
+    all
+}
+
 fn check_logits(name: &str) {
-    let context = models::context();
-    let model = models::load(&context, name);
+    let model = models::load(&models::context(), name);
     for (s, sequence) in inputs(name).logits.iter().enumerate() {
-        let ids = &sequence.input_ids;
-        let rows = ids.len();
-        let vocab = model.config.vocab;
-        let device = Inputs::new(&context, rows).unwrap();
-        let row = context.buffer("row", 4).unwrap();
-        let logits = context.buffer("logits", vocab as u64 * 4).unwrap();
-        let mut t = Tape::new(&model.context);
-        let h = Decoder { model: &model, peft: None, training: false, recompute: Recompute::None }
-            .forward(&mut t, &device, None);
-        // The last row's logits come from the plan; the other rows' from the same hidden states, row by row.
-        let hidden = context.buffer("hidden", (rows * model.config.hidden * 4) as u64).unwrap();
-        let copy = t.leaf(rows, model.config.hidden, &hidden, None);
-        t.copy(h, copy);
-        let forward = t.finish(&context).unwrap();
-        let positions: Vec<u32> = (0..rows as u32).collect();
-        let keys: Vec<[u32; 2]> = positions.iter().map(|&position| [0, position + 1]).collect();
-        context.write(&device.ids, 0, ids);
-        context.write(&device.positions, 0, &positions);
-        context.write(&device.masks.keys_of_row, 0, &keys);
-        forward.run(0);
-        let mut t = Tape::new(&model.context);
-        let h = t.leaf(rows, model.config.hidden, &hidden, None);
-        t.row_logits(h, model.head(), &row, &logits);
-        let head = t.finish(&context).unwrap();
-        let mut all = Vec::with_capacity(rows * vocab);
-        for index in 0..rows as u32 {
-            context.write(&row, 0, &[index]);
-            head.run(0);
-            all.extend(block_on(context.read::<f32>(&logits, 0, vocab)).unwrap());
-        }
-        context.check().unwrap();
-        let distance = LogitRows::read(name, s).rel_l2(&all);
+        let rows = sequence.input_ids.len();
+        let distance = LogitRows::read(name, s).rel_l2(&logits(&model, &sequence.input_ids, 0));
         println!("{name} logits {s}: {rows} rows, rel-L2 {distance:.2e}");
         assert!(distance <= 1e-5, "{name} logits {s}: rel-L2 {distance:.2e}");
     }
@@ -151,12 +154,61 @@ fn full_prompt_curve() {
     check_curve("full", Method::Prompt, "prompt_curve", 20, 1e-4);
 }
 
+/// Prompts of other lengths in other slots, and more of them than slots: the same answers, and log-probabilities of a pass
+/// over prompt and answer together.
+#[test]
+fn generation_side_by_side() {
+    let context: Context = models::context();
+    for (name, rows, most) in [("nano", 32, 24), ("cut", 9, 6)] {
+        let model = models::load(&context, name);
+        let vocab = model.config.vocab;
+        let prompts: Vec<Vec<u32>> = (0..rows)
+            .map(|row: usize| {
+                (0..1 + row * 7 % 90).map(|at| ((row * 131 + at * 17 + 5) % (vocab - 8)) as u32).collect()
+            })
+            .collect();
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        let run = |slots, sampling| {
+            let generator = Generator::new(&model, None, 128, slots).unwrap();
+            block_on(generator.generate_all(&prompts, sampling, |_, _| true)).unwrap()
+        };
+        let greedy = Sampling { max_new_tokens: most, ..Default::default() };
+        let sampled = Sampling { temperature: 0.8, top_k: 50, seed: 3, ..greedy };
+        for sampling in [greedy, sampled] {
+            let alone = run(1, sampling);
+            for slots in [3, 8] {
+                for (row, (one, other)) in alone.iter().zip(run(slots, sampling)).enumerate() {
+                    assert_eq!(
+                        (&one.ids, one.stop, &one.text),
+                        (&other.ids, other.stop, &other.text),
+                        "{name} {slots} {row}"
+                    );
+                }
+            }
+            let temperature = if sampling.temperature > 0.0 { f64::from(sampling.temperature) } else { 1.0 };
+            for (row, generated) in run(8, sampling).iter().enumerate().step_by(5) {
+                let ids = [prompts[row], &generated.ids].concat();
+                let logits = logits(&model, &ids, prompts[row].len() - 1);
+                for (at, (id, logp)) in generated.ids.iter().zip(&generated.logps).enumerate() {
+                    let row_logits = &logits[at * vocab..][..vocab];
+                    let top = row_logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    let scaled = |logit: f32| f64::from(logit - top) / temperature;
+                    let sum: f64 = row_logits.iter().map(|&logit| scaled(logit).exp()).sum();
+                    let want = scaled(row_logits[*id as usize]) - sum.ln();
+                    assert!((f64::from(*logp) - want).abs() <= 1e-5, "{name} {row} {at}: {logp}, {want}");
+                }
+            }
+        }
+        assert_ne!(run(8, sampled)[3].ids, run(8, Sampling { seed: 4, ..sampled })[3].ids);
+    }
+}
+
 #[test]
 fn greedy_generation() {
     let context: Context = models::context();
     let model = models::load(&context, "full");
     let answers: Vec<Answer> = golden::json("full/generation.json");
-    let generator = Generator::new(&model, None, 512).unwrap();
+    let generator = Generator::new(&model, None, 512, 1).unwrap();
     let sampling = Sampling { max_new_tokens: 64, ..Default::default() };
     for answer in &answers {
         let got = block_on(generator.generate(&answer.prompt_ids, sampling, |_| true)).unwrap();

@@ -35,13 +35,13 @@ const TOKENS: usize = 33;
 /// # Errors
 /// As [`Generator::new`] and [`Generator::generate`].
 pub async fn measure(model: &Model) -> Result<DecodeCost> {
-    let generator = Generator::new(model, None, PROMPT + TOKENS)?;
+    let generator = Generator::new(model, None, PROMPT + TOKENS, 1)?;
     let id = |position: usize| (mix(position as u64) % model.config.vocab as u64) as u32;
     let prompt: Vec<u32> = (0..PROMPT).map(id).collect();
     let mut prefills = Vec::new();
     for run in 0..4 {
         let started = now_ms();
-        generator.prefill(&prompt).await?;
+        generator.prefill(0, &prompt).await?;
         if run > 0 {
             prefills.push(now_ms() - started);
         }
@@ -49,7 +49,7 @@ pub async fn measure(model: &Model) -> Result<DecodeCost> {
     let mut times = Vec::new();
     for position in PROMPT..PROMPT + TOKENS {
         let started = now_ms();
-        generator.decode(id(position), position).await?;
+        generator.decode(&[Some((id(position), position))]).await?;
         times.push(now_ms() - started);
     }
     let timing = Timing::of(times.split_off(1));

@@ -74,10 +74,17 @@ pub fn import_jsonl(name: &str, text: &str) -> Import {
 }
 
 /// What is wrong with a row, and what to do.
-type Wrong = (String, String);
+pub(super) type Wrong = (String, String);
 
 /// An example, and the columns that nobody read.
 fn row(line: &str) -> Result<(Example, Map<String, Value>), Wrong> {
+    let mut fields = object(line)?;
+    let example = example(&mut fields)?;
+    Ok((example, fields))
+}
+
+/// The columns of a row.
+pub(super) fn object(line: &str) -> Result<Map<String, Value>, Wrong> {
     let Unambiguous(value) = serde_json::from_str(line).map_err(|e| {
         let what = e.to_string();
         // The place is behind a last " at line ", for the key itself may say so.
@@ -87,11 +94,10 @@ fn row(line: &str) -> Result<(Example, Map<String, Value>), Wrong> {
         }
         (format!("this is not JSON: {what}, at column {}", e.column()), "write one JSON object on each line".into())
     })?;
-    let Value::Object(mut fields) = value else {
-        return Err(("this is JSON, but not an object".into(), "write one JSON object on each line".into()));
-    };
-    let example = example(&mut fields)?;
-    Ok((example, fields))
+    match value {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(("this is JSON, but not an object".into(), "write one JSON object on each line".into())),
+    }
 }
 
 /// Takes the fields of an example.
@@ -235,7 +241,7 @@ fn answer_of(field: &str, value: Value) -> Result<Prompt, Wrong> {
     }
 }
 
-fn prompt_of(field: &str, value: Value) -> Result<Prompt, Wrong> {
+pub(super) fn prompt_of(field: &str, value: Value) -> Result<Prompt, Wrong> {
     match value {
         Value::String(text) => Ok(Prompt::Text(text)),
         Value::Array(_) => Ok(Prompt::Messages(messages_of(field, value)?)),
@@ -243,7 +249,7 @@ fn prompt_of(field: &str, value: Value) -> Result<Prompt, Wrong> {
     }
 }
 
-fn messages_of(field: &str, value: Value) -> Result<Vec<Message>, Wrong> {
+pub(super) fn messages_of(field: &str, value: Value) -> Result<Vec<Message>, Wrong> {
     let Value::Array(turns) = value else {
         return Err(wrong(format!("{field} is {}, and a list of messages was expected", kind(&value))));
     };
@@ -257,11 +263,11 @@ fn parse<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, Wrong> {
     serde_json::from_value(value).map_err(|e| wrong(format!("{field}: {e}")))
 }
 
-fn wrong(what: impl Into<String>) -> Wrong {
+pub(super) fn wrong(what: impl Into<String>) -> Wrong {
     (what.into(), FORMS.into())
 }
 
-fn empty(field: &str) -> Wrong {
+pub(super) fn empty(field: &str) -> Wrong {
     wrong(format!("{field} is empty"))
 }
 

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod example;
 pub mod import;
 mod json;
+pub mod prompts;
 pub mod render;
 pub mod set;
 pub mod warning;

@@ -47,6 +47,15 @@ impl Inputs {
     }
 }
 
+/// The key-value cache, as a pass of generation uses it.
+#[derive(Clone, Copy)]
+pub struct Cache<'a> {
+    /// One for each block.
+    pub layers: &'a [CacheLayer],
+    /// `[T]` u32: the row of the cache in which the keys and values of each row are kept.
+    pub places: &'a Buffer,
+}
+
 /// Describes forward passes of one model under one tuning method.
 #[derive(Clone, Copy)]
 pub struct Decoder<'a> {
@@ -89,7 +98,7 @@ impl<'a> Decoder<'a> {
         index: usize,
         h: Var,
         prefix: Option<Var>,
-        cache: Option<&CacheLayer>,
+        cache: Option<Cache>,
         targets: Option<&Targets>,
     ) -> Var {
         let model = self.model;
@@ -102,7 +111,7 @@ impl<'a> Decoder<'a> {
             Some(prefix) => t.place_prefix(qkv, &inputs.ids, model.config.vocab, prefix, heads),
             None => qkv,
         };
-        let cached = cache.map(|cache| t.write_cache(qkv, heads, &inputs.positions, cache));
+        let cached = cache.map(|cache| t.write_cache(qkv, heads, cache.places, &cache.layers[index]));
         let masks = if targets.is_some() { &inputs.target_masks } else { &inputs.masks };
         let attended = t.attention(qkv, cached, heads, masks);
         let [attended, h] = match targets {
@@ -131,7 +140,7 @@ impl<'a> Decoder<'a> {
         t.embed(inputs.rows, &inputs.ids, table, prompt)
     }
 
-    /// The residual stream behind some of the blocks. With a cache, one layer each, keys and values go through it. With
+    /// The residual stream behind some of the blocks. With a cache, keys and values go through it. With
     /// `targets`, the model's last block gives their rows alone: no other row is asked for anything there.
     pub fn blocks(
         &self,
@@ -139,7 +148,7 @@ impl<'a> Decoder<'a> {
         inputs: &'a Inputs,
         blocks: std::ops::Range<usize>,
         mut h: Var,
-        cache: Option<&'a [CacheLayer]>,
+        cache: Option<Cache<'a>>,
         targets: Option<&'a Targets>,
     ) -> Var {
         let decoder = *self;
@@ -148,7 +157,7 @@ impl<'a> Decoder<'a> {
             let prefix = prefixes.get(index).copied();
             let targets = targets.filter(|_| index + 1 == decoder.model.layers.len());
             h = t.block(h, self.recompute == Recompute::Block, move |t, h| {
-                decoder.block(t, inputs, index, h, prefix, cache.map(|cache| &cache[index]), targets)
+                decoder.block(t, inputs, index, h, prefix, cache, targets)
             });
         }
         h
@@ -166,7 +175,7 @@ impl<'a> Decoder<'a> {
 
     /// The hidden states after the last norm, `[T, C]`, all the way from the inputs; with a cache as for
     /// [`Decoder::blocks`].
-    pub fn forward(&self, t: &mut Tape<'a>, inputs: &'a Inputs, cache: Option<&'a [CacheLayer]>) -> Var {
+    pub fn forward(&self, t: &mut Tape<'a>, inputs: &'a Inputs, cache: Option<Cache<'a>>) -> Var {
         let h = self.embed(t, inputs);
         let h = self.blocks(t, inputs, 0..self.model.layers.len(), h, cache, None);
         self.norm(t, h)

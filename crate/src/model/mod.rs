@@ -8,7 +8,7 @@ mod module;
 mod weights;
 
 pub use config::ModelConfig;
-pub use decoder::{Decoder, Inputs};
+pub use decoder::{Cache, Decoder, Inputs};
 pub use hooks::{Hooks, Site};
 pub use in_4bit::bytes_in_4bit;
 pub use module::{Group, Module, Norm};

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::gpu::{Buffer, BufferId, Context, kernels, spread};
 use crate::tape::{Op, Tape, Var};
 
-/// Keys and values of every position so far: two `[positions, K * D]` buffers.
+/// Keys and values of the positions so far, of one sequence or of several: two `[positions, K * D]` buffers.
 pub struct CacheLayer {
     keys: Buffer,
     values: Buffer,
@@ -26,20 +26,20 @@ impl CacheLayer {
 
 struct Write {
     qkv: Var,
-    positions: BufferId,
+    places: BufferId,
     keys: BufferId,
     values: BufferId,
     channels: usize,
 }
 
 impl Tape<'_> {
-    /// Puts the new keys and values in the last columns of `qkv` `[T, (H + 2 K) D]` at their positions, and returns the
-    /// whole cache as values `[positions, K * D]` for attention. Generation only: nothing flows back.
-    pub fn write_cache(&mut self, qkv: Var, heads: Heads, positions: &Buffer, layer: &CacheLayer) -> (Var, Var) {
+    /// Puts the new keys and values in the last columns of `qkv` `[T, (H + 2 K) D]` in the rows of the cache that `places`
+    /// `[T]` names, and returns the whole cache as values `[positions, K * D]` for attention. Generation only: nothing flows back.
+    pub fn write_cache(&mut self, qkv: Var, heads: Heads, places: &Buffer, layer: &CacheLayer) -> (Var, Var) {
         let channels = heads.kv_heads * heads.head_dim;
-        let positions = self.list.fixed(positions);
+        let places = self.list.fixed(places);
         let (keys, values) = (self.list.fixed(&layer.keys), self.list.fixed(&layer.values));
-        self.push(Write { qkv, positions, keys, values, channels }, false);
+        self.push(Write { qkv, places, keys, values, channels }, false);
         let mut whole = |buffer| self.leaf(layer.positions, channels, buffer, None);
         (whole(&layer.keys), whole(&layer.values))
     }
@@ -53,7 +53,7 @@ impl Op for Write {
             channels: self.channels as u32,
             count: count as u32,
         };
-        let bindings = [t.value(self.qkv).into(), self.positions.into(), self.keys.into(), self.values.into()];
+        let bindings = [t.value(self.qkv).into(), self.places.into(), self.keys.into(), self.values.into()];
         t.list.dispatch(&kernels::CACHE_WRITE, &bindings, &params, spread(count));
     }
 

@@ -221,10 +221,10 @@ impl Tape<'_> {
         }
     }
 
-    /// The logits `[V]` of the row of `x` that `row` (one u32) names, into `out`: the head of generation.
-    pub fn row_logits(&mut self, x: Var, w: &Weight, row: &Buffer, out: &Buffer) {
-        let x = self.gather(x, row, 1);
+    /// The logits `[count, V]` of the rows of `x` that `rows` (`count` u32) names, into `out`: the head of generation.
+    pub fn logits(&mut self, x: Var, w: &Weight, rows: &Buffer, count: usize, out: &Buffer) {
+        let x = self.gather(x, rows, count);
         let out = self.list.fixed(out);
-        self.product_nt(1, self.value(x).into(), w, out.into());
+        self.product_nt(count, self.value(x).into(), w, out.into());
     }
 }

@@ -284,7 +284,7 @@ async fn is_exact(model: &Model, adapter: &dyn Peft, example: &Rendered) -> Resu
     let answer = example.ids[first..end].split(|id| ends.contains(id)).next().unwrap_or_default();
     let sampling = Sampling { max_new_tokens: answer.len() + LONGER, ..Default::default() };
     let positions = adapter.virtual_tokens() + first + sampling.max_new_tokens;
-    let generator = Generator::new(model, Some(adapter), positions)?;
+    let generator = Generator::new(model, Some(adapter), positions, 1)?;
     let expected = model.tokenizer.decode(answer);
     let expected = expected.trim();
     let mut said = String::new();

@@ -173,6 +173,30 @@ fn usage_is_told_with_code_2() {
     usage("train --data d", "--out");
     usage("generate --prompt a --top-p 2", "--top-p");
     usage("generate --prompt a --raw --system b", "--system");
+    usage("generate --prompt a --data b", "--data");
+    usage("generate", "--prompt");
+    usage("generate --prompt a --repetition-penalty 0.5", "--repetition-penalty");
+}
+
+#[test]
+fn prompts() {
+    let folder = folder("bad-prompts");
+    let data = |name: &str, rows: &str| file(&folder, name, rows);
+    let long = format!("{{\"prompt\":\"{}\"}}", "a".repeat(5000));
+    for (path, what, help) in [
+        (
+            data("none.jsonl", "{\"prompt\":\"a\"}\n{\"text\":\"b\"}\n"),
+            "none.jsonl, line 2: there is no prompt",
+            "give \"prompt\"",
+        ),
+        (data("empty.jsonl", ""), "there are no prompts", "at least one row"),
+        (data("long.jsonl", &long), "prompt: it has", "shorter than the model's context"),
+        (data("turn.jsonl", "{\"prompt\":[{\"role\":\"user\"}]}"), "turn.jsonl, line 1: prompt[0]", "give \"prompt\""),
+    ] {
+        fails("generate --model {} --data {}", &[nano(), &path], what, help);
+    }
+    let many = "generate --model {} --prompt a --num-return-sequences 2";
+    fails(many, &[nano()], "at temperature 0 all 2 answers", "--temperature above 0");
 }
 
 #[test]

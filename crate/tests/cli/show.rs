@@ -21,6 +21,45 @@ fn generation_is_the_same_for_people_and_programs() {
 }
 
 #[test]
+fn answers_the_prompts_of_a_file_side_by_side() {
+    let folder = folder("prompts");
+    let rows = "{\"prompt\":\"ab\",\"answer\":1}\n\n{\"prompt\":[{\"role\":\"user\",\"content\":\"abc\"}]}\n\
+        {\"messages\":[{\"role\":\"user\",\"content\":\"d\"},{\"role\":\"assistant\",\"content\":\"e\"}]}\n";
+    let data = file(&folder, "prompts.jsonl", rows);
+    let line = "generate --model {} --data {} --max-new-tokens 6";
+    let answers = |flags: &str| {
+        let mut events = tunesmith(&format!("{line} --json {flags}"), &[nano(), &data]).good().events();
+        assert_eq!(events.pop().unwrap()["event"], "answered");
+        events
+    };
+    let greedy = answers("");
+    assert_eq!(greedy.iter().map(|event| event["line"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 3, 4]);
+    for (event, prompt) in greedy.iter().zip(["ab", "abc", "d"]) {
+        let line = format!("generate --model {{}} --prompt {prompt} --max-new-tokens 6 --json");
+        assert_eq!(tunesmith(&line, &[nano()]).good().event("generated")["ids"], event["ids"], "{prompt}");
+        assert_eq!(event["logps"].as_array().unwrap().len(), 6);
+    }
+    // A sequence does not depend on how many are beside it.
+    let ids = |events: Vec<serde_json::Value>| events.into_iter().map(|event| event["ids"].clone()).collect::<Vec<_>>();
+    let many = "--num-return-sequences 3 --temperature 3 --seed 5";
+    let sampled = ids(answers(&format!("{many} --batch-size 1")));
+    assert_eq!((sampled.len(), &sampled), (9, &ids(answers(&format!("{many} --batch-size 4")))));
+    assert!(sampled[0] != sampled[1] && sampled[1] != sampled[2], "answers to one prompt differ: {sampled:?}");
+    let greedy = ids(greedy);
+    for flags in ["--top-k 1", "--min-p 1", "--top-p 0.000001"] {
+        assert_eq!(ids(answers(&format!("--temperature 3 {flags}"))), greedy, "{flags}");
+    }
+    assert_ne!(ids(answers("--repetition-penalty 100")), greedy);
+    let people = tunesmith(&format!("{line} {many}"), &[nano(), &data]).good();
+    assert!(
+        people.out.starts_with("-- line 1, answer 1\n") && people.out.contains("\n-- line 4, answer 3\n"),
+        "{}",
+        people.out
+    );
+    assert!(people.err.contains("9 answers of "), "{}", people.err);
+}
+
+#[test]
 fn a_tuned_model_answers_as_taught_and_stops() {
     let folder = folder("taught");
     let data = file(

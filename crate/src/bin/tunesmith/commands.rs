@@ -103,13 +103,24 @@ fn score() -> Command {
 
 fn generate() -> Command {
     Command::new("generate")
-        .about("Answers a prompt")
+        .about("Answers a prompt, or the prompts of a file, several at once")
         .arg(model())
         .arg(adapter().action(ArgAction::Append).help("A PEFT adapter folder; several are asked one after another"))
         .arg(scale())
-        .arg(text("prompt", "What to answer").required(true))
+        .arg(text("prompt", "What to answer").required_unless_present("data").conflicts_with("data"))
+        .arg(file("data", "FILE", "JSONL with a prompt in each row: a text, or a list of messages"))
+        .arg(
+            value("batch-size", "B", value_parser!(u32).range(1..=256))
+                .default_value("8")
+                .help("Answers that are written at once, at most"),
+        )
+        .arg(
+            value("num-return-sequences", "N", value_parser!(u32).range(1..=1 << 16))
+                .default_value("1")
+                .help("Answers to each prompt"),
+        )
         .arg(text("system", "The system message").conflicts_with("raw"))
-        .arg(switch("raw", "Continue the prompt as it is, without the chat template"))
+        .arg(switch("raw", "Continue a text as it is, without the chat template"))
         .arg(
             value("max-new-tokens", "N", value_parser!(u32).range(1..=1 << 20))
                 .default_value("128")
@@ -124,6 +135,21 @@ fn generate() -> Command {
             value("top-p", "P", between(1e-6, 1.0))
                 .default_value("1")
                 .help("Draw only from the likeliest tokens that hold this share of the probability"),
+        )
+        .arg(
+            value("top-k", "K", value_parser!(u32))
+                .default_value("0")
+                .help("Draw only from so many of the likeliest tokens; 0 is from all"),
+        )
+        .arg(
+            value("min-p", "P", between(0.0, 1.0))
+                .default_value("0")
+                .help("Draw only from tokens that are at least this many times as likely as the likeliest"),
+        )
+        .arg(
+            value("repetition-penalty", "R", between(1.0, 100.0))
+                .default_value("1")
+                .help("Makes tokens that were there before less likely; 1 does nothing"),
         )
         .arg(value("seed", "S", value_parser!(u64)).default_value("0").help("Decides the draws"))
         .arg(json())

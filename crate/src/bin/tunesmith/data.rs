@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tunesmith::data::example::Example;
 use tunesmith::data::import::import_jsonl;
+use tunesmith::data::prompts::{PromptRow, import_prompts};
 use tunesmith::data::render::{Rendered, Renderer};
 use tunesmith::data::warning::Warning;
 use tunesmith::model::Model;
@@ -31,8 +32,30 @@ pub struct Data {
 /// Reads a data file.
 ///
 /// # Errors
-/// For a file that cannot be read or is not UTF-8. Rows have their own errors.
+/// As [`text`]. Rows have their own errors.
 pub fn read(path: &Path) -> Result<Data> {
+    let (file, text) = text(path)?;
+    let import = import_jsonl(&file, &text);
+    Ok(Data { file, examples: import.examples, warnings: import.warnings, errors: import.errors })
+}
+
+/// Reads the prompts of a file.
+///
+/// # Errors
+/// As [`text`], and when any row is no prompt, after telling which and why.
+pub fn prompts(path: &Path, report: &mut Report) -> Result<Vec<PromptRow>> {
+    let (file, text) = text(path)?;
+    let (prompts, errors) = import_prompts(&file, &text);
+    let rows = prompts.len() + errors.len();
+    refuse(errors, rows, &file, report)?;
+    Ok(prompts)
+}
+
+/// A file's name, for messages, and its text.
+///
+/// # Errors
+/// For a file that cannot be read or is not UTF-8.
+fn text(path: &Path) -> Result<(String, String)> {
     let file = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| Error::io(&file, error))?;
     let text = String::from_utf8(bytes).map_err(|error| {
@@ -44,8 +67,7 @@ pub fn read(path: &Path) -> Result<Data> {
             help: "save the file as UTF-8, one JSON object a line".into(),
         }
     })?;
-    let import = import_jsonl(&file, &text);
-    Ok(Data { file, examples: import.examples, warnings: import.warnings, errors: import.errors })
+    Ok((file, text))
 }
 
 /// Renders every row for a model; truncated ones are told in warnings. Sequences that are compared stand side by side.

@@ -2,21 +2,23 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::json;
-use tunesmith::Result;
-use tunesmith::data::example::Message;
-use tunesmith::generate::{Generator, Sampling};
+use tunesmith::data::example::{Message, Prompt};
+use tunesmith::generate::{Generated, Generator, Said, Sampling};
 use tunesmith::model::Model;
 use tunesmith::peft::Peft;
+use tunesmith::{Error, Result};
 
 use super::adapter::Adapter;
 use super::report::Report;
-use super::{args, base};
+use super::{args, base, data};
 
-/// Answers a prompt, with each adapter in turn where there are several; the text comes as it is generated.
+/// Answers a prompt, or those of a file, with each adapter in turn where there are several. The text of one answer comes as
+/// it is generated; of more, each answer comes when it is whole.
 ///
 /// # Errors
 /// For input that cannot be used, or a device that failed.
@@ -28,71 +30,187 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     for adapter in &adapters {
         loaded.push((adapter.folder.as_str(), adapter.load(&model, matches)?));
     }
-    let prompt = prompt_ids(matches, &model)?;
-    let get = |name: &str| *matches.get_one::<f32>(name).expect("it has a default");
-    let sampling = Sampling {
-        max_new_tokens: *matches.get_one::<u32>("max-new-tokens").expect("it has a default") as usize,
-        temperature: get("temperature"),
-        top_p: get("top-p"),
-        seed: *matches.get_one("seed").expect("it has a default"),
-    };
+    let sampling = sampling(matches)?;
+    let questions = questions(matches, &model, report)?;
     if loaded.is_empty() {
-        answer(&model, None, &prompt, sampling, report)?;
+        answer(&model, None, &questions, sampling, matches, report)?;
     }
     for (folder, peft) in &loaded {
         if loaded.len() > 1 && !report.json() {
             report.line(&format!("-- {folder}"))?;
         }
-        answer(&model, Some((folder, peft.as_ref())), &prompt, sampling, report)?;
+        answer(&model, Some((folder, peft.as_ref())), &questions, sampling, matches, report)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// One answer, of the model or of one of its adapters.
+fn sampling(matches: &ArgMatches) -> Result<Sampling> {
+    let number = |name: &str| *matches.get_one::<f32>(name).expect("it has a default");
+    let whole = |name: &str| *matches.get_one::<u32>(name).expect("it has a default");
+    let (temperature, answers) = (number("temperature"), whole("num-return-sequences"));
+    if temperature == 0.0 && answers > 1 {
+        return Err(Error::Config {
+            field: "num-return-sequences".into(),
+            what: format!("at temperature 0 all {answers} answers to a prompt are the same"),
+            help: "give a --temperature above 0, such as 1, or ask for one answer".into(),
+        });
+    }
+    Ok(Sampling {
+        max_new_tokens: whole("max-new-tokens") as usize,
+        temperature,
+        top_k: whole("top-k") as usize,
+        top_p: number("top-p"),
+        min_p: number("min-p"),
+        repetition_penalty: number("repetition-penalty"),
+        seed: *matches.get_one("seed").expect("it has a default"),
+    })
+}
+
+/// A prompt as the model reads it.
+struct Question {
+    /// Its line in the file, where it came from one.
+    line: Option<usize>,
+    ids: Vec<u32>,
+}
+
+/// The prompts, each as often as it is to be answered.
+fn questions(matches: &ArgMatches, model: &Model, report: &mut Report) -> Result<Vec<Question>> {
+    let system = matches.get_one::<String>("system").map(|text| Message::new("system", text));
+    let raw = matches.get_flag("raw");
+    let ids = |prompt: &Prompt| match prompt {
+        Prompt::Text(text) if raw => as_it_is(text, model),
+        Prompt::Text(text) => {
+            let messages: Vec<Message> = system.iter().cloned().chain([Message::new("user", text)]).collect();
+            Generator::chat_ids(model, &messages)
+        }
+        Prompt::Messages(messages) => Generator::chat_ids(model, messages),
+    };
+    let mut questions = Vec::new();
+    let answers = *matches.get_one::<u32>("num-return-sequences").expect("it has a default");
+    let mut ask = |line, ids: Vec<u32>| questions.extend((0..answers).map(|_| Question { line, ids: ids.clone() }));
+    match matches.get_one::<PathBuf>("data") {
+        Some(path) => {
+            for row in data::prompts(path, report)? {
+                let at_line = |error: Error| Error::Data {
+                    file: path.display().to_string(),
+                    line: Some(row.line),
+                    what: error.to_string(),
+                    help: error.help(),
+                };
+                ask(Some(row.line), ids(&row.prompt).map_err(at_line)?);
+            }
+        }
+        None => ask(None, ids(&Prompt::Text(matches.get_one::<String>("prompt").expect("a required flag").clone()))?),
+    }
+    Ok(questions)
+}
+
+fn as_it_is(text: &str, model: &Model) -> Result<Vec<u32>> {
+    let tokenizer = &model.tokenizer;
+    let mut ids = tokenizer.encode(text, true)?;
+    if let Some(bos) = tokenizer.bos().filter(|bos| tokenizer.add_bos() && ids.first() != Some(bos)) {
+        ids.insert(0, bos);
+    }
+    Ok(ids)
+}
+
+/// The answers of the model or of one of its adapters, in the order of the prompts.
 fn answer(
     model: &Model,
     adapter: Option<(&str, &dyn Peft)>,
-    prompt: &[u32],
+    questions: &[Question],
     sampling: Sampling,
-    report: &Report,
+    matches: &ArgMatches,
+    report: &mut Report,
 ) -> Result<()> {
     let (folder, peft) = adapter.unzip();
     let virtual_tokens = peft.map_or(0, |peft| peft.virtual_tokens());
-    let positions = virtual_tokens + prompt.len() + sampling.max_new_tokens;
-    let generator = Generator::new(model, peft, positions)?;
-    let mut told = Ok(());
-    let generated = block_on(generator.generate(prompt, sampling, |text| {
-        if !report.json() {
+    let longest = questions.iter().map(|question| question.ids.len()).max().unwrap_or_default();
+    let at_once = *matches.get_one::<u32>("batch-size").expect("it has a default") as usize;
+    let positions = virtual_tokens + longest + sampling.max_new_tokens;
+    let generator = Generator::new(model, peft, positions, at_once.min(questions.len()))?;
+    let prompts: Vec<&[u32]> = questions.iter().map(|question| &question.ids[..]).collect();
+    if let ([prompt], [Question { line: None, .. }]) = (&prompts[..], questions)
+        && !report.json()
+    {
+        let mut told = Ok(());
+        block_on(generator.generate(prompt, sampling, |text| {
             told = report.text(text);
-        }
-        told.is_ok()
-    }))?;
-    told?;
-    if !report.json() {
+            told.is_ok()
+        }))?;
+        told?;
         return report.line("");
     }
-    report.object(&json!({
-        "event": "generated",
-        "adapter": folder,
-        "text": generated.text,
-        "ids": generated.ids,
-        "stop": generated.stop,
-        "tokens_per_second": generated.tokens_per_second,
-    }))
+
+    let answers = *matches.get_one::<u32>("num-return-sequences").expect("it has a default") as usize;
+    let mut ended: Vec<Option<Generated>> = vec![None; prompts.len()];
+    let (mut told, mut done, mut tokens) = (0, 0, 0);
+    let mut outcome = Ok(());
+    let started = Instant::now();
+    report.start_bar(prompts.len() as u64, "{bar:24} {pos}/{len} answers  {eta} left");
+    block_on(generator.generate_all(&prompts, sampling, |number, said| {
+        if let Said::End(generated) = said {
+            ended[number] = Some(generated.clone());
+            done += 1;
+            // Each was chosen, the end tokens too.
+            tokens += generated.logps.len();
+            report.move_bar(done, prompts.len() as u64);
+            // In the order of the file, each as soon as those before it are told.
+            while let Some(generated) = ended.get_mut(told).and_then(Option::take) {
+                if outcome.is_ok() {
+                    outcome = tell(&questions[told], told % answers, answers, folder, &generated, report);
+                }
+                told += 1;
+            }
+        }
+        outcome.is_ok()
+    }))?;
+    report.end_bar();
+    outcome?;
+    if matches!(questions, [Question { line: None, .. }]) {
+        return Ok(());
+    }
+    let (seconds, per_second) = (started.elapsed().as_secs_f64(), tokens as f64 / started.elapsed().as_secs_f64());
+    match report.json() {
+        true => report.object(&json!({
+            "event": "answered",
+            "adapter": folder,
+            "answers": prompts.len(),
+            "tokens": tokens,
+            "seconds": seconds,
+            "tokens_per_second": per_second,
+        })),
+        false => {
+            let count = prompts.len();
+            report.say(&format!("{count} answers of {tokens} tokens in {seconds:.1} s, {per_second:.0} tokens/s"));
+            Ok(())
+        }
+    }
 }
 
-fn prompt_ids(matches: &ArgMatches, model: &Model) -> Result<Vec<u32>> {
-    let text = |name: &str| matches.get_one::<String>(name);
-    let prompt = text("prompt").expect("a required flag");
-    if matches.get_flag("raw") {
-        let tokenizer = &model.tokenizer;
-        let mut ids = tokenizer.encode(prompt, true)?;
-        if let Some(bos) = tokenizer.bos().filter(|bos| tokenizer.add_bos() && ids.first() != Some(bos)) {
-            ids.insert(0, bos);
-        }
-        return Ok(ids);
+fn tell(
+    question: &Question,
+    sequence: usize,
+    answers: usize,
+    folder: Option<&str>,
+    generated: &Generated,
+    report: &Report,
+) -> Result<()> {
+    if report.json() {
+        return report.object(&json!({
+            "event": "generated",
+            "adapter": folder,
+            "line": question.line,
+            "sequence": sequence,
+            "text": generated.text,
+            "ids": generated.ids,
+            "logps": generated.logps,
+            "stop": generated.stop,
+            "tokens_per_second": generated.tokens_per_second,
+        }));
     }
-    let mut messages: Vec<Message> = text("system").map(|text| Message::new("system", text)).into_iter().collect();
-    messages.push(Message::new("user", prompt));
-    Generator::chat_ids(model, &messages)
+    let line = question.line.map(|line| format!("line {line}"));
+    let which = (answers > 1).then(|| format!("answer {}", sequence + 1));
+    report.line(&format!("-- {}", line.into_iter().chain(which).collect::<Vec<_>>().join(", ")))?;
+    report.line(&generated.text)
 }

@@ -1,0 +1,330 @@
+//! Text generation: prefill, decode of several sequences at once with a key-value cache, sampling.
+//!
+//! Each sequence has a slot: a stretch of the cache's rows. One pass decodes a token of every slot; a sequence that has
+//! ended gives its slot to the next prompt.
+
+mod sampling;
+
+use crate::clock::now_ms;
+use crate::gpu::{Buffer, Plan};
+use crate::model::{Cache, Decoder, Hooks, Inputs, Model, PREFILL};
+use crate::ops::CacheLayer;
+use crate::peft::Peft;
+use crate::tape::{Recompute, Tape};
+use crate::text::Message;
+use crate::text::tokenizer::DecodeStream;
+use crate::{Error, Result};
+
+pub use sampling::Sampling;
+use sampling::draw;
+
+/// Why generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stop {
+    /// The model ended its turn.
+    End,
+    /// The limit on tokens, or the model's last position, was reached.
+    Length,
+    /// The caller asked to stop.
+    Cancelled,
+}
+
+/// What was generated.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    /// The token ids, the end token not among them.
+    pub ids: Vec<u32>,
+    /// The log-probability of each, as [`Sampling::choose`] has it; after [`Stop::End`] one more, the end token's.
+    pub logps: Vec<f32>,
+    /// Their text.
+    pub text: String,
+    /// Why it ended.
+    pub stop: Stop,
+    /// Tokens decoded a second: prefill, which gives the first, is not counted, and 0 stands for it alone.
+    pub tokens_per_second: f64,
+}
+
+/// What is told of a sequence while it is generated.
+#[derive(Clone, Copy, Debug)]
+pub enum Said<'g> {
+    /// More of its text, in whole characters.
+    Text(&'g str),
+    /// All of it: it has ended.
+    End(&'g Generated),
+}
+
+/// A pass over a fixed number of rows that ends in the logits of some of them.
+struct Step {
+    inputs: Inputs,
+    /// The row of the cache for each row.
+    places: Buffer,
+    /// The rows whose logits are asked for.
+    last: Buffer,
+    logits: Buffer,
+    plan: Plan,
+}
+
+/// Generates with one model and one adapter, or none.
+pub struct Generator<'a> {
+    model: &'a Model,
+    virtual_tokens: usize,
+    /// A pass over tokens of one sequence.
+    prefill: Step,
+    /// A pass over one token of each slot.
+    decode: Step,
+    slots: usize,
+    positions: usize,
+}
+
+/// A token on its way into a slot's cache.
+#[derive(Clone, Copy)]
+struct Place {
+    slot: usize,
+    position: usize,
+    id: u32,
+    /// Whether a sequence is in the slot: else the row sees no key.
+    used: bool,
+}
+
+/// A sequence in its slot.
+struct Running<'m> {
+    /// Its place among the prompts.
+    number: usize,
+    /// What is in the cache, and the newest token behind it: virtual tokens, prompt, answer.
+    ids: Vec<u32>,
+    /// How many of them are not the answer.
+    first: usize,
+    logps: Vec<f32>,
+    text: String,
+    stream: DecodeStream<'m>,
+    /// When its prompt was read.
+    started: f64,
+}
+
+impl<'a> Generator<'a> {
+    /// Prepares for `slots` sequences at once, each of at most `positions` tokens, virtual ones included; the model's
+    /// context bounds it.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the cache is larger than the device allows; [`Error::Config`] for a reward adapter.
+    pub fn new(model: &'a Model, peft: Option<&dyn Peft>, positions: usize, slots: usize) -> Result<Self> {
+        if peft.is_some_and(|peft| peft.params().score().is_some()) {
+            return Err(Error::Config {
+                field: "adapter".into(),
+                what: "a reward adapter scores answers, and writes none".into(),
+                help: "score with it, or ask another adapter".into(),
+            });
+        }
+        let positions = positions.min(model.config.context_length);
+        let context = &model.context;
+        let channels = model.config.kv_heads * model.config.head_dim;
+        let layer = |_| CacheLayer::new(context, slots * slot_rows(positions), channels);
+        let layers: Vec<CacheLayer> = (0..model.config.layers).map(layer).collect::<Result<_>>()?;
+        let step = |rows, asked: usize, virtual_tokens| -> Result<Step> {
+            let inputs = Inputs { virtual_tokens, ..Inputs::new(context, rows)? };
+            let places = context.buffer("places in the cache", rows as u64 * 4)?;
+            let last = context.buffer("last rows", asked as u64 * 4)?;
+            let logits = context.buffer("logits", (asked * model.config.vocab) as u64 * 4)?;
+            let mut t = Tape::new(context);
+            let peft = peft.map(|peft| peft as &dyn Hooks);
+            let decoder = Decoder { model, peft, training: false, recompute: Recompute::None };
+            let h = decoder.forward(&mut t, &inputs, Some(Cache { layers: &layers, places: &places }));
+            t.logits(h, decoder.head(), &last, asked, &logits);
+            let plan = t.finish(context)?;
+            Ok(Step { inputs, places, last, logits, plan })
+        };
+        let virtual_tokens = peft.map_or(0, |peft| peft.virtual_tokens());
+        let (prefill, decode) = (step(PREFILL, 1, true)?, step(slots, slots, false)?);
+        context.write(&decode.last, 0, &(0..slots as u32).collect::<Vec<_>>());
+        Ok(Self { model, virtual_tokens, prefill, decode, slots, positions })
+    }
+
+    /// The ids that a conversation starts with: rendered by the model's template, or the text alone.
+    ///
+    /// # Errors
+    /// [`Error::Template`] when the template refuses the messages; [`Error::Format`] when there is none.
+    pub fn chat_ids(model: &Model, messages: &[Message]) -> Result<Vec<u32>> {
+        let template = model.template.as_ref().ok_or_else(|| Error::Format {
+            file: model.file.clone(),
+            what: "the model has no chat template".into(),
+            help: "use an instruct model, or give the prompt raw".into(),
+        })?;
+        model.tokenizer.encode(&template.render(messages, true)?, true)
+    }
+
+    /// Runs a pass over tokens in the order of their slots and positions, one for each of its rows.
+    fn run(&self, step: &Step, tokens: &[Place]) {
+        let context = &self.model.context;
+        let first = |token: &Place| (token.slot * slot_rows(self.positions)) as u32;
+        let column = |of: &dyn Fn(&Place) -> u32| tokens.iter().map(of).collect::<Vec<u32>>();
+        let keys =
+            |token: &Place| [first(token), first(token) + if token.used { token.position as u32 + 1 } else { 0 }];
+        context.write(&step.inputs.ids, 0, &column(&|token| token.id));
+        context.write(&step.inputs.positions, 0, &column(&|token| token.position as u32));
+        context.write(&step.places, 0, &column(&|token| first(token) + token.position as u32));
+        context.write(&step.inputs.masks.keys_of_row, 0, &tokens.iter().map(keys).collect::<Vec<_>>());
+        step.plan.run(0);
+    }
+
+    /// Runs the ids that a slot's sequence starts with; returns the logits `[V]` after the last.
+    pub(crate) async fn prefill(&self, slot: usize, ids: &[u32]) -> Result<Vec<f32>> {
+        for (index, chunk) in ids.chunks(PREFILL).enumerate() {
+            // The rows that fill up the last pass are kept behind the sequence.
+            let row = |row| Place {
+                slot,
+                position: index * PREFILL + row,
+                id: chunk.get(row).copied().unwrap_or_default(),
+                used: true,
+            };
+            self.model.context.write(&self.prefill.last, 0, &[chunk.len() as u32 - 1]);
+            self.run(&self.prefill, &(0..PREFILL).map(row).collect::<Vec<_>>());
+        }
+        self.model.context.read(&self.prefill.logits, 0, self.model.config.vocab).await
+    }
+
+    /// Runs one more token of each slot, its id and its position; returns the logits `[slots, V]` after them. Nothing is
+    /// asked for where there is none.
+    pub(crate) async fn decode(&self, tokens: &[Option<(u32, usize)>]) -> Result<Vec<f32>> {
+        let place = |(slot, token): (usize, &Option<(u32, usize)>)| {
+            let (id, position) = token.unwrap_or_default();
+            Place { slot, position, id, used: token.is_some() }
+        };
+        self.run(&self.decode, &tokens.iter().enumerate().map(place).collect::<Vec<_>>());
+        self.model.context.read(&self.decode.logits, 0, self.slots * self.model.config.vocab).await
+    }
+
+    /// Continues `prompt`. `on_text` is given the text as it comes, in whole characters; it returns false to stop.
+    ///
+    /// # Errors
+    /// As [`Generator::generate_all`].
+    pub async fn generate(
+        &self,
+        prompt: &[u32],
+        sampling: Sampling,
+        mut on_text: impl FnMut(&str) -> bool,
+    ) -> Result<Generated> {
+        let mut all = self
+            .generate_all(&[prompt], sampling, |_, said| if let Said::Text(text) = said { on_text(text) } else { true })
+            .await?;
+        Ok(all.remove(0))
+    }
+
+    /// Continues each prompt, as many at once as there are slots; what comes of one depends on no other, only on its place
+    /// in the list. `told` is given that place and what is told of the sequence; it returns false to stop it. The results
+    /// are in the order of the prompts.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a prompt leaves no room; [`Error::Gpu`] when the device failed.
+    pub async fn generate_all(
+        &self,
+        prompts: &[&[u32]],
+        sampling: Sampling,
+        mut told: impl FnMut(usize, Said) -> bool,
+    ) -> Result<Vec<Generated>> {
+        for prompt in prompts {
+            self.check(prompt)?;
+        }
+        let vocab = self.model.config.vocab;
+        let mut done: Vec<Option<Generated>> = vec![None; prompts.len()];
+        let mut waiting = prompts.iter().enumerate();
+        let mut slots: Vec<Option<Running>> = (0..self.slots).map(|_| None).collect();
+        loop {
+            for (index, slot) in slots.iter_mut().enumerate() {
+                while slot.is_none() {
+                    let Some((number, prompt)) = waiting.next() else { break };
+                    let mut ids: Vec<u32> = (vocab as u32..).take(self.virtual_tokens).collect();
+                    ids.extend(*prompt);
+                    let logits = self.prefill(index, &ids).await?;
+                    let sequence = slot.insert(Running {
+                        number,
+                        first: ids.len(),
+                        ids,
+                        logps: Vec::new(),
+                        text: String::new(),
+                        stream: self.model.tokenizer.stream(),
+                        started: now_ms(),
+                    });
+                    if let Some(stop) = self.go_on(sequence, &logits, &sampling, &mut told) {
+                        done[number] = slot.take().map(|sequence| sequence.end(stop, &mut told));
+                    }
+                }
+            }
+            let newest = |sequence: &Running| Some((*sequence.ids.last()?, sequence.ids.len() - 1));
+            let tokens: Vec<_> = slots.iter().map(|slot| slot.as_ref().and_then(newest)).collect();
+            if tokens.iter().all(Option::is_none) {
+                break;
+            }
+            let logits = self.decode(&tokens).await?;
+            for (slot, logits) in slots.iter_mut().zip(logits.chunks(vocab)) {
+                let Some(sequence) = slot else { continue };
+                if let Some(stop) = self.go_on(sequence, logits, &sampling, &mut told) {
+                    let number = sequence.number;
+                    done[number] = slot.take().map(|sequence| sequence.end(stop, &mut told));
+                }
+            }
+        }
+        Ok(done.into_iter().flatten().collect())
+    }
+
+    fn check(&self, prompt: &[u32]) -> Result<()> {
+        let len = self.virtual_tokens + prompt.len();
+        let what = match prompt.is_empty() {
+            true => "it has no tokens".into(),
+            false if len >= self.positions => format!("it has {len} tokens, and {} fit", self.positions - 1),
+            false => return Ok(()),
+        };
+        let help = "write a prompt, and keep it shorter than the model's context".into();
+        Err(Error::Config { field: "prompt".into(), what, help })
+    }
+
+    /// Gives a sequence its next token, which the logits `[V]` are for; says why it ends where it does.
+    fn go_on(
+        &self,
+        sequence: &mut Running,
+        logits: &[f32],
+        sampling: &Sampling,
+        told: &mut impl FnMut(usize, Said) -> bool,
+    ) -> Option<Stop> {
+        let token = sequence.ids.len() - sequence.first;
+        if token == sampling.max_new_tokens {
+            return Some(Stop::Length);
+        }
+        let (id, logp) = sampling.choose(logits, &sequence.ids, draw(sampling.seed, sequence.number, token));
+        sequence.logps.push(logp);
+        if self.model.tokenizer.end_ids().contains(&id) {
+            return Some(Stop::End);
+        }
+        sequence.ids.push(id);
+        let piece = sequence.stream.push(id);
+        sequence.text.push_str(&piece);
+        if !told(sequence.number, Said::Text(&piece)) {
+            return Some(Stop::Cancelled);
+        }
+        // The next token would be decoded at this position.
+        let full = token + 1 == sampling.max_new_tokens || sequence.ids.len() > self.positions;
+        full.then_some(Stop::Length)
+    }
+}
+
+impl Running<'_> {
+    fn end(mut self, stop: Stop, told: &mut impl FnMut(usize, Said) -> bool) -> Generated {
+        let seconds = (now_ms() - self.started) / 1e3;
+        let rest = self.stream.finish();
+        if !rest.is_empty() {
+            self.text.push_str(&rest);
+            told(self.number, Said::Text(&rest));
+        }
+        let ids = self.ids.split_off(self.first);
+        let decoded = self.logps.len().saturating_sub(1) as f64;
+        let tokens_per_second = if seconds > 0.0 { decoded / seconds } else { 0.0 };
+        let generated = Generated { ids, logps: self.logps, text: self.text, stop, tokens_per_second };
+        told(self.number, Said::End(&generated));
+        generated
+    }
+}
+
+/// Rows of the cache for one slot: the last prefill pass of a sequence is filled up behind it.
+fn slot_rows(positions: usize) -> usize {
+    positions + PREFILL
+}
