@@ -7,8 +7,8 @@ use tunesmith::gpu::Context;
 use tunesmith::model::Model;
 use tunesmith::objective::sft;
 use tunesmith::peft;
+use tunesmith::settings::config::{Recompute, RunConfig};
 use tunesmith::train::Pass;
-use tunesmith::train::config::{Recompute, RunConfig};
 
 use crate::golden::hash;
 

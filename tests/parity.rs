@@ -8,7 +8,7 @@ use tunesmith::data::render::Rendered;
 use tunesmith::model::Model;
 use tunesmith::objective::sft;
 use tunesmith::peft::Peft;
-use tunesmith::train::config::{LrScheduler, Recompute, RunConfig};
+use tunesmith::settings::config::{LrScheduler, Recompute, RunConfig};
 use tunesmith::train::{Event, Pass, Trainer, penalty};
 
 use crate::golden::{self, Curve, Example, Gradients, Inputs, Summary};

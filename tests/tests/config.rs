@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use tunesmith::Error;
-use tunesmith::train::config::{LrScheduler, Method, Objective, PromptTuningInit, RunConfig};
-use tunesmith::train::target_modules::TargetModules;
+use tunesmith::settings::config::{LrScheduler, Method, Objective, PromptTuningInit, RunConfig};
+use tunesmith::settings::target_modules::TargetModules;
 
 fn read(value: serde_json::Value) -> Result<RunConfig, Error> {
     let config = RunConfig::from_json(&value.to_string())?;

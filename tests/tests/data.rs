@@ -7,9 +7,9 @@ use tunesmith::data::import::import_jsonl;
 use tunesmith::data::render::{Rendered, Renderer};
 use tunesmith::format::gguf::Gguf;
 use tunesmith::format::source::FileSource;
+use tunesmith::settings::config::Objective;
 use tunesmith::text::template::ChatTemplate;
 use tunesmith::text::tokenizer::Tokenizer;
-use tunesmith::train::config::Objective;
 use tunesmith_tests::golden::{self, Conversation};
 
 struct Model {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use pollster::block_on;
 use tunesmith::data::import::import_jsonl;
 use tunesmith::peft::{self, Peft};
-use tunesmith::train::config::{Method, RunConfig};
+use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::train::{Trainer, estimate, prepare};
 use tunesmith_tests::models;
 

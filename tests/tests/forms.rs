@@ -7,7 +7,7 @@ use tunesmith::format::ggml::GgmlType;
 use tunesmith::gpu::{Context, Features, Form, Tunable};
 use tunesmith::model::Model;
 use tunesmith::peft;
-use tunesmith::train::config::{Method, RunConfig};
+use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::train::untuned;
 use tunesmith_tests::models;
 use tunesmith_tests::one_pass::one_pass;

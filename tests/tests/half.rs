@@ -3,7 +3,7 @@
 use pollster::block_on;
 use tunesmith::Error;
 use tunesmith::gpu::{Context, Features};
-use tunesmith::train::config::{Method, RunConfig};
+use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith_tests::models;
 use tunesmith_tests::one_pass::one_pass;
 

@@ -9,7 +9,7 @@ use tunesmith::data::render::Rendered;
 use tunesmith::model::Model;
 use tunesmith::objective::sft;
 use tunesmith::peft::{self, Peft, io};
-use tunesmith::train::config::{LrScheduler, Method, Recompute, RunConfig};
+use tunesmith::settings::config::{LrScheduler, Method, Recompute, RunConfig};
 use tunesmith::train::{Event, ExampleLoss, Pass, Trainer, evaluate};
 use tunesmith_tests::golden::hash;
 use tunesmith_tests::models;
@@ -97,7 +97,7 @@ fn the_base_is_untouched_by_training() {
 fn the_same_seed_gives_the_same_bits_and_another_does_not() {
     for (name, mut config) in every() {
         config.lora_dropout = if name == "lora" { 0.2 } else { 0.0 };
-        config.prompt_tuning_init = tunesmith::train::config::PromptTuningInit::Random;
+        config.prompt_tuning_init = tunesmith::settings::config::PromptTuningInit::Random;
         let run = |config: &RunConfig| {
             let model = Rc::new(models::load(&models::context(), "nano"));
             let (losses, adapter) = train(&model, config);

@@ -7,7 +7,7 @@ use tunesmith::data::example::{Example, Message};
 use tunesmith::generate::{Generator, Sampling, Stop};
 use tunesmith::model::Model;
 use tunesmith::peft::{self, Peft};
-use tunesmith::train::config::{LrScheduler, Method, RunConfig};
+use tunesmith::settings::config::{LrScheduler, Method, RunConfig};
 use tunesmith::train::{Trainer, evaluate, prepare};
 use tunesmith_tests::models;
 

@@ -11,8 +11,8 @@ use tunesmith::format::source::MemorySource;
 use tunesmith::model::{Decoder, Hooks, Inputs, Model};
 use tunesmith::peft::merge::{Merge, OutType};
 use tunesmith::peft::{self, Peft};
+use tunesmith::settings::config::{Recompute, RunConfig};
 use tunesmith::tape::Tape;
-use tunesmith::train::config::{Recompute, RunConfig};
 use tunesmith_tests::golden::{hash, rel_l2};
 use tunesmith_tests::models;
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use pollster::block_on;
 use tunesmith::model::Model;
 use tunesmith::peft::{self, NamedParam, Peft, io};
-use tunesmith::train::config::{Method, NonLinearity, RunConfig};
+use tunesmith::settings::config::{Method, NonLinearity, RunConfig};
 use tunesmith::train::{Optimizer, evaluate};
 use tunesmith_tests::golden::methods::{hashed, start};
 use tunesmith_tests::golden::{self, hash, nano};

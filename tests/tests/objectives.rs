@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tunesmith::data::render::Rendered;
 use tunesmith::model::Model;
 use tunesmith::peft::{self, Peft};
-use tunesmith::train::config::{LrScheduler, Method, Objective, RunConfig};
+use tunesmith::settings::config::{LrScheduler, Method, Objective, RunConfig};
 use tunesmith::train::{Event, Trainer};
 use tunesmith_tests::golden::{self, Curve, Summary, hash};
 use tunesmith_tests::models;

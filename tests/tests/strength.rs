@@ -3,7 +3,7 @@
 use pollster::block_on;
 use tunesmith::model::Model;
 use tunesmith::peft::{self, Peft, io, strength};
-use tunesmith::train::config::RunConfig;
+use tunesmith::settings::config::RunConfig;
 use tunesmith::train::{ExampleLoss, evaluate};
 use tunesmith_tests::golden::hash;
 use tunesmith_tests::{models, parity};

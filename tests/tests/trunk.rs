@@ -7,7 +7,7 @@ use tunesmith::data::import::import_jsonl;
 use tunesmith::gpu::PlanStats;
 use tunesmith::model::Model;
 use tunesmith::peft::{self, Peft};
-use tunesmith::train::config::{Method, RunConfig};
+use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::train::{Event, Trainer, prepare};
 use tunesmith_tests::models;
 

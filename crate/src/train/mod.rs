@@ -27,5 +27,3 @@ pub use score::{agreement, prepare_for_scores, scores};
 pub use trainer::{Trainer, at_once, penalty, prepare};
 pub use trunk::Spill;
 pub use tune::{TUNE_MS, tune_for, untuned};
-
-pub use crate::settings::{config, field, patterns, target_modules};

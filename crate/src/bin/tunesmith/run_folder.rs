@@ -427,7 +427,7 @@ mod tests {
     fn of_two_runs_at_once_the_second_is_refused() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("out");
-        let config = RunConfig::new(tunesmith::train::config::Method::Lora);
+        let config = RunConfig::new(tunesmith::settings::config::Method::Lora);
         // Neither has begun, so both may.
         let [mut first, mut second] = [(); 2].map(|()| RunFolder::for_new_run(&path).unwrap());
         first.begin(&config, 0).unwrap();
@@ -445,7 +445,7 @@ mod tests {
     fn a_run_that_ends_while_another_gets_ready_is_not_overwritten() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("out");
-        let config = RunConfig::new(tunesmith::train::config::Method::Lora);
+        let config = RunConfig::new(tunesmith::settings::config::Method::Lora);
         let [mut first, mut second] = [(); 2].map(|()| RunFolder::for_new_run(&path).unwrap());
         first.begin(&config, 0).unwrap();
         first.write_checkpoint(1, &[NamedFile { name: TENSORS, bytes: Vec::new() }]).unwrap();
