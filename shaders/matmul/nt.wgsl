@@ -8,6 +8,8 @@
 // variant q4_row: Q4 PLAIN R=1 N=2
 // variant q4_row_sg8: Q4 SG=8 SG8 ROW V4 R=1 N=3
 // variant q4_row_sg4: Q4 WHOLE SG=4 SG4 R=1 N=12 E=4
+// variant q4_few_sg8: Q4 SG=8 SG8 V4 R=8 G=1 N=12
+// variant q4_few_sg4: Q4 WHOLE SG=4 SG4 R=8 N=12 E=4
 // variant q4_sg8: Q4 SG=8 SG8 R=16 G=2 N=12
 // variant q4_sg8_v4: Q4 SG=8 SG8 V4 R=16 G=2 N=12
 // variant q4_sg4: Q4 WHOLE SG=4 SG4 R=16 N=12 E=4
@@ -19,6 +21,8 @@
 // variant nf4_row: NF4 PLAIN R=1 N=2
 // variant nf4_row_sg8: NF4 SG=8 SG8 ROW V4 R=1 N=3
 // variant nf4_row_sg4: NF4 WHOLE SG=4 SG4 R=1 N=12 E=4
+// variant nf4_few_sg8: NF4 SG=8 SG8 V4 R=8 G=1 N=12
+// variant nf4_few_sg4: NF4 WHOLE SG=4 SG4 R=8 N=12 E=4
 // variant nf4_sg8: NF4 SG=8 SG8 R=16 G=2 N=12
 // variant nf4_sg8_v4: NF4 SG=8 SG8 V4 R=16 G=2 N=12
 // variant nf4_sg4: NF4 WHOLE SG=4 SG4 R=16 N=12 E=4
@@ -30,6 +34,8 @@
 // variant q8_row: Q8 PLAIN R=1 N=2
 // variant q8_row_sg8: Q8 SG=8 SG8 ROW V4 R=1 N=3
 // variant q8_row_sg4: Q8 WHOLE SG=4 SG4 R=1 N=12 E=4
+// variant q8_few_sg8: Q8 SG=8 SG8 V4 R=8 G=1 N=12
+// variant q8_few_sg4: Q8 WHOLE SG=4 SG4 R=8 N=12 E=4
 // variant q8_sg8: Q8 SG=8 SG8 R=16 G=2 N=12
 // variant q8_sg8_v4: Q8 SG=8 SG8 V4 R=16 G=2 N=12
 // variant q8_sg4: Q8 WHOLE SG=4 SG4 R=16 N=12 E=4
@@ -41,6 +47,8 @@
 // variant f16_row: F16 PLAIN R=1 N=2
 // variant f16_row_sg8: F16 SG=8 SG8 ROW V4 R=1 N=3
 // variant f16_row_sg4: F16 SG=4 SG4 R=1 N=12 E=1
+// variant f16_few_sg8: F16 SG=8 SG8 V4 R=8 G=1 N=12
+// variant f16_few_sg4: F16 SG=4 SG4 R=8 N=12 E=1
 // variant f16_sg8: F16 SG=8 SG8 R=16 G=2 N=12
 // variant f16_sg8_v4: F16 SG=8 SG8 V4 R=16 G=2 N=12
 // variant f16_sg4: F16 SG=4 SG4 R=16 N=12 E=1
@@ -52,6 +60,8 @@
 // variant f32_row: F32 PLAIN R=1 N=2
 // variant f32_row_sg8: F32 SG=8 SG8 ROW V4 R=1 N=3
 // variant f32_row_sg4: F32 SG=4 SG4 R=1 N=12 E=1
+// variant f32_few_sg8: F32 SG=8 SG8 V4 R=8 G=1 N=12
+// variant f32_few_sg4: F32 SG=4 SG4 R=8 N=12 E=1
 // variant f32_sg8: F32 SG=8 SG8 R=16 G=2 N=12
 // variant f32_sg8_v4: F32 SG=8 SG8 V4 R=16 G=2 N=12
 // variant f32_sg4: F32 SG=4 SG4 R=16 N=12 E=1
@@ -63,7 +73,8 @@
 //
 // Three forms. PLAIN shares rows of `a` through workgroup memory. TILE, for GPUs, shares the decoded columns of `b` as
 // well; `small` is the one for products of few tiles. With SG lanes a subgroup and a workgroup, rows are shared by
-// subgroup broadcasts or swaps: adapters that run on a processor pay for each barrier with every live register. PLAIN
+// subgroup broadcasts or swaps: adapters that run on a processor pay for each barrier with every live register. `row`
+// and `few` are for one row and up to eight, which generation has. PLAIN
 // and TILE give the same bits. A TILE may also be multiplied by a GPU's matrix units (MATRIX), in half precision.
 #ifdef MATRIX
 enable f16;

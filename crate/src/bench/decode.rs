@@ -41,7 +41,7 @@ pub async fn measure(model: &Model) -> Result<DecodeCost> {
     let mut prefills = Vec::new();
     for run in 0..4 {
         let started = now_ms();
-        generator.prefill(0, &prompt).await?;
+        generator.prefill(&[(0, &prompt)]).await?;
         if run > 0 {
             prefills.push(now_ms() - started);
         }

@@ -59,9 +59,8 @@ struct Step {
     inputs: Inputs,
     /// The row of the cache for each row.
     places: Buffer,
-    /// The rows whose logits are asked for.
+    /// The rows whose logits are asked for, one for each slot.
     last: Buffer,
-    logits: Buffer,
     plan: Plan,
 }
 
@@ -69,13 +68,18 @@ struct Step {
 pub struct Generator<'a> {
     model: &'a Model,
     virtual_tokens: usize,
-    /// A pass over tokens of one sequence.
-    prefill: Step,
+    /// Passes over the tokens of prompts, few rows and many.
+    prefill: [Step; 2],
     /// A pass over one token of each slot.
     decode: Step,
+    /// `[slots, V]`: what the last pass ended in.
+    logits: Buffer,
     slots: usize,
     positions: usize,
 }
+
+/// Rows of the smaller prefill pass: what is left of the prompts seldom fills the larger one.
+const FEW: usize = 16;
 
 /// A token on its way into a slot's cache.
 #[derive(Clone, Copy)]
@@ -121,23 +125,22 @@ impl<'a> Generator<'a> {
         let channels = model.config.kv_heads * model.config.head_dim;
         let layer = |_| CacheLayer::new(context, slots * slot_rows(positions), channels);
         let layers: Vec<CacheLayer> = (0..model.config.layers).map(layer).collect::<Result<_>>()?;
-        let step = |rows, asked: usize, virtual_tokens| -> Result<Step> {
+        let logits = context.buffer("logits", (slots * model.config.vocab) as u64 * 4)?;
+        let step = |rows, virtual_tokens| -> Result<Step> {
             let inputs = Inputs { virtual_tokens, ..Inputs::new(context, rows)? };
             let places = context.buffer("places in the cache", rows as u64 * 4)?;
-            let last = context.buffer("last rows", asked as u64 * 4)?;
-            let logits = context.buffer("logits", (asked * model.config.vocab) as u64 * 4)?;
+            let last = context.buffer("last rows", slots as u64 * 4)?;
             let mut t = Tape::new(context);
             let peft = peft.map(|peft| peft as &dyn Hooks);
             let decoder = Decoder { model, peft, training: false, recompute: Recompute::None };
             let h = decoder.forward(&mut t, &inputs, Some(Cache { layers: &layers, places: &places }));
-            t.logits(h, decoder.head(), &last, asked, &logits);
+            t.logits(h, decoder.head(), &last, slots, &logits);
             let plan = t.finish(context)?;
-            Ok(Step { inputs, places, last, logits, plan })
+            Ok(Step { inputs, places, last, plan })
         };
         let virtual_tokens = peft.map_or(0, |peft| peft.virtual_tokens());
-        let (prefill, decode) = (step(PREFILL, 1, true)?, step(slots, slots, false)?);
-        context.write(&decode.last, 0, &(0..slots as u32).collect::<Vec<_>>());
-        Ok(Self { model, virtual_tokens, prefill, decode, slots, positions })
+        let (prefill, decode) = ([step(FEW, true)?, step(PREFILL, true)?], step(slots, false)?);
+        Ok(Self { model, virtual_tokens, prefill, decode, logits, slots, positions })
     }
 
     /// The ids that a conversation starts with: rendered by the model's template, or the text alone.
@@ -153,34 +156,56 @@ impl<'a> Generator<'a> {
         model.tokenizer.encode(&template.render(messages, true)?, true)
     }
 
-    /// Runs a pass over tokens in the order of their slots and positions, one for each of its rows.
-    fn run(&self, step: &Step, tokens: &[Place]) {
+    /// Runs a pass over tokens in the order of their slots and positions, one for each of its rows, and asks for the logits
+    /// of some of them.
+    fn run(&self, step: &Step, tokens: &[Place], asked: impl Iterator<Item = u32>) {
         let context = &self.model.context;
         let first = |token: &Place| (token.slot * slot_rows(self.positions)) as u32;
         let column = |of: &dyn Fn(&Place) -> u32| tokens.iter().map(of).collect::<Vec<u32>>();
         let keys =
             |token: &Place| [first(token), first(token) + if token.used { token.position as u32 + 1 } else { 0 }];
+        // A row is asked for in place of those that nobody asks for.
+        let last: Vec<u32> = asked.chain(std::iter::repeat(0)).take(self.slots).collect();
         context.write(&step.inputs.ids, 0, &column(&|token| token.id));
         context.write(&step.inputs.positions, 0, &column(&|token| token.position as u32));
         context.write(&step.places, 0, &column(&|token| first(token) + token.position as u32));
         context.write(&step.inputs.masks.keys_of_row, 0, &tokens.iter().map(keys).collect::<Vec<_>>());
+        context.write(&step.last, 0, &last);
         step.plan.run(0);
     }
 
-    /// Runs the ids that a slot's sequence starts with; returns the logits `[V]` after the last.
-    pub(crate) async fn prefill(&self, slot: usize, ids: &[u32]) -> Result<Vec<f32>> {
-        for (index, chunk) in ids.chunks(PREFILL).enumerate() {
-            // The rows that fill up the last pass are kept behind the sequence.
-            let row = |row| Place {
-                slot,
-                position: index * PREFILL + row,
-                id: chunk.get(row).copied().unwrap_or_default(),
-                used: true,
-            };
-            self.model.context.write(&self.prefill.last, 0, &[chunk.len() as u32 - 1]);
-            self.run(&self.prefill, &(0..PREFILL).map(row).collect::<Vec<_>>());
+    async fn read_logits(&self, rows: usize) -> Result<Vec<f32>> {
+        self.model.context.read(&self.logits, 0, rows * self.model.config.vocab).await
+    }
+
+    /// Runs the ids that sequences start with, each in its slot, in the order of the slots and one behind another; returns
+    /// the logits `[sequences, V]` after the last of each.
+    pub(crate) async fn prefill(&self, sequences: &[(usize, &[u32])]) -> Result<Vec<f32>> {
+        let mut tokens = Vec::new();
+        let mut ends = Vec::new();
+        for &(slot, ids) in sequences {
+            tokens.extend(ids.iter().enumerate().map(|(position, &id)| Place { slot, position, id, used: true }));
+            ends.push(tokens.len() - 1);
         }
-        self.model.context.read(&self.prefill.logits, 0, self.model.config.vocab).await
+        let mut logits = Vec::new();
+        let mut done = 0;
+        while done < tokens.len() {
+            let rest = tokens.len() - done;
+            let step = &self.prefill[usize::from(rest > PREFILL - FEW)];
+            let rows = done..done + step.inputs.rows.min(rest);
+            let mut pass = tokens[rows.clone()].to_vec();
+            // The rows that fill up the last pass are kept behind its last sequence.
+            while let Some(last) = pass.last().copied().filter(|_| pass.len() < step.inputs.rows) {
+                pass.push(Place { position: last.position + 1, id: 0, ..last });
+            }
+            let ended: Vec<u32> = ends.iter().filter(|end| rows.contains(end)).map(|end| (end - done) as u32).collect();
+            self.run(step, &pass, ended.iter().copied());
+            if !ended.is_empty() {
+                logits.extend(self.read_logits(ended.len()).await?);
+            }
+            done = rows.end;
+        }
+        Ok(logits)
     }
 
     /// Runs one more token of each slot, its id and its position; returns the logits `[slots, V]` after them. Nothing is
@@ -190,8 +215,9 @@ impl<'a> Generator<'a> {
             let (id, position) = token.unwrap_or_default();
             Place { slot, position, id, used: token.is_some() }
         };
-        self.run(&self.decode, &tokens.iter().enumerate().map(place).collect::<Vec<_>>());
-        self.model.context.read(&self.decode.logits, 0, self.slots * self.model.config.vocab).await
+        let pass: Vec<Place> = tokens.iter().enumerate().map(place).collect();
+        self.run(&self.decode, &pass, 0..self.slots as u32);
+        self.read_logits(self.slots).await
     }
 
     /// Continues `prompt`. `on_text` is given the text as it comes, in whole characters; it returns false to stop.
@@ -229,26 +255,32 @@ impl<'a> Generator<'a> {
         let mut done: Vec<Option<Generated>> = vec![None; prompts.len()];
         let mut waiting = prompts.iter().enumerate();
         let mut slots: Vec<Option<Running>> = (0..self.slots).map(|_| None).collect();
+        let mut go_on = |slot: &mut Option<Running>, logits: &[f32]| {
+            let Some(sequence) = slot else { return };
+            if let Some(stop) = self.go_on(sequence, logits, &sampling, &mut told) {
+                let number = sequence.number;
+                done[number] = slot.take().map(|sequence| sequence.end(stop, &mut told));
+            }
+        };
         loop {
-            for (index, slot) in slots.iter_mut().enumerate() {
-                while slot.is_none() {
-                    let Some((number, prompt)) = waiting.next() else { break };
-                    let mut ids: Vec<u32> = (vocab as u32..).take(self.virtual_tokens).collect();
-                    ids.extend(*prompt);
-                    let logits = self.prefill(index, &ids).await?;
-                    let sequence = slot.insert(Running {
-                        number,
-                        first: ids.len(),
-                        ids,
-                        logps: Vec::new(),
-                        text: String::new(),
-                        stream: self.model.tokenizer.stream(),
-                        started: now_ms(),
-                    });
-                    if let Some(stop) = self.go_on(sequence, &logits, &sampling, &mut told) {
-                        done[number] = slot.take().map(|sequence| sequence.end(stop, &mut told));
+            let mut fresh = Vec::new();
+            for (index, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
+                let Some((number, prompt)) = waiting.next() else { break };
+                *slot = Some(Running::new(self.model, number, self.virtual_tokens, prompt));
+                fresh.push(index);
+            }
+            if !fresh.is_empty() {
+                let ids = |&index: &usize| Some((index, &slots[index].as_ref()?.ids[..]));
+                let starts: Vec<_> = fresh.iter().filter_map(ids).collect();
+                let logits = self.prefill(&starts).await?;
+                for (index, logits) in fresh.into_iter().zip(logits.chunks(vocab)) {
+                    if let Some(sequence) = &mut slots[index] {
+                        sequence.started = now_ms();
                     }
+                    go_on(&mut slots[index], logits);
                 }
+                // Some may have ended with their first token.
+                continue;
             }
             let newest = |sequence: &Running| Some((*sequence.ids.last()?, sequence.ids.len() - 1));
             let tokens: Vec<_> = slots.iter().map(|slot| slot.as_ref().and_then(newest)).collect();
@@ -257,11 +289,7 @@ impl<'a> Generator<'a> {
             }
             let logits = self.decode(&tokens).await?;
             for (slot, logits) in slots.iter_mut().zip(logits.chunks(vocab)) {
-                let Some(sequence) = slot else { continue };
-                if let Some(stop) = self.go_on(sequence, logits, &sampling, &mut told) {
-                    let number = sequence.number;
-                    done[number] = slot.take().map(|sequence| sequence.end(stop, &mut told));
-                }
+                go_on(slot, logits);
             }
         }
         Ok(done.into_iter().flatten().collect())
@@ -307,7 +335,14 @@ impl<'a> Generator<'a> {
     }
 }
 
-impl Running<'_> {
+impl<'m> Running<'m> {
+    fn new(model: &'m Model, number: usize, virtual_tokens: usize, prompt: &[u32]) -> Self {
+        let mut ids: Vec<u32> = (model.config.vocab as u32..).take(virtual_tokens).collect();
+        ids.extend(prompt);
+        let (stream, first) = (model.tokenizer.stream(), ids.len());
+        Running { number, ids, first, logps: Vec::new(), text: String::new(), stream, started: now_ms() }
+    }
+
     fn end(mut self, stop: Stop, told: &mut impl FnMut(usize, Said) -> bool) -> Generated {
         let seconds = (now_ms() - self.started) / 1e3;
         let rest = self.stream.finish();

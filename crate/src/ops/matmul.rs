@@ -127,6 +127,8 @@ impl Nt {
                 4 => ("_row_sg4", (1, 4 * 12)),
                 _ => ("_row", (1, 32 * 2)),
             }
+        } else if rows <= FEW && (list.subgroup() == 4 || list.subgroup() == 8 && in_fours) {
+            if list.subgroup() == 8 { ("_few_sg8", (FEW, 8 * 12)) } else { ("_few_sg4", (FEW, 4 * 12)) }
         } else {
             let cols = self.segments.iter().map(|&(cols, _)| cols).collect();
             if in_fours && list.half() {
@@ -261,6 +263,8 @@ impl Nn {
     }
 }
 
+/// Rows of the kernels for few of them, which generation has.
+const FEW: usize = 8;
 /// Terms that are worth a workgroup of their own.
 const LEAST: usize = 768;
 /// The terms between which a depth may be split.
