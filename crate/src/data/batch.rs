@@ -297,7 +297,8 @@ pub fn order(n: usize, seed: u64, epoch: u64, shuffle: bool) -> Vec<usize> {
     order
 }
 
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+/// What SplitMix64 goes on by.
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The finalizer of SplitMix64.
 pub(crate) fn mix(mut x: u64) -> u64 {

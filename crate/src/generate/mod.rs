@@ -79,7 +79,7 @@ pub struct Generator<'a> {
 }
 
 /// Rows of the smaller prefill pass: what is left of the prompts seldom fills the larger one.
-const FEW: usize = 16;
+const LEFT_OVER: usize = 16;
 
 /// A token on its way into a slot's cache.
 #[derive(Clone, Copy)]
@@ -139,7 +139,7 @@ impl<'a> Generator<'a> {
             Ok(Step { inputs, places, last, plan })
         };
         let virtual_tokens = peft.map_or(0, |peft| peft.virtual_tokens());
-        let (prefill, decode) = ([step(FEW, true)?, step(PREFILL, true)?], step(slots, false)?);
+        let (prefill, decode) = ([step(LEFT_OVER, true)?, step(PREFILL, true)?], step(slots, false)?);
         Ok(Self { model, virtual_tokens, prefill, decode, logits, slots, positions })
     }
 
@@ -191,7 +191,7 @@ impl<'a> Generator<'a> {
         let mut done = 0;
         while done < tokens.len() {
             let rest = tokens.len() - done;
-            let step = &self.prefill[usize::from(rest > PREFILL - FEW)];
+            let step = &self.prefill[usize::from(rest > PREFILL - LEFT_OVER)];
             let rows = done..done + step.inputs.rows.min(rest);
             let mut pass = tokens[rows.clone()].to_vec();
             // The rows that fill up the last pass are kept behind its last sequence.

@@ -1,5 +1,7 @@
 //! How the next token is chosen from the logits.
 
+use crate::data::batch::{GOLDEN, mix};
+
 /// How to choose the next token, and when to stop.
 #[derive(Clone, Copy, Debug)]
 pub struct Sampling {
@@ -102,15 +104,10 @@ fn penalized(logits: &[f32], before: &[u32], penalty: f32) -> Vec<f32> {
 /// The draw for a token, uniform in [0, 1): SplitMix64 as a function of the seed, the sequence's number and the token's,
 /// so that a sequence is the same whatever is generated beside it.
 pub(super) fn draw(seed: u64, sequence: usize, token: usize) -> f64 {
-    let mix = |mut x: u64| {
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    };
-    let step = |count: usize| (count as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    // The first sequence begins at the seed itself: mix(0) is 0.
-    let start = seed ^ mix(step(sequence));
-    (mix(start.wrapping_add(step(token + 1))) >> 11) as f64 / (1_u64 << 53) as f64
+    let step = |count: u64| count.wrapping_mul(GOLDEN);
+    // The first sequence begins at the seed itself.
+    let start = if sequence == 0 { seed } else { seed ^ mix(step(sequence as u64 - 1)) };
+    (mix(start.wrapping_add(step(token as u64))) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]
