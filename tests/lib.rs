@@ -7,3 +7,4 @@ pub mod models;
 pub mod one_pass;
 pub mod parity;
 pub mod reference;
+pub mod trl;

@@ -15,7 +15,7 @@ use crate::data::example::Example;
 use crate::data::import::import_jsonl;
 use crate::data::render::Rendered;
 use crate::format::gguf::Gguf;
-use crate::generate::{Generator, Sampling};
+use crate::generate::{self, Generator, Sampling};
 use crate::gpu::{Choices, Context};
 use crate::model::Model;
 use crate::peft::{self, Peft};
@@ -453,10 +453,10 @@ impl Session {
             None => None,
         };
         let adapter = adapter.as_deref();
-        let prompt = Generator::chat_ids(model, &messages)?;
+        let prompt = generate::chat_ids(model, &messages)?;
         let virtual_tokens = adapter.map_or(0, |peft| peft.virtual_tokens());
         let room = virtual_tokens + prompt.len() + options.max_new_tokens;
-        let generator = Generator::new(model, adapter, room, 1)?;
+        let generator = Generator::new(&**model, adapter, room, 1)?;
         let sampling = Sampling {
             max_new_tokens: options.max_new_tokens,
             temperature: options.temperature,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use pollster::block_on;
 use tunesmith::data::example::{Example, Message};
-use tunesmith::generate::{Generator, Sampling, Stop};
+use tunesmith::generate::{self, Generator, Sampling, Stop};
 use tunesmith::model::Model;
 use tunesmith::peft::{self, Peft};
 use tunesmith::settings::config::{LrScheduler, Method, RunConfig};
@@ -69,9 +69,9 @@ fn lora_learns_eight_examples_by_heart_answers_and_stops() {
     let model = Rc::new(models::load(&context, "cut"));
     let (adapter, before, after) = train(&model, &config(Method::Lora, 60, 3e-3));
     assert!(before > 2.0 && after < 0.05, "{before} before, {after} after");
-    let generator = Generator::new(&model, Some(adapter.as_ref()), 256, 1).unwrap();
+    let generator = Generator::new(model.clone(), Some(adapter.as_ref()), 256, 1).unwrap();
     for (question, answer) in LESSONS {
-        let prompt = Generator::chat_ids(&model, &[Message::new("user", question)]).unwrap();
+        let prompt = generate::chat_ids(&model, &[Message::new("user", question)]).unwrap();
         let sampling = Sampling { max_new_tokens: 64, ..Default::default() };
         let got = block_on(generator.generate(&prompt, sampling, |_| true)).unwrap();
         assert_eq!((got.text.as_str(), got.stop), (answer, Stop::End), "{question}");

@@ -8,12 +8,14 @@ use pollster::block_on;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tunesmith::data::render::Rendered;
+use tunesmith::data::rollouts::RolloutRow;
 use tunesmith::model::Model;
 use tunesmith::peft::{self, Peft};
-use tunesmith::settings::config::{LrScheduler, Method, Objective, RunConfig};
-use tunesmith::train::{Event, Trainer};
-use tunesmith_tests::golden::{self, Curve, Summary, hash};
+use tunesmith::settings::config::{LrScheduler, Method, Objective, Rows, RunConfig};
+use tunesmith::train::{Rollouts, Trainer};
+use tunesmith_tests::golden::{self, Curve, hash};
 use tunesmith_tests::models;
+use tunesmith_tests::trl::{adapter, check_curve, check_first, check_metrics, steps};
 
 /// The first step of an objective, as TRL's trainer took it.
 #[derive(Deserialize)]
@@ -59,7 +61,7 @@ impl Row {
     }
 }
 
-/// The metrics of the last steps of a curve, beside what [`Curve`] has.
+/// The metrics of the last step of a curve, beside what [`Curve`] has.
 #[derive(Deserialize)]
 struct Last {
     metrics: BTreeMap<String, f64>,
@@ -76,46 +78,6 @@ fn settings(first: &First) -> RunConfig {
     config
 }
 
-/// Hashed A and score head, and B hashed or zero.
-fn adapter(model: &Model, config: &RunConfig, b: f32) -> Rc<dyn Peft> {
-    let adapter = block_on(peft::create(model, config)).unwrap();
-    for (index, tensor) in adapter.params().tensors.iter().enumerate() {
-        let inputs = tensor.weight.cols as f64;
-        let amplitude = if tensor.name.contains("lora_B") { b } else { (1.0 / inputs.sqrt()) as f32 };
-        adapter.params().write(index, &hash::uniform(&tensor.name, tensor.count(), amplitude));
-    }
-    adapter.into()
-}
-
-/// How far a number is from TRL's: relative to that, or to 0.05 where that is less.
-fn off(got: f64, want: f64) -> f64 {
-    (got - want).abs() / want.abs().max(0.05)
-}
-
-fn check_metrics(name: &str, got: &Map<String, Value>, want: &BTreeMap<String, f64>) -> f64 {
-    let mut worst = 0.0_f64;
-    // TRL's own mean over padding and prompts stands beside ours under another name.
-    for (metric, &want) in want.iter().filter(|(metric, _)| !metric.starts_with("trl/")) {
-        let got = got.get(metric).and_then(Value::as_f64).unwrap_or_else(|| panic!("{name}: {metric} is missing"));
-        assert!(off(got, want) <= 1e-4, "{name}: {metric} is {got}, and TRL's is {want}");
-        worst = worst.max(off(got, want));
-    }
-    worst
-}
-
-fn steps(trainer: &mut Trainer) -> Vec<(f64, f64, Map<String, Value>)> {
-    let mut events = Vec::new();
-    while !trainer.is_done() {
-        events.extend(block_on(trainer.step()).unwrap());
-    }
-    events.extend(block_on(trainer.flush()).unwrap());
-    let step = |event| match event {
-        Event::Step { loss, grad_norm, metrics, .. } => (loss, grad_norm.expect("it is finite"), metrics),
-        other => panic!("{other:?}"),
-    };
-    events.into_iter().map(step).collect()
-}
-
 /// One objective on one model, against TRL; the first `curve` steps of twenty.
 fn check(model_name: &str, name: &str, curve: usize) {
     let stem = format!("{model_name}/objectives/{name}");
@@ -126,42 +88,19 @@ fn check(model_name: &str, name: &str, curve: usize) {
     let mut config = settings(&first);
     (config.max_steps, config.learning_rate) = (1, 0.0);
     let peft = adapter(&model, &config, first.lora_b);
-    let mut trainer = Trainer::new(model.clone(), peft.clone(), &config, examples.clone(), Vec::new()).unwrap();
-    let (loss, grad_norm, metrics) = steps(&mut trainer).remove(0);
-    assert!(off(loss, first.loss) <= 1e-4, "{stem}: loss {loss} for {}", first.loss);
-    assert!(off(grad_norm, first.grad_norm) <= 1e-4, "{stem}: gradient norm {grad_norm} for {}", first.grad_norm);
-    let metrics_off = check_metrics(&stem, &metrics, &first.metrics);
-    let summary = Summary::read(&stem);
-    let grads = block_on(peft.params().read_grads()).unwrap();
-    assert_eq!(grads.len(), summary.names().len(), "{stem}");
-    let mut worst = 0.0_f64;
-    for (tensor, grad) in peft.params().tensors.iter().zip(&grads) {
-        let distance = summary.rel_l2(&tensor.name, grad);
-        assert!(distance <= 1e-4, "{stem}: {} is {distance:.2e} away", tensor.name);
-        worst = worst.max(distance);
-    }
-    println!("{stem}: loss off {:.1e}, metrics {metrics_off:.1e}, gradients {worst:.1e}", off(loss, first.loss));
+    let mut trainer = Trainer::new(model.clone(), peft, &config, examples.clone(), Vec::new()).unwrap();
+    check_first(&stem, &mut trainer, first.loss, first.grad_norm, &first.metrics);
 
     let stem = format!("{stem}_curve");
     let want: Curve = golden::json(&format!("{stem}.json"));
     (config.max_steps, config.learning_rate) = (curve as i32, want.learning_rate);
     let peft = adapter(&model, &config, 0.0);
     let mut trainer = Trainer::new(model, peft, &config, examples, Vec::new()).unwrap();
-    let got = steps(&mut trainer);
-    let mut worst = 0.0_f64;
-    for (step, ((loss, ..), want)) in got.iter().zip(&want.losses).enumerate() {
-        assert!(off(*loss, *want) <= 1e-4, "{stem}: loss {loss} at step {}, for {want}", step + 1);
-        worst = worst.max(off(*loss, *want));
-    }
+    let got = check_curve(&stem, &mut trainer, &want);
     if curve == want.steps {
         let last: Last = golden::json(&format!("{stem}.json"));
-        let (.., metrics) = got.last().expect("there are steps");
-        for (metric, &want) in last.metrics.iter().filter(|(metric, _)| !metric.starts_with("trl/")) {
-            let got = metrics[metric].as_f64().unwrap();
-            assert!(off(got, want) <= 1e-3, "{stem}: {metric} ended at {got}, for {want}");
-        }
+        check_metrics(&stem, got.last().expect("there are steps"), &last.metrics, 1e-3);
     }
-    println!("{stem}: {} steps, losses off {worst:.1e}", got.len());
 }
 
 /// The objectives that have fixtures on every model but the full one.
@@ -215,10 +154,25 @@ fn groups(objective: Objective) -> Vec<Rendered> {
     sides.iter().enumerate().flat_map(group).collect()
 }
 
+/// Four prompts with two hashed answers each, and what those earned.
+fn answers() -> Vec<RolloutRow> {
+    let answer = |sequence: Rendered, earned: f64| RolloutRow {
+        prompt_ids: sequence.ids[..sequence.prompt_tokens()].to_vec(),
+        completion_ids: sequence.ids[sequence.prompt_tokens()..].to_vec(),
+        rewards: Map::from_iter([("made-up".to_owned(), earned.into())]),
+        logps: None,
+    };
+    let earned = [1.0, 0.0, -0.5, 0.5, 0.25, 2.0, 0.0, 0.75];
+    groups(Objective::Dpo).into_iter().zip(earned).map(|(sequence, earned)| answer(sequence, earned)).collect()
+}
+
 /// The losses of a run, and the tensors it ends with; with `stop`, it is stopped after so many steps and resumed.
 fn run(model: &Rc<Model>, config: &RunConfig, stop: Option<usize>) -> (Vec<f64>, Vec<Vec<f32>>) {
     let fresh = || -> Trainer {
         let peft: Rc<dyn Peft> = block_on(peft::create(model, config)).unwrap().into();
+        if config.objective.rows() == Rows::Prompts {
+            return Trainer::reinforce(model.clone(), peft, config, Rollouts::recorded(answers())).unwrap();
+        }
         Trainer::new(model.clone(), peft, config, groups(config.objective), Vec::new()).unwrap()
     };
     let mut trainer = fresh();
@@ -260,11 +214,31 @@ fn every_objective_with_every_method() {
             (config.r, config.num_virtual_tokens, config.max_steps) = (3, 5, 4);
             (config.per_device_train_batch_size, config.gradient_accumulation_steps) = (1, 2);
             config.learning_rate = 1e-3;
+            let reinforces = objective.rows() == Rows::Prompts;
+            if reinforces {
+                // Stopped where the answers of a generation have been learnt from once, of three times.
+                (config.num_generations, config.num_iterations, config.beta) = (2, 3, 0.1);
+            }
             let (losses, tensors) = run(&model, &config, None);
             assert_eq!(losses.len(), 4, "{name}");
             let (again, ended) = run(&model, &config, Some(2));
             assert_eq!(again, losses[2..], "{name}: resumed");
             assert!(ended == tensors, "{name}: a resumed run ends elsewhere");
+            if reinforces {
+                // All eight answers make a step, two at a time or all at once.
+                (config.num_iterations, config.max_steps) = (1, 1);
+                let step = |config: &mut RunConfig, at_once: u32| {
+                    config.per_device_train_batch_size = at_once;
+                    config.gradient_accumulation_steps = 8 / at_once;
+                    run(&model, config, None).1
+                };
+                let (split, whole) = (step(&mut config, 2), step(&mut config, 8));
+                let (split, whole) = (split.concat(), whole.concat());
+                let apart: f32 = split.iter().zip(&whole).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+                let size: f32 = whole.iter().map(|value| value * value).sum::<f32>().sqrt();
+                assert!(apart <= 1e-5 * size, "{name}: {apart} of {size} apart when split");
+                continue;
+            }
             // All four groups make a step, each as a batch of its own, or packed into one or two.
             (config.max_steps, config.gradient_accumulation_steps) = (1, 4);
             let (split, _) = run(&model, &config, None);

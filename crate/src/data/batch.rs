@@ -74,7 +74,7 @@ pub struct Size {
 impl Size {
     /// Room for T = `rows` rows, a multiple of [`ROUND`], of which `targets` have a label: rounded up to a power of two, so
     /// that few plans are built.
-    fn new(rows: usize, targets: usize) -> Self {
+    pub(crate) fn new(rows: usize, targets: usize) -> Self {
         Self { rows, targets: targets.next_power_of_two().clamp(ROUND, rows.max(ROUND)) }
     }
 

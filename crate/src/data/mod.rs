@@ -6,5 +6,6 @@ pub mod import;
 mod json;
 pub mod prompts;
 pub mod render;
+pub mod rollouts;
 pub mod set;
 pub mod warning;

@@ -192,6 +192,10 @@ impl<'a> Renderer<'a> {
                 ),
                 "give prompt, completion and label, or prompt, chosen and rejected; sft learns from examples without a label",
             )),
+            (Rows::Prompts, _) => Err(Wrong::new(
+                format!("{} has the model write its answers, and learns from no others", self.objective.name()),
+                "give prompts and a reward, or another objective",
+            )),
         }
     }
 

@@ -5,6 +5,8 @@
 
 mod sampling;
 
+use std::ops::Deref;
+
 use crate::clock::now_ms;
 use crate::gpu::{Buffer, Plan};
 use crate::model::{Cache, Decoder, Hooks, Inputs, Model, PREFILL};
@@ -35,6 +37,8 @@ pub enum Stop {
 pub struct Generated {
     /// The token ids, the end token not among them.
     pub ids: Vec<u32>,
+    /// The end token, after [`Stop::End`].
+    pub end: Option<u32>,
     /// The log-probability of each, as [`Sampling::choose`] has it; after [`Stop::End`] one more, the end token's.
     pub logps: Vec<f32>,
     /// Their text.
@@ -64,9 +68,9 @@ struct Step {
     plan: Plan,
 }
 
-/// Generates with one model and one adapter, or none.
-pub struct Generator<'a> {
-    model: &'a Model,
+/// Generates with one model and one adapter, or none; the model is borrowed or shared.
+pub struct Generator<M> {
+    model: M,
     virtual_tokens: usize,
     /// Passes over the tokens of prompts, few rows and many.
     prefill: [Step; 2],
@@ -99,6 +103,8 @@ struct Running<'m> {
     ids: Vec<u32>,
     /// How many of them are not the answer.
     first: usize,
+    /// The end token, once it came.
+    end: Option<u32>,
     logps: Vec<f32>,
     text: String,
     stream: DecodeStream<'m>,
@@ -106,13 +112,26 @@ struct Running<'m> {
     started: f64,
 }
 
-impl<'a> Generator<'a> {
+/// The ids that a conversation starts with, rendered by the model's template.
+///
+/// # Errors
+/// [`Error::Template`] when the template refuses the messages; [`Error::Format`] when there is none.
+pub fn chat_ids(model: &Model, messages: &[Message]) -> Result<Vec<u32>> {
+    let template = model.template.as_ref().ok_or_else(|| Error::Format {
+        file: model.file.clone(),
+        what: "the model has no chat template".into(),
+        help: "use an instruct model, or give the prompt raw".into(),
+    })?;
+    model.tokenizer.encode(&template.render(messages, true)?, true)
+}
+
+impl<M: Deref<Target = Model>> Generator<M> {
     /// Prepares for `slots` sequences at once, each of at most `positions` tokens, virtual ones included; the model's
     /// context bounds it.
     ///
     /// # Errors
     /// [`Error::Limit`] when the cache is larger than the device allows; [`Error::Config`] for a reward adapter.
-    pub fn new(model: &'a Model, peft: Option<&dyn Peft>, positions: usize, slots: usize) -> Result<Self> {
+    pub fn new(model: M, peft: Option<&dyn Peft>, positions: usize, slots: usize) -> Result<Self> {
         if peft.is_some_and(|peft| peft.params().score().is_some()) {
             return Err(Error::Config {
                 field: "adapter".into(),
@@ -132,7 +151,7 @@ impl<'a> Generator<'a> {
             let last = context.buffer("last rows", slots as u64 * 4)?;
             let mut t = Tape::new(context);
             let peft = peft.map(|peft| peft as &dyn Hooks);
-            let decoder = Decoder { model, peft, training: false, recompute: Recompute::None };
+            let decoder = Decoder { model: &model, peft, training: false, recompute: Recompute::None };
             let h = decoder.forward(&mut t, &inputs, Some(Cache { layers: &layers, places: &places }));
             t.logits(h, decoder.head(), &last, slots, &logits);
             let plan = t.finish(context)?;
@@ -141,19 +160,6 @@ impl<'a> Generator<'a> {
         let virtual_tokens = peft.map_or(0, |peft| peft.virtual_tokens());
         let (prefill, decode) = ([step(LEFT_OVER, true)?, step(PREFILL, true)?], step(slots, false)?);
         Ok(Self { model, virtual_tokens, prefill, decode, logits, slots, positions })
-    }
-
-    /// The ids that a conversation starts with: rendered by the model's template, or the text alone.
-    ///
-    /// # Errors
-    /// [`Error::Template`] when the template refuses the messages; [`Error::Format`] when there is none.
-    pub fn chat_ids(model: &Model, messages: &[Message]) -> Result<Vec<u32>> {
-        let template = model.template.as_ref().ok_or_else(|| Error::Format {
-            file: model.file.clone(),
-            what: "the model has no chat template".into(),
-            help: "use an instruct model, or give the prompt raw".into(),
-        })?;
-        model.tokenizer.encode(&template.render(messages, true)?, true)
     }
 
     /// Runs a pass over tokens in the order of their slots and positions, one for each of its rows, and asks for the logits
@@ -266,7 +272,7 @@ impl<'a> Generator<'a> {
             let mut fresh = Vec::new();
             for (index, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
                 let Some((number, prompt)) = waiting.next() else { break };
-                *slot = Some(Running::new(self.model, number, self.virtual_tokens, prompt));
+                *slot = Some(Running::new(&self.model, number, self.virtual_tokens, prompt));
                 fresh.push(index);
             }
             if !fresh.is_empty() {
@@ -321,6 +327,7 @@ impl<'a> Generator<'a> {
         let (id, logp) = sampling.choose(logits, &sequence.ids, draw(sampling.seed, sequence.number, token));
         sequence.logps.push(logp);
         if self.model.tokenizer.end_ids().contains(&id) {
+            sequence.end = Some(id);
             return Some(Stop::End);
         }
         sequence.ids.push(id);
@@ -340,7 +347,7 @@ impl<'m> Running<'m> {
         let mut ids: Vec<u32> = (model.config.vocab as u32..).take(virtual_tokens).collect();
         ids.extend(prompt);
         let (stream, first) = (model.tokenizer.stream(), ids.len());
-        Running { number, ids, first, logps: Vec::new(), text: String::new(), stream, started: now_ms() }
+        Running { number, ids, first, end: None, logps: Vec::new(), text: String::new(), stream, started: now_ms() }
     }
 
     fn end(mut self, stop: Stop, told: &mut impl FnMut(usize, Said) -> bool) -> Generated {
@@ -353,7 +360,7 @@ impl<'m> Running<'m> {
         let ids = self.ids.split_off(self.first);
         let decoded = self.logps.len().saturating_sub(1) as f64;
         let tokens_per_second = if seconds > 0.0 { decoded / seconds } else { 0.0 };
-        let generated = Generated { ids, logps: self.logps, text: self.text, stop, tokens_per_second };
+        let generated = Generated { ids, end: self.end, logps: self.logps, text: self.text, stop, tokens_per_second };
         told(self.number, Said::End(&generated));
         generated
     }

@@ -13,13 +13,17 @@ pub struct Step {
     /// How far the model is from the reference on answers to other prompts, where the loss needs to know: see
     /// [`Needs::baseline`].
     pub baseline: f64,
+    /// A step's share of the tokens of all answers that were written together.
+    pub rollout_tokens: f64,
 }
 
 /// The derivatives of a loss by what the model makes of a sequence.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Slope {
     /// By each log-probability of the answer.
     pub answer: f64,
+    /// By the log-probability of each token of the answer by itself, beside that; none for 0.
+    pub tokens: Vec<f64>,
     /// By each target's log-probability, beside that.
     pub target: f64,
     /// By the score.
@@ -27,7 +31,7 @@ pub struct Slope {
 }
 
 /// What a loss needs beside the log-probabilities of the answers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Needs {
     /// The log-probabilities of a reference: the model as it was before the run.
     pub reference: bool,
@@ -39,6 +43,9 @@ pub struct Needs {
     pub baseline: bool,
     /// Scores in place of log-probabilities.
     pub score: bool,
+    /// What logits are divided by before log-probabilities are taken of them: the temperature that answers are written
+    /// at, where it is not 1.
+    pub temperature: Option<f32>,
 }
 
 /// An objective that is told what the model makes of the sequences. TRL's formulas and names (version 1.16); where TRL

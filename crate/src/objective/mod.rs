@@ -3,14 +3,17 @@
 //! each score, is to move. The gradient of all of them is a weighted sum of the gradients of the tokens'
 //! log-probabilities, which the loss head takes for any tuning method; so an objective has no kernel of its own.
 
+pub mod advantage;
 mod cpo;
 mod dpo;
+mod grpo;
 mod kto;
 mod logistic;
 mod loss;
 mod metrics;
 mod orpo;
 mod reward;
+mod rloo;
 mod sequence;
 pub mod sft;
 mod simpo;
@@ -18,5 +21,5 @@ mod table;
 
 pub use loss::{Loss, Needs, Slope, Step};
 pub use metrics::Metrics;
-pub use sequence::{Sequence, Token};
+pub use sequence::{Rollout, Sequence, Token};
 pub use table::{create, loss_types};

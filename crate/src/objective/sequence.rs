@@ -28,6 +28,19 @@ pub struct Sequence {
     pub label: bool,
     /// By how much the chosen answer's score is to be the higher one, of a pair.
     pub margin: f64,
+    /// What is known of an answer that the model wrote itself.
+    pub rollout: Rollout,
+}
+
+/// What is known of an answer that the model wrote itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rollout {
+    /// How much more it earned than others.
+    pub advantage: f64,
+    /// Each token's log-probability under the model as it was when the answer was written; none where it is that still.
+    pub old: Vec<f64>,
+    /// Each token's log-probability under the reference, where the loss needs one.
+    pub reference: Vec<f64>,
 }
 
 impl Sequence {
@@ -58,6 +71,14 @@ impl Sequence {
     /// The sum of all targets' negative log-likelihoods.
     pub(super) fn nll(&self) -> f64 {
         -self.tokens.iter().map(|token| f64::from(token.log_prob)).sum::<f64>()
+    }
+
+    /// The log-ratio of each token of the answer between the model and what it was when the answer was written.
+    pub(super) fn log_ratios(&self) -> Vec<f64> {
+        match self.rollout.old.is_empty() {
+            true => vec![0.0; self.len()],
+            false => self.answer().zip(&self.rollout.old).map(|(token, old)| f64::from(token.log_prob) - old).collect(),
+        }
     }
 
     /// The log-ratio of the answer between the model and the reference.

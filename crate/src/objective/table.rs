@@ -1,7 +1,7 @@
 //! The table of losses: one is a file beside this one and a row here.
 
 use super::loss::Loss;
-use super::{cpo, dpo, kto, orpo, reward, simpo};
+use super::{cpo, dpo, grpo, kto, orpo, reward, rloo, simpo};
 use crate::settings::config::{LossType, Objective, RunConfig};
 use crate::{Error, Result};
 
@@ -21,6 +21,11 @@ const LOSSES: &[(Objective, Option<LossType>, Make)] = &[
     (Objective::Cpo, Some(LossType::Ipo), |config| Box::new(cpo::Cpo::new(config, cpo::Shape::Ipo))),
     (Objective::Cpo, Some(LossType::Simpo), |config| Box::new(simpo::SimPo::new(config))),
     (Objective::Reward, None, |config| Box::new(reward::Reward::new(config))),
+    (Objective::Grpo, Some(LossType::Dapo), |config| Box::new(grpo::Grpo::new(config, grpo::Mean::Written))),
+    (Objective::Grpo, Some(LossType::Grpo), |config| Box::new(grpo::Grpo::new(config, grpo::Mean::Answers))),
+    (Objective::Grpo, Some(LossType::Bnpo), |config| Box::new(grpo::Grpo::new(config, grpo::Mean::Tokens))),
+    (Objective::Grpo, Some(LossType::DrGrpo), |config| Box::new(grpo::Grpo::new(config, grpo::Mean::Longest))),
+    (Objective::Rloo, None, |config| Box::new(rloo::Rloo::new(config))),
 ];
 
 /// The values of `loss_type` that an objective has.
@@ -51,7 +56,8 @@ pub fn create(config: &RunConfig) -> Result<Option<Box<dyn Loss>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objective::{Metrics, Sequence, Slope, Step, Token};
+    use crate::objective::{Metrics, Rollout, Sequence, Slope, Step, Token};
+    use crate::settings::config::Rows;
 
     fn sequence(log_probs: &[f32], prompt: usize, reference: f64) -> Sequence {
         let token = |(index, &log_prob): (usize, &f32)| Token {
@@ -61,8 +67,15 @@ mod tests {
             likeliest: index % 2 == 0,
             answer: index >= prompt,
         };
-        let tokens = log_probs.iter().enumerate().map(token).collect();
-        Sequence { tokens, reference, score: reference, label: reference > -4.0, margin: 0.2 }
+        let tokens: Vec<Token> = log_probs.iter().enumerate().map(token).collect();
+        // Some ratios within the clip range, and some far outside, on either side of an advantage of either sign.
+        let near = |by: &[f64]| -> Vec<f64> {
+            let answer = tokens.iter().filter(|token| token.answer).zip(by);
+            answer.map(|(token, by)| f64::from(token.log_prob) + by).collect()
+        };
+        let rollout =
+            Rollout { advantage: reference + 2.75, old: near(&[0.05, -0.4, 0.5]), reference: near(&[0.3, -0.2, 0.1]) };
+        Sequence { tokens, reference, score: reference, label: reference > -4.0, margin: 0.2, rollout }
     }
 
     /// Two pairs, and for a single answer's objective four rows, near no edge of any loss.
@@ -78,7 +91,7 @@ mod tests {
 
     fn total(loss: &dyn Loss, groups: &[Vec<Sequence>]) -> (f64, Vec<Slope>) {
         let first_targets = groups.iter().map(|group| group[0].tokens.len()).sum();
-        let step = Step { groups: groups.len(), first_targets, baseline: 0.3 };
+        let step = Step { groups: groups.len(), first_targets, baseline: 0.3, rollout_tokens: 7.0 };
         let mut metrics = Metrics::default();
         let mut slopes = vec![Slope::default(); groups.iter().map(Vec::len).sum()];
         let mut rest = &mut slopes[..];
@@ -121,8 +134,9 @@ mod tests {
             let mut index = 0;
             for group in 0..groups.len() {
                 for place in 0..groups[group].len() {
-                    let slope = slopes[index];
+                    let slope = &slopes[index];
                     index += 1;
+                    let mut by_token = slope.tokens.iter();
                     let by = |change: &dyn Fn(&mut Sequence, f32)| {
                         let at = |near: f32| {
                             let mut groups = groups.clone();
@@ -140,8 +154,11 @@ mod tests {
                         continue;
                     }
                     for token in 0..groups[group][place].tokens.len() {
-                        let got =
-                            slope.target + if groups[group][place].tokens[token].answer { slope.answer } else { 0.0 };
+                        let of_answer = match groups[group][place].tokens[token].answer {
+                            true => slope.answer + by_token.next().copied().unwrap_or_default(),
+                            false => 0.0,
+                        };
+                        let got = slope.target + of_answer;
                         check("a token", got, by(&|sequence, near| sequence.tokens[token].log_prob += near));
                     }
                 }
@@ -152,13 +169,14 @@ mod tests {
 
     #[test]
     fn a_model_that_is_its_own_reference_has_learnt_nothing() {
-        for (config, loss) in losses().into_iter().filter(|(_, loss)| loss.needs().reference) {
+        let compared = |config: &RunConfig| config.objective.rows() != Rows::Prompts;
+        for (config, loss) in losses().into_iter().filter(|(config, loss)| compared(config) && loss.needs().reference) {
             let mut groups = groups(config.objective);
             groups.iter_mut().flatten().for_each(|sequence| sequence.reference = sequence.log_prob());
             let mut metrics = Metrics::default();
-            let step = Step { groups: groups.len(), first_targets: 1, baseline: 0.0 };
+            let step = Step { groups: groups.len(), first_targets: 1, ..Step::default() };
             for group in &groups {
-                loss.group(group, &step, &mut [Slope::default(); 2][..group.len()], &mut metrics);
+                loss.group(group, &step, &mut vec![Slope::default(); group.len()], &mut metrics);
             }
             loss.finish(&step, &mut metrics);
             assert_eq!(metrics.get("rewards/margins"), Some(0.0), "{}", config.objective.name());

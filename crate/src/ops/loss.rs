@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Weight;
 use crate::Result;
+use crate::format::quant::Encoding;
 use crate::gpu::{Binding, Buffer, BufferId, Context, kernels};
 use crate::tape::{Tape, Var};
 
@@ -41,6 +42,8 @@ pub struct Targets {
     pub chunk: usize,
     /// What is made of the rows.
     pub head: Head,
+    /// What the head's input is multiplied by, where not by 1: see [`Targets::at_temperature`].
+    pub scale: Option<Weight>,
 }
 
 /// What is made of the rows that have a target.
@@ -81,6 +84,7 @@ impl Targets {
             capacity,
             chunk,
             head: Head::Losses,
+            scale: None,
         })
     }
 
@@ -101,6 +105,16 @@ impl Targets {
         let buffer = |what| context.buffer(what, self.capacity as u64 * 4);
         let (scores, grads) = (buffer("scores")?, buffer("gradients of the scores")?);
         Ok(Self { head: Head::Scores { scores, grads }, ..self })
+    }
+
+    /// With logits divided by a temperature: their input, of so many channels, is.
+    ///
+    /// # Errors
+    /// As [`Context::buffer`].
+    pub fn at_temperature(self, context: &Context, channels: usize, temperature: f32) -> Result<Self> {
+        let buffer = context.buffer_with("temperature", &vec![temperature.recip(); channels])?;
+        let scale = Weight::frozen("temperature", 1, channels, Encoding::F32, buffer, None);
+        Ok(Self { scale: Some(scale), ..self })
     }
 
     /// Uploads one batch: `targets` are (row, label, weight), and weights have any sign. Returns the gates to open.

@@ -9,6 +9,7 @@ use super::field::{Field, FieldValue, Input, choice};
 pub use super::method::Method;
 pub use super::objective::{Objective, Rows};
 use super::patterns::Patterns;
+pub use super::reward::RewardKind;
 use super::target_modules::TargetModules;
 pub use crate::tape::Recompute;
 use crate::{Error, Result};
@@ -90,8 +91,8 @@ impl FieldValue for Recompute {
 }
 
 choice! {
-    /// How an objective that compares answers makes its loss of them, under TRL's name.
-    LossType, "sigmoid, hinge, ipo, robust or simpo" {
+    /// How an objective makes its loss of answers, under TRL's name.
+    LossType, "sigmoid, hinge, ipo, robust, simpo, dapo, grpo, bnpo or dr_grpo" {
         /// The logistic loss.
         Sigmoid = "sigmoid",
         /// The hinge loss.
@@ -102,6 +103,36 @@ choice! {
         Robust = "robust",
         /// The logistic loss of means over the tokens, with a margin.
         Simpo = "simpo",
+        /// The mean over the tokens of all answers that were written together.
+        Dapo = "dapo",
+        /// The mean over the answers of the means over their tokens.
+        Grpo = "grpo",
+        /// The mean over the tokens of a step.
+        Bnpo = "bnpo",
+        /// The sum over the tokens, of answers taken to be as long as they may.
+        DrGrpo = "dr_grpo",
+    }
+}
+
+choice! {
+    /// What is compared with the model that wrote an answer.
+    ImportanceSampling, "token or sequence" {
+        /// Each token by itself.
+        Token = "token",
+        /// The answer, by the mean over its tokens.
+        Sequence = "sequence",
+    }
+}
+
+choice! {
+    /// What rewards are divided by.
+    ScaleRewards, "group, batch or none" {
+        /// The standard deviation of the answers to the same prompt.
+        Group = "group",
+        /// That of all answers that were written together.
+        Batch = "batch",
+        /// Nothing.
+        None = "none",
     }
 }
 
@@ -215,7 +246,8 @@ run_config! { |method, objective|
     "Training" {
         num_train_epochs: f64 = 3.0, in 0.001..=100000, "Passes over the examples.";
         max_steps: i32 = -1, in -1..=1000000000, "Steps to stop after, whatever the epochs; -1 for no such limit.";
-        per_device_train_batch_size: u32 = 1, in 1..=4096, "Examples worked on at once. More need more memory.";
+        per_device_train_batch_size: u32 = if objective.rows() == Rows::Prompts { 8 } else { 1 }, in 1..=4096,
+            "Examples worked on at once. More need more memory.";
         gradient_accumulation_steps: u32 = 4, in 1..=65536, "Batches that make one step.";
         learning_rate: f64 = objective.learning_rate(method.learning_rate()), in 0..=10,
             "How far a step goes. Too high and the loss jumps, too low and nothing is learnt.";
@@ -242,9 +274,11 @@ run_config! { |method, objective|
         assistant_only_loss: bool = true, for [Sft], "Of a conversation, learn only the assistant's turns.";
     }
     "Objective" {
-        beta: f64 = 0.1, in 0.000001..=1000, for [Dpo, Kto, Orpo, Cpo],
-            "Weight of the comparison: in DPO and KTO, higher stays nearer to the model as it was.";
-        loss_type: LossType = LossType::Sigmoid, for [Dpo, Cpo], "How the loss is made of a comparison.";
+        beta: f64 = match objective { Objective::Grpo => 0.0, Objective::Rloo => 0.05, _ => 0.1 }, in 0..=1000,
+            for [Dpo, Kto, Orpo, Cpo, Grpo, Rloo],
+            "Weight of the comparison: in DPO, KTO, GRPO and RLOO, higher stays nearer to the model as it was.";
+        loss_type: LossType = if objective == Objective::Grpo { LossType::Dapo } else { LossType::Sigmoid },
+            for [Dpo, Cpo, Grpo], "How the loss is made of answers.";
         label_smoothing: f64 = 0.0, in 0..=0.499999, for [Dpo, Cpo],
             "Share of the pairs that may be the wrong way round; DPO's loss robust and CPO's sigmoid count with it.";
         desirable_weight: f64 = 1.0, in 0..=1000, for [Kto], "Weight of the answers that were found good.";
@@ -253,6 +287,30 @@ run_config! { |method, objective|
         simpo_gamma: f64 = 0.5, in 0..=1000, for [Cpo], "The margin of the loss simpo, times beta.";
         center_rewards_coefficient: f64 = 0.0, in 0..=1000, for [Reward],
             "Pull of a pair's scores towards a sum of 0: 0.01 keeps them comparable from prompt to prompt.";
+        reward: Vec<RewardKind> = Vec::new(), for [Grpo, Rloo], "What an answer earns; any number of them are added up.";
+        reward_weights: Vec<f64> = Vec::new(), for [Grpo, Rloo], "What each reward is multiplied by; none for 1.";
+        num_generations: u32 = if objective == Objective::Rloo { 2 } else { 8 }, in 2..=256, for [Grpo, Rloo],
+            "Answers to each prompt, which are compared with each other.";
+        max_completion_length: u32 = 512, in 1..=131072, for [Grpo, Rloo], "Tokens after which an answer is cut.";
+        temperature: f64 = 1.0, in 0.01..=100, for [Grpo, Rloo], "Higher makes for more variety among the answers.";
+        top_p: f64 = 1.0, in 0.000001..=1, for [Grpo, Rloo], "Draw only from the likeliest tokens that hold this share of the probability.";
+        top_k: u32 = 0, in 0..=1000000, for [Grpo, Rloo], "Draw only from so many of the likeliest tokens; 0 is from all.";
+        min_p: f64 = 0.0, in 0..=1, for [Grpo, Rloo], "Draw only from tokens that are at least this many times as likely as the likeliest.";
+        repetition_penalty: f64 = 1.0, in 1..=100, for [Grpo, Rloo], "Makes tokens that were there before less likely; 1 does nothing.";
+        generation_batch_size: u32 = 8, in 1..=256, for [Grpo, Rloo], "Answers that are written at once. More are faster, and need more memory.";
+        num_iterations: u32 = 1, in 1..=1000, for [Grpo, Rloo], "How often the same answers are learnt from.";
+        steps_per_generation: u32 = 0, in 0..=65536, for [Grpo, Rloo],
+            "Batches that answers are written for at a time; 0 for those of a step.";
+        epsilon: f64 = 0.2, in 0..=1000, for [Grpo, Rloo], "How far from 1 the ratio to the model that wrote an answer counts.";
+        epsilon_high: f64 = 0.0, in 0..=1000, for [Grpo, Rloo], "The same above 1; 0 for as far as below.";
+        mask_truncated_completions: bool = false, for [Grpo, Rloo], "Learn nothing from answers that were cut.";
+        importance_sampling_level: ImportanceSampling = ImportanceSampling::Token, for [Grpo],
+            "What is compared with the model that wrote an answer: each token, or the answer.";
+        scale_rewards: ScaleRewards = ScaleRewards::Group, for [Grpo],
+            "What rewards are divided by: the spread within a group, within all answers, or nothing.";
+        use_bias_correction_kl: bool = true, for [Grpo], "Weigh the distance from the reference by the ratio, too.";
+        normalize_advantages: bool = false, for [Rloo], "Bring the advantages to a mean of 0 and a deviation of 1.";
+        reward_clip_range: Vec<f64> = Vec::new(), for [Rloo], "The least and the most that an answer may earn, such as -1,1.";
     }
     "Reports" {
         logging_steps: u32 = 1, in 1..=1000000000, "Steps between reports; each has their mean loss.";
@@ -477,6 +535,13 @@ impl RunConfig {
             let what = "full fine-tuning trains every weight in 32 bits, and would only lose what 4 bits cannot hold";
             return Err(invalid(LOAD_IN_4BIT, what.into(), "leave it out, or use another method".into()));
         }
+        if self.beta == 0.0 && !matches!(self.objective.rows(), Rows::Prompts | Rows::Examples) {
+            let what = format!("at 0 {} learns nothing from a comparison", self.objective.name());
+            return Err(invalid("beta", what, "give a number above 0, such as 0.1".into()));
+        }
+        if self.objective.rows() == Rows::Prompts {
+            self.validate_rollouts()?;
+        }
         if self.max_steps == 0 {
             let help = "give at least 1 step, or -1 to go by num_train_epochs";
             return Err(invalid("max_steps", "a run of no steps learns nothing".into(), help.into()));
@@ -503,6 +568,53 @@ impl RunConfig {
             return Err(invalid("prompt_tuning_init_text", "the text is empty".into(), help.into()));
         }
         Ok(())
+    }
+
+    /// Checks what answers are written and learnt by.
+    fn validate_rollouts(&self) -> Result<()> {
+        if self.packing {
+            let what = "a batch holds per_device_train_batch_size answers, side by side and without a gap";
+            return Err(invalid("packing", what.into(), "leave it out".into()));
+        }
+        let (answers, group) = (self.generation_size(), self.num_generations as usize);
+        if !answers.is_multiple_of(group) {
+            let what = format!("answers come {group} to a prompt, and {answers} are asked for at a time");
+            let help = "let per_device_train_batch_size times gradient_accumulation_steps (or steps_per_generation) be \
+                        a multiple of it";
+            return Err(invalid("num_generations", what, help.into()));
+        }
+        if !self.batches_of_generation().is_multiple_of(self.gradient_accumulation_steps as usize) {
+            let (batches, step) = (self.steps_per_generation, self.gradient_accumulation_steps);
+            let what = format!("{batches} batches are no whole number of steps of {step}");
+            let help = "give a multiple of gradient_accumulation_steps, or leave it out";
+            return Err(invalid("steps_per_generation", what, help.into()));
+        }
+        if !self.reward_weights.is_empty() && !self.reward.is_empty() && self.reward_weights.len() != self.reward.len()
+        {
+            let what = format!("{} weights are given, for {} rewards", self.reward_weights.len(), self.reward.len());
+            return Err(invalid("reward_weights", what, "give one for each --reward, in the same order".into()));
+        }
+        match self.reward_clip_range[..] {
+            [] => Ok(()),
+            [least, most] if least < most => Ok(()),
+            _ => {
+                let what = "it is not a least and a most".into();
+                Err(invalid("reward_clip_range", what, "give two numbers, such as -1,1".into()))
+            }
+        }
+    }
+
+    /// Batches that answers are written for at a time.
+    pub fn batches_of_generation(&self) -> usize {
+        match self.steps_per_generation {
+            0 => self.gradient_accumulation_steps as usize,
+            batches => batches as usize,
+        }
+    }
+
+    /// Answers that are written for at a time.
+    pub fn generation_size(&self) -> usize {
+        self.batches_of_generation() * self.per_device_train_batch_size as usize
     }
 
     /// `memory_limit` in bytes.

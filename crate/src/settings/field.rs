@@ -12,7 +12,7 @@ pub struct Field {
     pub flag: String,
     /// Other names that are read, of other programs.
     pub aliases: &'static [&'static str],
-    /// "integer", "number", "boolean", "text", "choice", "modules", "integers", "names" or "patterns".
+    /// "integer", "number", "boolean", "text", "choice", "modules", "integers", "numbers", "names", "patterns" or "rewards".
     pub kind: &'static str,
     /// The default, for the method and the objective that were asked about.
     pub default: Value,
@@ -163,6 +163,19 @@ fn items<T: FieldValue>(input: Input) -> Option<Vec<T>> {
 impl FieldValue for Vec<u32> {
     const KIND: &'static str = "integers";
     const EXPECTED: &'static str = "a list of whole numbers, such as 0,1,5";
+
+    fn read(input: Input) -> Option<Self> {
+        items(input)
+    }
+
+    fn json(&self) -> Value {
+        self.as_slice().into()
+    }
+}
+
+impl FieldValue for Vec<f64> {
+    const KIND: &'static str = "numbers";
+    const EXPECTED: &'static str = "a list of numbers, such as 1,0.5";
 
     fn read(input: Input) -> Option<Self> {
         items(input)

@@ -5,4 +5,5 @@ pub mod field;
 mod method;
 mod objective;
 pub mod patterns;
+pub mod reward;
 pub mod target_modules;

@@ -11,6 +11,8 @@ pub enum Rows {
     Pairs,
     /// Prompts with an answer, and whether it is a good one; pairs become two of them.
     Verdicts,
+    /// Prompts, which the model answers itself.
+    Prompts,
 }
 
 impl Rows {
@@ -20,6 +22,7 @@ impl Rows {
             Self::Examples => "examples",
             Self::Pairs => "pairs",
             Self::Verdicts => "verdicts",
+            Self::Prompts => "prompts",
         }
     }
 }
@@ -28,7 +31,7 @@ macro_rules! objectives {
     ($($objective:ident = $name:literal, $label:literal, $rows:ident, learning_rate $rate:literal, $help:literal;)*) => {
         choice! {
             /// What a run learns from, and the kind of its loss.
-            Objective, "sft, dpo, kto, orpo, cpo or reward" { $(#[doc = $help] $objective = $name,)* }
+            Objective, "sft, dpo, kto, orpo, cpo, reward, grpo or rloo" { $(#[doc = $help] $objective = $name,)* }
         }
 
         impl Objective {
@@ -71,6 +74,10 @@ objectives! {
         "Learns to prefer the chosen answer, without a look at the model it began as.";
     Reward = "reward", "Reward model", Pairs, learning_rate 1e-4,
         "Learns to score answers: the chosen one higher than the rejected one.";
+    Grpo = "grpo", "GRPO", Prompts, learning_rate 1e-6,
+        "Answers each prompt several times, and learns from those that earn more than the others.";
+    Rloo = "rloo", "RLOO", Prompts, learning_rate 1e-6,
+        "Learns from how much more an answer earns than the others to its prompt, and to stay near the model it began as.";
 }
 
 impl Objective {

@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::rollouts::Rolled;
 use super::trainer::Trainer;
 use crate::gpu::Buffer;
 use crate::peft::io::{self, File};
@@ -39,6 +40,9 @@ struct Progress {
     /// Sum and number of the losses since the last report. Checkpoints of earlier versions have none.
     #[serde(default)]
     unreported: (f64, usize),
+    /// In reinforcement, how often answers were written, and those that are still to be learnt from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rollouts: Option<(u64, Vec<Rolled>)>,
     /// Hash of what the run works on: the model's shape and the examples.
     fingerprint: String,
 }
@@ -69,6 +73,9 @@ impl Trainer {
             loss: self.last_loss.is_finite().then_some(self.last_loss),
             num_tokens: self.num_tokens,
             unreported: self.unreported,
+            rollouts: self.rollouts.as_ref().map(|rollouts| {
+                (rollouts.generations, if self.queue.is_empty() { Vec::new() } else { rollouts.rolled.clone() })
+            }),
             fingerprint: self.fingerprint(),
         };
         let mut files = io::save(self.peft.as_ref(), &self.model, Some(&self.config)).await?;
@@ -101,7 +108,11 @@ impl Trainer {
             let help = "give the model and the data that the run began with, or begin a new run from its adapter";
             return Err(wrong(PROGRESS, what.into(), help));
         }
-        let count = self.dataset.examples().len();
+        let count = match (&self.rollouts, &progress.rollouts) {
+            (Some(_), Some((_, rolled))) => rolled.len(),
+            (Some(_), None) => 0,
+            (None, _) => self.dataset.examples().len(),
+        };
         if progress.step > self.steps || progress.queue.iter().flatten().any(|&example| example >= count) {
             return Err(wrong(PROGRESS, "its place lies past the end of the run".into(), again));
         }
@@ -112,6 +123,10 @@ impl Trainer {
             for (index, values) in values.iter().enumerate() {
                 params.write_to(buffers, index, values);
             }
+        }
+        if let (Some(rollouts), Some((generations, rolled))) = (&mut self.rollouts, progress.rollouts) {
+            (rollouts.generations, rollouts.rolled) = (generations, rolled);
+            self.take_rollouts();
         }
         self.step = progress.step;
         self.micro_step = progress.micro_step;
@@ -137,6 +152,10 @@ impl Trainer {
         let mut hash = Sha256::new();
         let model = serde_json::to_vec(&(&self.model.config, &self.model.quantization, self.model.parameters));
         hash.update(model.expect("plain values"));
+        if let Some(rollouts) = &self.rollouts {
+            rollouts.hash(&mut hash);
+            return hex(&hash.finalize());
+        }
         for example in self.dataset.examples() {
             hash.update((example.ids.len() as u64).to_le_bytes());
             for (id, target) in example.ids.iter().zip(&example.targets) {
@@ -149,6 +168,10 @@ impl Trainer {
                 hash.update(example.margin.to_le_bytes());
             }
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize())
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -116,6 +116,27 @@ impl Comparison {
         Ok((sum / examples.len() as f64).max(0.0))
     }
 
+    /// What the model makes of each token of some answers.
+    ///
+    /// # Errors
+    /// As [`Measurer::measure`].
+    pub(super) async fn policy_tokens(
+        &mut self,
+        model: &Model,
+        peft: &dyn Peft,
+        answers: &[&Rendered],
+    ) -> Result<Vec<Vec<f64>>> {
+        Ok(token_log_probs(self.policy.measure(model, Some(peft), answers, 1).await?))
+    }
+
+    /// What the reference makes of each token of some answers.
+    ///
+    /// # Errors
+    /// As [`Measurer::measure`].
+    pub(super) async fn reference_tokens(&mut self, model: &Model, answers: &[&Rendered]) -> Result<Vec<Vec<f64>>> {
+        Ok(token_log_probs(self.referee.measure(model, self.reference.as_deref(), answers, 1).await?))
+    }
+
     /// The loss of some groups, which is their part of the step's, and its slope at each of their sequences.
     pub(super) fn lose(&self, sequences: &[Sequence], step: &Step, metrics: &mut Metrics) -> (f64, Vec<Slope>) {
         let mut slopes = vec![Slope::default(); sequences.len()];
@@ -174,7 +195,7 @@ impl Comparison {
         }
         let firsts = measured.iter().flat_map(|(sequences, _)| sequences.iter().step_by(self.group));
         let first_targets = firsts.map(|sequence| sequence.tokens.len()).sum();
-        let all = Step { groups: examples.len() / self.group, first_targets, baseline: 0.0 };
+        let all = Step { groups: examples.len() / self.group, first_targets, ..Step::default() };
         let mut evaluated = Evaluated { loss: 0.0, groups: Vec::new(), metrics: Metrics::default() };
         let mut slopes = vec![Slope::default(); self.group];
         for (sequences, baseline) in &measured {
@@ -190,6 +211,11 @@ impl Comparison {
         }
         Ok(evaluated)
     }
+}
+
+fn token_log_probs(sequences: Vec<Sequence>) -> Vec<Vec<f64>> {
+    let tokens = |sequence: Sequence| sequence.tokens.into_iter().map(|token| f64::from(token.log_prob)).collect();
+    sequences.into_iter().map(tokens).collect()
 }
 
 /// What a model makes of groups that are not learnt.

@@ -67,13 +67,28 @@ pub async fn estimate(
     examples: &[Rendered],
     held_out: &[Rendered],
 ) -> Result<Vec<Estimate>> {
+    estimate_run(model, config, |model, peft, config| {
+        Trainer::new(model.clone(), peft, config, examples.to_vec(), held_out.to_vec())
+    })
+    .await
+}
+
+/// The same of any run that `run` prepares on a model with nothing there.
+///
+/// # Errors
+/// As [`peft::create`], and as `run` fails.
+pub async fn estimate_run(
+    model: &Model,
+    config: &RunConfig,
+    run: impl Fn(&Rc<Model>, Rc<dyn Peft>, &RunConfig) -> Result<Trainer>,
+) -> Result<Vec<Estimate>> {
     let mut estimates = Vec::new();
     for recompute in Recompute::FASTEST_FIRST {
         let model = Rc::new(model.rehearsal());
         let mut config = config.clone();
         config.recompute = recompute;
         let peft: Rc<dyn Peft> = peft::create(&model, &config).await?.into();
-        let mut trainer = Trainer::new(model.clone(), peft.clone(), &config, examples.to_vec(), held_out.to_vec())?;
+        let mut trainer = run(&model, peft.clone(), &config)?;
         let (size, stats) = trainer.rehearse()?;
         let total = model.gpu_bytes() + model.context.bytes().peak;
         estimates.push(Estimate {

@@ -49,9 +49,10 @@ pub enum Event {
     Eval {
         /// Steps done.
         step: usize,
-        /// The objective's loss: in supervised training nats per target token.
-        loss: f64,
-        /// Target tokens.
+        /// The objective's loss: in supervised training nats per target token. Null in reinforcement, where the metrics
+        /// say what answers earn.
+        loss: Option<f64>,
+        /// Target tokens, or those that were written.
         tokens: usize,
         /// The loss of each example, or of each group that is compared, by itself, in file order.
         #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -59,6 +60,21 @@ pub enum Event {
         /// What the objective measures, as for a step.
         #[serde(skip_serializing_if = "Map::is_empty")]
         metrics: Map<String, Value>,
+    },
+    /// The model wrote an answer that is to be learnt from.
+    Rollout {
+        /// The step that first learns from it, from 1.
+        step: usize,
+        /// What was asked.
+        prompt: String,
+        /// What it wrote.
+        completion: String,
+        /// What that earned, by reward; null where a reward had nothing to say.
+        rewards: Map<String, Value>,
+        /// How much more than others, as the objective has it.
+        advantage: f64,
+        /// Tokens of the answer.
+        tokens: usize,
     },
     /// Answers were scored, in file order.
     Score {

@@ -30,7 +30,11 @@ pub(super) fn asked(model: &Model, needs: Needs, method: Method) -> Asked {
 /// As [`Targets::new`].
 pub(super) fn targets(model: &Model, capacity: usize, needs: Needs) -> Result<Targets> {
     let targets = Targets::new(&model.context, capacity, model.config.vocab)?;
-    if needs.score { targets.scored(&model.context) } else { targets.measured(&model.context) }
+    let targets = if needs.score { targets.scored(&model.context) } else { targets.measured(&model.context) }?;
+    match needs.temperature {
+        Some(temperature) => targets.at_temperature(&model.context, model.config.hidden, temperature),
+        None => Ok(targets),
+    }
 }
 
 /// The targets of a batch as a plan takes them, of weights that are to be found.
@@ -77,9 +81,12 @@ pub(super) fn found(sequences: &[Sequence], slopes: &[Slope], needs: Needs) -> V
             found.push(slope.score as f32);
             continue;
         }
+        let mut by_token = slope.tokens.iter();
         // A loss falls as its log-probability rises, and the loss head weighs losses.
-        let weight = |token: &Token| slope.target + if token.answer { slope.answer } else { 0.0 };
-        found.extend(sequence.tokens.iter().map(|token| -weight(token) as f32));
+        found.extend(sequence.tokens.iter().map(|token| {
+            let own = if token.answer { slope.answer + by_token.next().copied().unwrap_or_default() } else { 0.0 };
+            -(slope.target + own) as f32
+        }));
     }
     found
 }

@@ -210,7 +210,10 @@ impl Pass {
 /// Ends a recording in the last norm and the head, and in training walks it back: in a part of its own where the weights
 /// are found by what the head makes.
 fn end<'a>(mut t: Tape<'a>, decoder: &Decoder<'a>, h: Var, targets: &Targets, score: Option<&Weight>) -> Result<Plan> {
-    let h = decoder.norm(&mut t, h);
+    let mut h = decoder.norm(&mut t, h);
+    if let Some(scale) = &targets.scale {
+        h = t.scale(h, 0, scale);
+    }
     let training = decoder.training;
     match &targets.head {
         Head::Losses => t.cross_entropy(h, decoder.head(), targets, training),

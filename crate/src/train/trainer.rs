@@ -12,6 +12,7 @@ use super::measure;
 use super::optimizer::{Optimizer, StepReport};
 use super::pass::Pass;
 use super::recompute::choose_recompute;
+use super::rollouts::{Policy, Rollouts};
 use super::schedule::Schedule;
 use super::trunk::{Spill, Trunk};
 use super::tune::tune_for;
@@ -71,6 +72,40 @@ fn largest_batch(dataset: &Dataset, config: &RunConfig, steps: usize) -> Size {
     largest
 }
 
+/// The settings with what the model was loaded as, checked.
+pub(super) fn settled(config: &RunConfig, model: &Model) -> Result<RunConfig> {
+    let mut config = config.clone();
+    config.take_model(model.load_in_4bit, model.context.half())?;
+    config.validate()?;
+    Ok(config)
+}
+
+/// How a data set of this run is laid out.
+pub(super) fn layout(config: &RunConfig, model: &Model, peft: &dyn Peft, max_length: usize) -> Layout {
+    Layout {
+        packing: config.packing,
+        per_device_train_batch_size: config.per_device_train_batch_size as usize,
+        max_length,
+        virtual_tokens: peft.virtual_tokens(),
+        vocab_size: model.config.vocab,
+    }
+}
+
+/// Whether an example of so many tokens fits behind the virtual ones.
+pub(super) fn has_room(model: &Model, peft: &dyn Peft, longest: usize) -> Result<()> {
+    let (virtual_tokens, positions) = (peft.virtual_tokens(), model.config.context_length);
+    if longest + virtual_tokens <= positions {
+        return Ok(());
+    }
+    Err(Error::Config {
+        field: "num_virtual_tokens".into(),
+        what: format!(
+            "{virtual_tokens} virtual tokens and an example of {longest} pass the model's {positions} positions"
+        ),
+        help: "use fewer virtual tokens or a shorter max_length".into(),
+    })
+}
+
 /// What a method adds to the gradients of a step, as a plan of its own.
 ///
 /// # Errors
@@ -90,9 +125,13 @@ pub struct Trainer {
     /// What the objective needs, where it is no supervised training.
     needs: Option<Needs>,
     /// How it compares, then.
-    comparison: Option<Comparison>,
+    pub(super) comparison: Option<Comparison>,
     /// The same for what is held out.
     held_out_comparison: Option<Comparison>,
+    /// In reinforcement, where answers come from; the data set is then those of the current steps.
+    pub(super) rollouts: Option<Rollouts>,
+    /// What is measured of the answers that no step has told yet.
+    pub(super) unsaid: Map<String, Value>,
     schedule: Schedule,
     pub(super) optimizer: Optimizer,
     passes: VecDeque<(Size, Pass)>,
@@ -153,46 +192,48 @@ impl Trainer {
         examples: Vec<Rendered>,
         held_out: Vec<Rendered>,
     ) -> Result<Self> {
-        let mut config = config.clone();
-        config.take_model(model.load_in_4bit, model.context.half())?;
-        config.validate()?;
-        let virtual_tokens = peft.virtual_tokens();
-        let layout = Layout {
-            packing: config.packing,
-            per_device_train_batch_size: config.per_device_train_batch_size as usize,
-            max_length: (config.max_length as usize).min(model.config.context_length),
-            virtual_tokens,
-            vocab_size: model.config.vocab,
-        };
+        let config = settled(config, &model)?;
         let longest = examples.iter().chain(&held_out).map(|example| example.ids.len()).max().unwrap_or(0);
-        if longest + virtual_tokens > model.config.context_length {
-            return Err(Error::Config {
-                field: "num_virtual_tokens".into(),
-                what: format!(
-                    "{virtual_tokens} virtual tokens and an example of {longest} pass the model's {} positions",
-                    model.config.context_length
-                ),
-                help: "use fewer virtual tokens or a shorter max_length".into(),
-            });
-        }
+        let layout =
+            layout(&config, &model, peft.as_ref(), (config.max_length as usize).min(model.config.context_length));
+        has_room(&model, peft.as_ref(), longest)?;
         let comparison = Comparison::new(&model, &config, examples.len())?;
         let held_out_comparison =
             if held_out.is_empty() { None } else { Comparison::new(&model, &config, held_out.len())? };
-        let needs = comparison.as_ref().map(|comparison| comparison.loss().needs());
         let asked = comparison.as_ref().map_or(Asked::Targets, Comparison::asked);
         let dataset = Dataset::grouped(examples, layout, config.objective.group(), asked);
-        let count = dataset.examples().len();
         let batches = dataset.plan(&order(dataset.groups(), u64::from(config.seed), 0, config.shuffle));
         let an_epoch = batches.len().div_ceil(config.gradient_accumulation_steps as usize);
+        let mut trainer = Self::of(model, peft, config, dataset, comparison, an_epoch, None)?;
+        trainer.held_out = held_out;
+        trainer.held_out_comparison = held_out_comparison;
+        Ok(trainer)
+    }
+
+    /// A run of so many steps an epoch, on a data set or on answers that are still to be written.
+    pub(super) fn of(
+        model: Rc<Model>,
+        peft: Rc<dyn Peft>,
+        mut config: RunConfig,
+        dataset: Dataset,
+        comparison: Option<Comparison>,
+        an_epoch: usize,
+        rollouts: Option<Rollouts>,
+    ) -> Result<Self> {
+        let needs = comparison.as_ref().map(|comparison| comparison.loss().needs());
         let steps = match usize::try_from(config.max_steps) {
             Ok(steps) => steps,
             Err(_) => ((config.num_train_epochs * an_epoch as f64).ceil() as usize).max(1),
         };
         config.max_steps = i32::try_from(steps).unwrap_or(i32::MAX);
         peft.begin(steps)?;
-        let largest = largest_batch(&dataset, &config, steps);
-        let repeats = steps > an_epoch && peft.first_layer() > 0 && config.trunk_cache > 0;
-        let trunk = repeats.then(|| Trunk::new(count, model.config.hidden, u64::from(config.trunk_cache) * 1_000_000));
+        let largest = match &rollouts {
+            Some(rollouts) => rollouts.largest_batch(peft.as_ref(), &config),
+            None => largest_batch(&dataset, &config, steps),
+        };
+        let repeats = rollouts.is_none() && steps > an_epoch && peft.first_layer() > 0 && config.trunk_cache > 0;
+        let trunk_bytes = u64::from(config.trunk_cache) * 1_000_000;
+        let trunk = repeats.then(|| Trunk::new(dataset.examples().len(), model.config.hidden, trunk_bytes));
         if config.recompute == Recompute::Auto {
             config.recompute = choose_recompute(&model, peft.as_ref(), largest, repeats, needs, &config)?;
         }
@@ -200,7 +241,9 @@ impl Trainer {
         Ok(Self {
             needs,
             comparison,
-            held_out_comparison,
+            held_out_comparison: None,
+            rollouts,
+            unsaid: Map::new(),
             num_tokens: 0,
             schedule: Schedule::new(&config, steps),
             optimizer,
@@ -225,7 +268,7 @@ impl Trainer {
             peft,
             config,
             dataset,
-            held_out,
+            held_out: Vec::new(),
         })
     }
 
@@ -329,6 +372,9 @@ impl Trainer {
             }
             Some(comparison) => comparison.rehearse(&model, peft.as_ref(), &self.held_out, at_once(&self.config))?,
         }
+        if let Some(rollouts) = &mut self.rollouts {
+            rollouts.prepare(&model, peft.as_ref(), &self.config)?;
+        }
         if let Some(comparison) = &mut self.comparison {
             let batch = self.config.per_device_train_batch_size as usize;
             comparison.rehearse(&model, peft.as_ref(), self.dataset.examples(), batch)?;
@@ -372,8 +418,11 @@ impl Trainer {
             events.extend(self.evaluate_held_out().await?);
         }
         let context = self.model.context.clone();
-        let batches = self.next_batches();
         let started = now_ms();
+        if self.rollouts.is_some() && self.queue.is_empty() {
+            self.roll_out(&mut events).await?;
+        }
+        let batches = self.next_batches();
         let target_tokens: usize = batches.iter().map(|batch| batch.target_tokens).sum();
         let submits = context.submits();
         context.clear(self.peft.params().grads.iter().chain([&self.total]));
@@ -416,6 +465,11 @@ impl Trainer {
         Ok(events)
     }
 
+    /// In reinforcement, where answers come from.
+    pub fn rollouts(&mut self) -> Option<&mut Rollouts> {
+        self.rollouts.as_mut()
+    }
+
     /// Whether the objective compares with the model as it was before the run.
     pub fn needs_reference(&self) -> bool {
         self.needs.is_some_and(|needs| needs.reference)
@@ -455,13 +509,23 @@ impl Trainer {
         };
         let targets_of = |number: &usize| self.dataset.targets(*number);
         let first_targets = numbers.iter().step_by(group).map(targets_of).sum();
-        let step = Step { groups: numbers.len() / group, first_targets, baseline };
+        let all: usize = (0..self.dataset.examples().len()).map(|number| self.dataset.targets(number)).sum();
+        let share = batches.len() as f64 / self.config.batches_of_generation() as f64;
+        let step = Step { groups: numbers.len() / group, first_targets, baseline, rollout_tokens: all as f64 * share };
         let (mut loss, mut metrics, mut stats) = (0.0, Metrics::default(), PlanStats::default());
         for batch in batches {
             let rows: Vec<Rendered> =
                 batch.examples.iter().map(|&number| self.dataset.examples()[number].clone()).collect();
             let rows: Vec<&Rendered> = rows.iter().collect();
-            let references = comparison.references(&model, &batch.examples, &rows).await?;
+            let references = match self.rollouts {
+                // What the reference makes of an answer is part of its rollout.
+                Some(_) => vec![0.0; rows.len()],
+                None => comparison.references(&model, &batch.examples, &rows).await?,
+            };
+            // Of answers that are masked, nothing is learnt.
+            if batch.target_tokens == 0 {
+                continue;
+            }
             self.select_pass(batch.size())?;
             let (_, pass) = self.passes.back().expect("just selected");
             let counter = [self.config.seed, self.micro_step];
@@ -471,15 +535,24 @@ impl Trainer {
             let made = pass.made(targets.len()).await?;
             let mut sequences = measure::sequences(batch, &rows, needs, &made);
             sequences.iter_mut().zip(references).for_each(|(sequence, reference)| sequence.reference = reference);
+            if let Some(rollouts) = &self.rollouts {
+                let numbers = batch.examples.iter();
+                sequences.iter_mut().zip(numbers).for_each(|(sequence, &number)| {
+                    sequence.rollout = rollouts.rolled[number].rollout();
+                });
+            }
             let (part, slopes) = comparison.lose(&sequences, &step, &mut metrics);
             loss += part;
             stats = stats + pass.finish(&measure::found(&sequences, &slopes, needs));
             self.micro_step = self.micro_step.wrapping_add(1);
-            self.num_tokens += batch.tokens as u64;
+            if self.rollouts.is_none() {
+                self.num_tokens += batch.tokens as u64;
+            }
             self.keep_trunk(batch, events).await?;
         }
         comparison.loss().finish(&step, &mut metrics);
         let mut metrics = metrics.to_json();
+        metrics.append(&mut self.unsaid);
         metrics.insert("num_tokens".into(), self.num_tokens.into());
         Ok((stats, Compared { loss, metrics }))
     }
@@ -558,6 +631,12 @@ impl Trainer {
     }
 
     async fn evaluate_held_out(&mut self) -> Result<Option<Event>> {
+        if let Some(rollouts) = self.rollouts.as_mut().filter(|rollouts| rollouts.has_held_out()) {
+            let policy = Policy { model: &self.model, peft: self.peft.as_ref(), config: &self.config };
+            let (tokens, metrics) = rollouts.evaluate(policy).await?;
+            self.last_finished = now_ms();
+            return Ok(Some(Event::Eval { step: self.step, loss: None, tokens, examples: Vec::new(), metrics }));
+        }
         if self.held_out.is_empty() {
             return Ok(None);
         }
@@ -589,14 +668,20 @@ pub fn at_once(config: &RunConfig) -> usize {
 fn eval_event(step: usize, losses: Vec<ExampleLoss>, each: bool) -> Event {
     let tokens = losses.iter().map(|example| example.tokens).sum();
     let examples = if each { losses.clone() } else { Vec::new() };
-    Event::Eval { step, loss: mean(&losses), tokens, examples, metrics: Map::new() }
+    Event::Eval { step, loss: Some(mean(&losses)), tokens, examples, metrics: Map::new() }
 }
 
 /// The same of groups that were compared.
 fn compared_event(step: usize, evaluated: Evaluated, each: bool) -> Event {
     let Evaluated { loss, groups, metrics } = evaluated;
     let tokens = groups.iter().map(|group| group.tokens).sum();
-    Event::Eval { step, loss, tokens, examples: if each { groups } else { Vec::new() }, metrics: metrics.to_json() }
+    Event::Eval {
+        step,
+        loss: Some(loss),
+        tokens,
+        examples: if each { groups } else { Vec::new() },
+        metrics: metrics.to_json(),
+    }
 }
 
 impl Event {

@@ -8,6 +8,7 @@ mod lab;
 mod merge;
 mod objectives;
 mod qlora;
+mod reinforcement;
 mod run;
 mod run_folder;
 mod show;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use tunesmith::Result;
-use tunesmith::settings::config::{FP16, LOAD_IN_4BIT, Method, Objective, RunConfig};
+use tunesmith::settings::config::{FP16, LOAD_IN_4BIT, Method, Objective, RewardKind, RunConfig};
 use tunesmith::settings::field::Field;
 
 /// The name of a flag that several commands have.
@@ -82,11 +82,19 @@ pub fn field_flags(field: &Field) -> Vec<Arg> {
             .value_parser(parse(name))
             .allow_negative_numbers(true)
             .help_heading(field.group);
-        if field.kind == "boolean" { flag.num_args(0..=1).default_missing_value("true") } else { flag }
+        match field.kind {
+            "boolean" => flag.num_args(0..=1).default_missing_value("true"),
+            "rewards" => flag.action(ArgAction::Append).value_name("REWARD"),
+            _ => flag,
+        }
     };
     let mut help = field.help.trim_end_matches('.').to_owned();
     if !field.choices.is_empty() {
         help += &format!(": {}", field.choices.join(", "));
+    }
+    if field.kind == "rewards" {
+        let kinds: Vec<&str> = RewardKind::ALL.iter().map(|(name, _)| *name).collect();
+        help += &format!(": {}", kinds.join(", "));
     }
     let plain = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     help += &format!(" [default: {}", plain(&field.default));
@@ -150,8 +158,10 @@ pub fn apply(matches: &ArgMatches, config: &mut RunConfig) -> Result<()> {
     let names = fields.iter().flat_map(|field| field.aliases.iter().copied().chain([field.name]));
     for name in ["method", "objective"].into_iter().chain(names) {
         // Not every command has every field.
-        if let Ok(Some(value)) = matches.try_get_one::<String>(name) {
-            config.set(name, value)?;
+        let Ok(Some(values)) = matches.try_get_many::<String>(name) else { continue };
+        match values.collect::<Vec<_>>()[..] {
+            [value] => config.set(name, value)?,
+            ref values => config.set(name, &serde_json::json!(values).to_string())?,
         }
     }
     Ok(())

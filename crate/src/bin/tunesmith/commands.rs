@@ -38,7 +38,14 @@ pub fn command() -> Command {
 }
 
 fn train() -> Command {
-    run_flags(Command::new("train").about("Trains an adapter on examples"))
+    run_flags(Command::new("train").about("Trains an adapter on examples, preferences, or answers of its own"))
+        .mut_arg("data", |data| data.required(false).required_unless_present("rollouts"))
+        .arg(file(
+            "rollouts",
+            "FILE",
+            "Learn from recorded answers and what they earned, in place of --data (grpo, rloo)",
+        ))
+        .arg(file("save-rollouts", "FILE", "Write the model's answers and what they earn, for --rollouts (grpo, rloo)"))
         .arg(file("init-adapter", "DIR", "Start from the weights of a PEFT adapter folder"))
         .arg(switch("resume", "Continue the run in --out from its newest checkpoint"))
         .arg(file("out", "DIR", "The folder to make: adapter, run.json, metrics, checkpoints").required(true))

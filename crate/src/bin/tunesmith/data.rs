@@ -55,7 +55,7 @@ pub fn prompts(path: &Path, report: &mut Report) -> Result<Vec<PromptRow>> {
 ///
 /// # Errors
 /// For a file that cannot be read or is not UTF-8.
-fn text(path: &Path) -> Result<(String, String)> {
+pub fn text(path: &Path) -> Result<(String, String)> {
     let file = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| Error::io(&file, error))?;
     let text = String::from_utf8(bytes).map_err(|error| {

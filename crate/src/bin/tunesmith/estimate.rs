@@ -1,16 +1,20 @@
 //! `tunesmith estimate`
 
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::json;
 use tunesmith::Result;
 use tunesmith::model::Model;
-use tunesmith::train::{Estimate, estimate};
+use tunesmith::peft::Peft;
+use tunesmith::settings::config::RunConfig;
+use tunesmith::train::{Estimate, estimate_run};
 
+use super::lesson::Files;
 use super::report::Report;
-use super::{args, base, data, train};
+use super::{base, rewards, train};
 
 /// Says what a run would need on the device, without putting anything there.
 ///
@@ -19,14 +23,15 @@ use super::{args, base, data, train};
 pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let config = train::asked(matches)?;
     config.validate()?;
-    let examples = data::read(args::path(matches, "data").expect("a required flag"))?;
-    let held_out = args::path(matches, "eval-data").map(|path| data::read(path)).transpose()?;
+    let files = Files::read(matches, &config, report)?;
     let gguf = base::open(&base::path(matches, report)?)?;
     let context = base::device(&config)?.rehearsal();
     let model = block_on(Model::load_as(&context, &gguf, config.load_in_4bit, |_, _| ()))?;
-    let examples = data::render(examples, &model, &config, report)?;
-    let held_out = held_out.map(|held_out| data::render(held_out, &model, &config, report)).transpose()?;
-    let estimates = block_on(estimate(&model, &config, &examples, &held_out.unwrap_or_default()))?;
+    let lesson = files.render(&model, &config, report)?;
+    let run = |model: &Rc<Model>, peft: Rc<dyn Peft>, config: &RunConfig| {
+        lesson.clone().trainer(model, peft, config, rewards::create(config, model)?)
+    };
+    let estimates = block_on(estimate_run(&model, &config, run))?;
     if report.json() {
         for estimate in &estimates {
             let mut object = json!({ "event": "estimate" });

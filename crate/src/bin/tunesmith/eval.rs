@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use clap::ArgMatches;
 use pollster::block_on;
-use tunesmith::Result;
 use tunesmith::peft::{Peft, io};
 use tunesmith::settings::config::{Objective, Rows};
 use tunesmith::train::{Comparison, Event, at_once, evaluate};
+use tunesmith::{Error, Result};
 
 use super::adapter::{Adapter, REFERENCE};
 use super::report::Report;
@@ -30,6 +30,16 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         }
     }
     config.validate()?;
+    if config.objective.rows() == Rows::Prompts {
+        return Err(Error::Config {
+            field: "objective".into(),
+            what: format!(
+                "{} has the model write its answers, so there is no loss of given ones",
+                config.objective.name()
+            ),
+            help: "give held-out prompts to train as --eval-data, or measure another objective".into(),
+        });
+    }
     let data = data::read(args::path(matches, "data").expect("a required flag"))?;
     let model = base::load(matches, &config, report)?;
     let lines: Vec<usize> = data.examples.iter().map(|(line, _)| *line).collect();
@@ -48,7 +58,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     };
     if report.json() {
         report.event(&event)?;
-    } else if let Event::Eval { loss, tokens, examples, metrics, .. } = event {
+    } else if let Event::Eval { loss: Some(loss), tokens, examples, metrics, .. } = event {
         // A pair that became two rows has no line for each.
         let by_line = config.objective.rows() != Rows::Verdicts || lines.len() == examples.len();
         report.line(if by_line { "  line      loss  tokens" } else { "   row      loss  tokens" })?;

@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::json;
 use tunesmith::data::example::{Message, Prompt};
-use tunesmith::generate::{Generated, Generator, Said, Sampling};
+use tunesmith::generate::{self, Generated, Generator, Said, Sampling};
 use tunesmith::model::Model;
 use tunesmith::peft::Peft;
 use tunesmith::{Error, Result};
@@ -81,9 +81,9 @@ fn questions(matches: &ArgMatches, model: &Model, report: &mut Report) -> Result
         Prompt::Text(text) if raw => as_it_is(text, model),
         Prompt::Text(text) => {
             let messages: Vec<Message> = system.iter().cloned().chain([Message::new("user", text)]).collect();
-            Generator::chat_ids(model, &messages)
+            generate::chat_ids(model, &messages)
         }
-        Prompt::Messages(messages) => Generator::chat_ids(model, messages),
+        Prompt::Messages(messages) => generate::chat_ids(model, messages),
     };
     let mut questions = Vec::new();
     let answers = *matches.get_one::<u32>("num-return-sequences").expect("it has a default");

@@ -174,14 +174,14 @@ fn dataset(path: &Path, matches: &ArgMatches, report: &mut Report) -> Result<()>
             "truncated": cut,
         });
         match objective.rows() {
-            Rows::Examples => {}
+            Rows::Examples | Rows::Prompts => {}
             Rows::Pairs => event["pairs"] = rows.into(),
             Rows::Verdicts => (event["good"], event["bad"]) = (labelled(true).into(), labelled(false).into()),
         }
         report.object(&event)?;
     } else {
         let (what, learnt) = match objective.rows() {
-            Rows::Examples => (format!("examples {rows} (cut: {cut})"), "learnt"),
+            Rows::Examples | Rows::Prompts => (format!("examples {rows} (cut: {cut})"), "learnt"),
             Rows::Pairs => (format!("pairs {rows} (cut: {cut})"), "compared"),
             Rows::Verdicts => {
                 let (good, bad) = (labelled(true), labelled(false));

@@ -93,7 +93,8 @@ impl Report {
                 }
             }
             Event::Eval { step, loss, tokens, metrics, .. } => {
-                self.say(&format!("step {step}  held-out loss {loss:.4}{} over {tokens} tokens", short(metrics)));
+                let loss = loss.map_or_else(String::new, |loss| format!(" loss {loss:.4}"));
+                self.say(&format!("step {step}  held-out{loss}{} over {tokens} tokens", short(metrics)));
             }
             Event::Checkpoint { path, .. } => self.say(&format!("checkpoint in {path}")),
             Event::Warning { message, .. } => self.say(&format!("warning: {message}")),
@@ -101,7 +102,7 @@ impl Report {
                 self.end_bar();
                 self.say(&format!("Done after {steps} steps with loss {loss:.4}. The adapter is in {path}"));
             }
-            Event::Score { .. } | Event::Error { .. } => {}
+            Event::Rollout { .. } | Event::Score { .. } | Event::Error { .. } => {}
         }
         Ok(())
     }
@@ -159,6 +160,7 @@ fn short(metrics: &Map<String, Value>) -> String {
         ("accuracy", "accuracy"),
         ("rewards/margins", "margin"),
         ("margin", "margin"),
+        ("reward", "reward"),
         ("kl", "kl"),
     ];
     let told = names.iter().filter_map(|(name, word)| Some(format!("  {word} {:.3}", metrics.get(*name)?.as_f64()?)));

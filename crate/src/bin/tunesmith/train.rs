@@ -1,5 +1,7 @@
 //! `tunesmith train`
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -7,6 +9,7 @@ use std::rc::Rc;
 use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::{Value, json};
+use tunesmith::data::rollouts::RolloutRow;
 use tunesmith::model::Model;
 use tunesmith::objective;
 use tunesmith::peft::io::{self, File};
@@ -16,10 +19,11 @@ use tunesmith::train::{Event, Trainer};
 use tunesmith::{Error, Result};
 
 use super::adapter::{Adapter, REFERENCE};
+use super::lesson::Files;
 use super::report::Report;
 use super::run_folder::{RunFolder, STATE, pretty};
 use super::spill::TempFile;
-use super::{args, base, data, forms, interrupt, profile};
+use super::{args, base, forms, interrupt, profile, rewards};
 
 /// Trains an adapter.
 ///
@@ -40,8 +44,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     // A resumed run has its weights already.
     let init = args::path(matches, "init-adapter").filter(|_| !resume);
     let init = init.map(|folder| Adapter::read(folder)).transpose()?;
-    let examples = data::read(args::path(matches, "data").expect("a required flag"))?;
-    let held_out = args::path(matches, "eval-data").map(|path| data::read(path)).transpose()?;
+    let files = Files::read(matches, &config, report)?;
 
     let model = Rc::new(base::load(matches, &config, report)?);
     if let Some(adapter) = &init {
@@ -49,10 +52,12 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     }
     config.validate()?;
     objective::create(&config)?;
-    let examples = data::render(examples, &model, &config, report)?;
-    let held_out = held_out.map(|held_out| data::render(held_out, &model, &config, report)).transpose()?;
+    let lesson = files.render(&model, &config, report)?;
     let peft = fresh(&model, &config, init.as_ref())?;
-    let mut trainer = Trainer::new(model.clone(), peft, &config, examples, held_out.unwrap_or_default())?;
+    let mut trainer = lesson.trainer(&model, peft, &config, rewards::create(&config, &model)?)?;
+    if let (Some(path), Some(rollouts)) = (args::path(matches, "save-rollouts"), trainer.rollouts()) {
+        rollouts.keep(rollouts_file(path, resume)?);
+    }
     // Answers are compared with the adapter that the run began from; a resumed run finds it in its own folder.
     let kept = out.join(REFERENCE);
     let reference = match &init {
@@ -110,6 +115,20 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         };
         folder.abandon();
         error
+    })
+}
+
+/// Writes answers and what they earned into a file, as they come; a resumed run goes on at its end.
+fn rollouts_file(path: &Path, resume: bool) -> Result<impl FnMut(&RolloutRow) -> Result<()> + use<>> {
+    let name = path.display().to_string();
+    let opened = match resume {
+        true => OpenOptions::new().append(true).create(true).open(path),
+        false => OpenOptions::new().write(true).create_new(true).open(path),
+    };
+    let mut file = opened.map_err(|error| Error::io(&name, error))?;
+    Ok(move |row: &RolloutRow| {
+        let line = serde_json::to_string(row).expect("plain values");
+        writeln!(file, "{line}").map_err(|error| Error::io(&name, error))
     })
 }
 

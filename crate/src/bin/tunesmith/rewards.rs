@@ -1,0 +1,49 @@
+//! The rewards that `--reward` names, made ready.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use pollster::block_on;
+use tunesmith::Result;
+use tunesmith::data::prompts::PromptRow;
+use tunesmith::model::Model;
+use tunesmith::peft::{Peft, io};
+use tunesmith::reward::{Reward, Rule};
+use tunesmith::settings::config::{RewardKind, RunConfig};
+use tunesmith::train::RewardModel;
+
+use super::adapter::Adapter;
+use super::reward_command::RewardCommand;
+
+/// Makes sure that the rows have what the rules compare with.
+///
+/// # Errors
+/// As [`Rule::new`] and [`Rule::check`].
+pub fn check(config: &RunConfig, file: &str, rows: &[PromptRow]) -> Result<()> {
+    config.reward.iter().try_for_each(|kind| Rule::new(kind)?.map_or(Ok(()), |rule| rule.check(file, rows)))
+}
+
+/// The rewards of a run on a model.
+///
+/// # Errors
+/// For a pattern that is none, an adapter that gives no scores or is of another base, a program that cannot be started.
+pub fn create(config: &RunConfig, model: &Rc<Model>) -> Result<Vec<Box<dyn Reward>>> {
+    config.reward.iter().map(|kind| reward(kind, model)).collect()
+}
+
+fn reward(kind: &RewardKind, model: &Rc<Model>) -> Result<Box<dyn Reward>> {
+    if let Some(rule) = Rule::new(kind)? {
+        return Ok(Box::new(rule));
+    }
+    match kind {
+        RewardKind::Model(folder) => {
+            let adapter = Adapter::read(Path::new(folder))?;
+            let own = io::run_config(&adapter.folder, &adapter.config)?;
+            let peft: Rc<dyn Peft> =
+                block_on(io::load(model, &adapter.folder, &adapter.config, &adapter.tensors))?.into();
+            Ok(Box::new(RewardModel::new(&kind.name(), model, peft, own.method)?))
+        }
+        RewardKind::Command(command) => Ok(Box::new(RewardCommand::start(&kind.name(), command)?)),
+        _ => unreachable!("all others are rules"),
+    }
+}
