@@ -7,18 +7,21 @@ use crate::Result;
 use crate::clock::now_ms;
 use crate::data::batch::mix;
 use crate::generate::Generator;
+use crate::gpu::KernelTime;
 use crate::model::Model;
 
 /// What generation costs, sampling not counted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DecodeCost {
-    /// Tokens of the prompt.
+    /// Sequences at once.
+    pub slots: usize,
+    /// Tokens of each prompt.
     pub prompt_tokens: usize,
-    /// The whole prompt, in the median.
+    /// All prompts, in the median.
     pub prefill_ms: f64,
-    /// Tokens of the prompt a second.
+    /// Tokens of the prompts a second.
     pub prefill_tokens_per_second: f64,
-    /// One token.
+    /// One token of each sequence.
     #[serde(flatten)]
     pub timing: Timing,
     /// Tokens a second after the prompt, in the median.
@@ -30,35 +33,41 @@ const PROMPT: usize = 64;
 /// Tokens after it, the first of which does not count.
 const TOKENS: usize = 33;
 
-/// Generates after a fixed prompt of random ids, with fixed ids in place of drawn ones, so that it never ends early.
+/// Generates `slots` sequences at once after fixed prompts of random ids, with fixed ids in place of drawn ones, so that they
+/// never end early; and profiles one more token of each.
 ///
 /// # Errors
 /// As [`Generator::new`] and [`Generator::generate`].
-pub async fn measure(model: &Model) -> Result<DecodeCost> {
-    let generator = Generator::new(model, None, PROMPT + TOKENS, 1)?;
+pub async fn measure(model: &Model, slots: usize) -> Result<(DecodeCost, Vec<KernelTime>)> {
+    let generator = Generator::new(model, None, PROMPT + TOKENS, slots)?;
     let id = |position: usize| (mix(position as u64) % model.config.vocab as u64) as u32;
     let prompt: Vec<u32> = (0..PROMPT).map(id).collect();
+    let prompts: Vec<(usize, &[u32])> = (0..slots).map(|slot| (slot, &prompt[..])).collect();
     let mut prefills = Vec::new();
     for run in 0..4 {
         let started = now_ms();
-        generator.prefill(&[(0, &prompt)]).await?;
+        generator.prefill(&prompts).await?;
         if run > 0 {
             prefills.push(now_ms() - started);
         }
     }
+    let tokens = |position: usize| vec![Some((id(position), position)); slots];
     let mut times = Vec::new();
     for position in PROMPT..PROMPT + TOKENS {
         let started = now_ms();
-        generator.decode(&[Some((id(position), position))]).await?;
+        generator.decode(&tokens(position)).await?;
         times.push(now_ms() - started);
     }
     let timing = Timing::of(times.split_off(1));
     let prefill_ms = Timing::of(prefills).ms;
-    Ok(DecodeCost {
+    let cost = DecodeCost {
+        slots,
         prompt_tokens: PROMPT,
         prefill_ms,
-        prefill_tokens_per_second: PROMPT as f64 / prefill_ms * 1e3,
+        prefill_tokens_per_second: (slots * PROMPT) as f64 / prefill_ms * 1e3,
         timing,
-        tokens_per_second: 1e3 / timing.ms,
-    })
+        tokens_per_second: slots as f64 * 1e3 / timing.ms,
+    };
+    let kernels = generator.profile(&tokens(PROMPT)).await?;
+    Ok((cost, kernels))
 }

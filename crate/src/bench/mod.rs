@@ -181,7 +181,11 @@ pub async fn run(model: &Model, settings: &Settings, mut tell: impl FnMut(Measur
         }
     }
     if settings.parts.contains(&Part::Decode) {
-        tell(Measurement::Decode(decode::measure(model).await?))?;
+        for slots in [1, 8] {
+            let (cost, kernels) = decode::measure(model, slots).await?;
+            tell(Measurement::Decode(cost))?;
+            tell(Measurement::Profile(Profile::new("decode", slots, kernels)))?;
+        }
     }
     Ok(())
 }

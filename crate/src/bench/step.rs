@@ -49,15 +49,24 @@ pub struct StepCost {
     pub loss: f64,
 }
 
-/// Where a step's time goes.
+/// Where the time of a step goes, or of a token of generation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Profile {
-    /// T.
+    /// "step" or "decode".
+    pub part: &'static str,
+    /// T, or the sequences at once.
     pub tokens: usize,
     /// All dispatches, one after the other.
     pub ms: f64,
     /// By kernel, the slowest first.
     pub kernels: Vec<KernelTime>,
+}
+
+impl Profile {
+    pub(super) fn new(part: &'static str, tokens: usize, mut kernels: Vec<KernelTime>) -> Self {
+        kernels.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+        Self { part, tokens, ms: kernels.iter().map(|kernel| kernel.ms).sum(), kernels }
+    }
 }
 
 /// Trains one model on one batch that is all targets: the most work that T rows can be.
@@ -116,9 +125,7 @@ impl<'a> Steps<'a> {
         }
         let mut kernels = training.profile(&batch, &targets, [0, 0]).await?;
         kernels.extend(self.optimizer.profile(LEARNING_RATE).await?);
-        kernels.sort_by(|a, b| b.ms.total_cmp(&a.ms));
-        let ms = kernels.iter().map(|kernel| kernel.ms).sum();
-        let profile = Profile { tokens: rows, ms, kernels };
+        let profile = Profile::new("step", rows, kernels);
         Ok((self.cost(&batch, steps, true), self.cost(&batch, forwards, false), profile))
     }
 

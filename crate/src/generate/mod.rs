@@ -8,7 +8,7 @@ mod sampling;
 use std::ops::Deref;
 
 use crate::clock::now_ms;
-use crate::gpu::{Buffer, Plan};
+use crate::gpu::{Buffer, KernelTime, Plan};
 use crate::model::{Cache, Decoder, Hooks, Inputs, Model, PREFILL};
 use crate::ops::CacheLayer;
 use crate::peft::Peft;
@@ -162,9 +162,9 @@ impl<M: Deref<Target = Model>> Generator<M> {
         Ok(Self { model, virtual_tokens, prefill, decode, logits, slots, positions })
     }
 
-    /// Runs a pass over tokens in the order of their slots and positions, one for each of its rows, and asks for the logits
-    /// of some of them.
-    fn run(&self, step: &Step, tokens: &[Place], asked: impl Iterator<Item = u32>) {
+    /// Uploads what a pass runs over: tokens in the order of their slots and positions, one for each of its rows; the logits of
+    /// some of them are asked for.
+    fn upload(&self, step: &Step, tokens: &[Place], asked: impl Iterator<Item = u32>) {
         let context = &self.model.context;
         let first = |token: &Place| (token.slot * slot_rows(self.positions)) as u32;
         let column = |of: &dyn Fn(&Place) -> u32| tokens.iter().map(of).collect::<Vec<u32>>();
@@ -177,7 +177,6 @@ impl<M: Deref<Target = Model>> Generator<M> {
         context.write(&step.places, 0, &column(&|token| first(token) + token.position as u32));
         context.write(&step.inputs.masks.keys_of_row, 0, &tokens.iter().map(keys).collect::<Vec<_>>());
         context.write(&step.last, 0, &last);
-        step.plan.run(0);
     }
 
     async fn read_logits(&self, rows: usize) -> Result<Vec<f32>> {
@@ -205,7 +204,8 @@ impl<M: Deref<Target = Model>> Generator<M> {
                 pass.push(Place { position: last.position + 1, id: 0, ..last });
             }
             let ended: Vec<u32> = ends.iter().filter(|end| rows.contains(end)).map(|end| (end - done) as u32).collect();
-            self.run(step, &pass, ended.iter().copied());
+            self.upload(step, &pass, ended.iter().copied());
+            step.plan.run(0);
             if !ended.is_empty() {
                 logits.extend(self.read_logits(ended.len()).await?);
             }
@@ -217,13 +217,18 @@ impl<M: Deref<Target = Model>> Generator<M> {
     /// Runs one more token of each slot, its id and its position; returns the logits `[slots, V]` after them. Nothing is
     /// asked for where there is none.
     pub(crate) async fn decode(&self, tokens: &[Option<(u32, usize)>]) -> Result<Vec<f32>> {
-        let place = |(slot, token): (usize, &Option<(u32, usize)>)| {
-            let (id, position) = token.unwrap_or_default();
-            Place { slot, position, id, used: token.is_some() }
-        };
-        let pass: Vec<Place> = tokens.iter().enumerate().map(place).collect();
-        self.run(&self.decode, &pass, 0..self.slots as u32);
+        self.upload(&self.decode, &places(tokens), 0..self.slots as u32);
+        self.decode.plan.run(0);
         self.read_logits(self.slots).await
+    }
+
+    /// As [`Generator::decode`], one dispatch after the other, each of them timed.
+    ///
+    /// # Errors
+    /// As [`Plan::profile`].
+    pub(crate) async fn profile(&self, tokens: &[Option<(u32, usize)>]) -> Result<Vec<KernelTime>> {
+        self.upload(&self.decode, &places(tokens), 0..self.slots as u32);
+        self.decode.plan.profile(0).await
     }
 
     /// Continues `prompt`. `on_text` is given the text as it comes, in whole characters; it returns false to stop.
@@ -364,6 +369,15 @@ impl<'m> Running<'m> {
         told(self.number, Said::End(&generated));
         generated
     }
+}
+
+/// One token of each slot.
+fn places(tokens: &[Option<(u32, usize)>]) -> Vec<Place> {
+    let place = |(slot, token): (usize, &Option<(u32, usize)>)| {
+        let (id, position) = token.unwrap_or_default();
+        Place { slot, position, id, used: token.is_some() }
+    };
+    tokens.iter().enumerate().map(place).collect()
 }
 
 /// Rows of the cache for one slot: the last prefill pass of a sequence is filled up behind it.

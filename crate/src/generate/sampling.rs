@@ -62,28 +62,37 @@ impl Sampling {
         let weight = |id: usize| ((f64::from(logits[id]) - top) / temperature).exp();
         let mut likely: Vec<(f64, usize)> = (0..logits.len()).map(|id| (weight(id), id)).collect();
         // Ties in order of the id, so that the draw is the same everywhere.
-        likely.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        if self.top_k > 0 {
+        let order = |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        if (1..likely.len()).contains(&self.top_k) {
+            likely.select_nth_unstable_by(self.top_k - 1, order);
             likely.truncate(self.top_k);
+            likely.sort_by(order);
         }
-        let all: f64 = likely.iter().map(|(weight, _)| weight).sum();
-        let mut held = 0.0;
-        let enough = |(weight, _): &(f64, usize)| {
-            let more = held < f64::from(self.top_p) * all;
-            held += weight;
-            more
-        };
-        let mut nucleus: Vec<(f64, usize)> = likely.into_iter().take_while(enough).collect();
+        if self.top_p < 1.0 {
+            let all: f64 = likely.iter().map(|(weight, _)| weight).sum();
+            // All that weigh less than this hold no more than the share that is left out, and few are left to sort.
+            let least = (1.0 - f64::from(self.top_p)) * all / likely.len() as f64;
+            likely.retain(|&(weight, _)| weight >= least);
+            likely.sort_by(order);
+            let mut held = 0.0;
+            let enough = |(weight, _): &&(f64, usize)| {
+                let more = held < f64::from(self.top_p) * all;
+                held += weight;
+                more
+            };
+            let kept = likely.iter().take_while(enough).count();
+            likely.truncate(kept);
+        }
         // The likeliest weighs 1, and stays.
-        nucleus.retain(|&(weight, _)| weight >= f64::from(self.min_p.min(1.0)));
-        let mut rest = draw * nucleus.iter().map(|(weight, _)| weight).sum::<f64>();
-        for &(weight, id) in &nucleus {
+        likely.retain(|&(weight, _)| weight >= f64::from(self.min_p.min(1.0)));
+        let mut rest = draw * likely.iter().map(|(weight, _)| weight).sum::<f64>();
+        for &(weight, id) in &likely {
             rest -= weight;
             if rest < 0.0 {
                 return id;
             }
         }
-        nucleus.last().map_or(best, |&(_, id)| id)
+        likely.last().map_or(best, |&(_, id)| id)
     }
 }
 
@@ -161,7 +170,7 @@ mod tests {
 
     #[test]
     fn log_probabilities_are_of_the_temperature() {
-        let at = |temperature| Sampling { temperature, ..Default::default() }.choose(&LOGITS, &[], 0.0);
+        let at = |temperature| Sampling { temperature, ..Default::default() }.choose(&LOGITS, &[], 0.3);
         assert_eq!((at(0.0).0, at(2.0).0), (1, 1));
         assert!((at(0.0).1 - 0.643_914_3_f32.ln()).abs() < 1e-6);
         // exp(1) over exp(0) + exp(1) + exp(1/2) + exp(-1/2).

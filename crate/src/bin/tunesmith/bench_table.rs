@@ -99,7 +99,8 @@ impl Table {
             ),
             "profile" => self.profile(m),
             "decode" => format!(
-                "\nGeneration: a prompt of {} tokens in {} ms ({} tokens/s), then {} ms a token ({} tokens/s).\n",
+                "\nGeneration, {} at once: prompts of {} tokens in {} ms ({} tokens/s), then {} ms a token of each ({} tokens/s).\n",
+                m["slots"],
                 m["prompt_tokens"],
                 number(&m["prefill_ms"], 1),
                 number(&m["prefill_tokens_per_second"], 1),
@@ -118,7 +119,11 @@ impl Table {
 
     fn profile(&mut self, m: &Value) -> String {
         let all = m["ms"].as_f64().unwrap_or_default();
-        let heading = format!("Where a step of {} tokens goes, one dispatch at a time: {all:.1} ms", m["tokens"]);
+        let what = match m["part"].as_str() {
+            Some("decode") => format!("a token of {} sequences", m["tokens"]),
+            _ => format!("a step of {} tokens", m["tokens"]),
+        };
+        let heading = format!("Where {what} goes, one dispatch at a time: {all:.1} ms");
         let share = |ms: &Value| percent(&(ms.as_f64().unwrap_or_default() / all).into());
         let kernels = m["kernels"].as_array().map(Vec::as_slice).unwrap_or_default();
         let row = |kernel: &Value| {
