@@ -11,7 +11,7 @@ use tunesmith::data::prompts::import_prompts;
 use tunesmith::data::rollouts::RolloutRow;
 use tunesmith::model::Model;
 use tunesmith::peft::{self, Peft};
-use tunesmith::reward::{Reward, Rule};
+use tunesmith::reward::{Duel, Judge, Reward, Rule};
 use tunesmith::settings::config::{LrScheduler, Method, Objective, RewardKind, RunConfig};
 use tunesmith::train::{Event, Rollouts, Trainer, questions};
 use tunesmith_tests::golden::{self, Curve};
@@ -189,4 +189,32 @@ fn what_cannot_be_learnt_from_is_told() {
     let error =
         |rewards| Rollouts::written(Vec::new(), Vec::new(), rewards).err().expect("nothing to learn").to_string();
     assert!(error(Vec::new()).contains("there are no prompts"));
+}
+
+/// A judge reads both orders: turning a pair turns the verdict, and leaves what the order is worth. It tells sense from
+/// nonsense; its grades are grades.
+#[test]
+fn a_judge_hears_both_orders() {
+    let model = Rc::new(models::load(&models::context(), "full"));
+    let mut judge = Judge::new(&model, "A good answer is true, and answers what was asked.").unwrap();
+    let (question, right, wrong) =
+        ("What is the capital of France?", "The capital of France is Paris.", "Mmmm zzz 7 7 7.");
+    let long = "word ".repeat(10_000);
+    let duels = [
+        Duel { prompt: question, answers: [right, wrong] },
+        Duel { prompt: question, answers: [wrong, right] },
+        Duel { prompt: question, answers: [&long, right] },
+    ];
+    let found = block_on(judge.compare(&duels)).unwrap();
+    let [one, turned] = [found[0].expect("it decides"), found[1].expect("it decides")];
+    println!("{one:?} {turned:?}");
+    assert!((one.first + turned.first - 1.0).abs() < 1e-5, "{one:?} and {turned:?}");
+    assert!((one.position_bias - turned.position_bias).abs() < 1e-5, "{one:?} and {turned:?}");
+    assert_eq!(found[2], None, "it has no room for that");
+    assert!(one.first > 0.5, "{one:?}");
+    let grades = block_on(judge.grade(&[(question, right), (question, &long), (question, wrong)])).unwrap();
+    println!("{grades:?}");
+    let fine = |grade: &Option<f64>| grade.is_some_and(|grade| (1.0..=10.0).contains(&grade));
+    assert!(fine(&grades[0]) && grades[1].is_none() && fine(&grades[2]), "{grades:?}");
+    assert!(Judge::new(&model, " ").err().expect("nothing to go by").to_string().contains("no principles"));
 }

@@ -44,6 +44,8 @@ macro_rules! reward_kinds {
 
 reward_kinds! {
     Model(String, "DIR") = "model", "The score of a reward adapter on the same base.";
+    Judge(String, "FILE") = "judge", "The grade from 1 to 10 that a model gives it by the principles in a file: --judge-model, or the base without an adapter.";
+    JudgePairs(String, "FILE") = "judge-pairs", "How probably the same judge takes it for the better one, on average over the others to its prompt.";
     Exact(String, "COLUMN") = "exact", "1 where the answer is the text of the row's column, white space at the ends aside, else 0.";
     Contains(String, "COLUMN") = "contains", "1 where the text of the row's column is in the answer, else 0.";
     Number(String, "COLUMN") = "number", "1 where the last number in the answer is the last one in the row's column, else 0.";

@@ -118,3 +118,30 @@ fn what_cannot_be_learnt_from_is_refused() {
         assert!(!out.exists(), "nothing half-written");
     }
 }
+
+/// The nano model has hardly room for a judge's question, and what cannot be judged is counted.
+#[test]
+fn what_a_judge_cannot_decide_is_counted() {
+    let (folder, data) = prompts("reinforcement-judge");
+    let principles = file(&folder, "principles.txt", "Short answers are good.");
+    let [pairs, tuned, judged] = ["pairs.jsonl", "tuned", "judged"].map(|name| folder.join(name));
+    let line = "judge --model {} --principles {} --data {} --out {} --num-generations 3 --max-new-tokens 5 --json";
+    let event = tunesmith(line, &[nano(), &principles, &data, &pairs]).good().event("judged");
+    let count = |event: &Value, name: &str| event[name].as_u64().unwrap();
+    let rows = read(&pairs).iter().filter(|&&byte| byte == b'\n').count() as u64;
+    let undecided = count(&event, "undecided");
+    assert!((1..=4).contains(&undecided) && rows == 4 - undecided && count(&event, "pairs") == rows, "{event}");
+    let refused = tunesmith(line, &[nano(), &principles, &data, &pairs]);
+    assert!(refused.code == Some(1) && refused.out.contains("there already"), "{}", refused.out);
+
+    train("--objective grpo --data {} --out {} --reward regex:[a-m]", &[nano(), &data, &tuned]).good();
+    let line = "judge --model {} --judge-model {} --principles {} --data {} --adapter {} --max-new-tokens 5 --json";
+    let event = tunesmith(line, &[nano(), nano(), &principles, &data, &tuned]).good().event("duels");
+    assert_eq!(count(&event, "won") + count(&event, "lost") + count(&event, "undecided"), 4, "{event}");
+
+    // With more to read, it has room for none.
+    let long = file(&folder, "long.txt", "Short answers are good. ".repeat(9));
+    let reward = PathBuf::from(format!("judge:{}", long.display()));
+    let run = train("--objective grpo --data {} --out {} --reward {}", &[nano(), &data, &judged, &reward]);
+    assert!(run.code == Some(1) && run.out.contains("3 times in a row"), "{}", run.out);
+}

@@ -1,6 +1,7 @@
 //! The base model: the file that was named, or the default one, onto the device.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use clap::ArgMatches;
 use pollster::block_on;
@@ -8,7 +9,7 @@ use tunesmith::format::gguf::Gguf;
 use tunesmith::format::source::FileSource;
 use tunesmith::gpu::{Context, Features};
 use tunesmith::model::Model;
-use tunesmith::settings::config::RunConfig;
+use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::{Error, Result};
 
 use super::report::Report;
@@ -44,6 +45,15 @@ pub fn open(path: &Path) -> Result<Gguf> {
 pub fn load(matches: &ArgMatches, config: &RunConfig, report: &mut Report) -> Result<Model> {
     let gguf = open(&path(matches, report)?)?;
     load_gguf(&gguf, config, report)
+}
+
+/// The model that `--judge-model` names, beside the one that is trained.
+///
+/// # Errors
+/// As [`load`].
+pub fn judge(matches: &ArgMatches, report: &mut Report) -> Result<Option<Rc<Model>>> {
+    let Some(path) = args::path(matches, "judge-model") else { return Ok(None) };
+    load_gguf(&open(path)?, &RunConfig::new(Method::Lora), report).map(|model| Some(Rc::new(model)))
 }
 
 /// The device, as the settings ask for it.

@@ -29,6 +29,7 @@ pub fn command() -> Command {
             estimate(),
             eval(),
             score(),
+            judge(),
             generate(),
             merge(),
             inspect(),
@@ -45,6 +46,7 @@ fn train() -> Command {
             "FILE",
             "Learn from recorded answers and what they earned, in place of --data (grpo, rloo)",
         ))
+        .arg(judge_model())
         .arg(file("save-rollouts", "FILE", "Write the model's answers and what they earn, for --rollouts (grpo, rloo)"))
         .arg(file("init-adapter", "DIR", "Start from the weights of a PEFT adapter folder"))
         .arg(switch("resume", "Continue the run in --out from its newest checkpoint"))
@@ -117,48 +119,62 @@ fn generate() -> Command {
         .arg(text("prompt", "What to answer").required_unless_present("data").conflicts_with("data"))
         .arg(file("data", "FILE", "JSONL with a prompt in each row: a text, or a list of messages"))
         .arg(
-            value("batch-size", "B", value_parser!(u32).range(1..=256))
-                .default_value("8")
-                .help("Answers that are written at once, at most"),
-        )
-        .arg(
             value("num-return-sequences", "N", value_parser!(u32).range(1..=1 << 16))
                 .default_value("1")
                 .help("Answers to each prompt"),
         )
         .arg(text("system", "The system message").conflicts_with("raw"))
         .arg(switch("raw", "Continue a text as it is, without the chat template"))
+        .args(sampling())
+        .arg(json())
+        .args(loading_flags())
+}
+
+/// How answers are written: how many at once, and how their tokens are drawn.
+fn sampling() -> Vec<Arg> {
+    vec![
+        value("batch-size", "B", value_parser!(u32).range(1..=256))
+            .default_value("8")
+            .help("Answers that are written at once, at most"),
+        value("max-new-tokens", "N", value_parser!(u32).range(1..=1 << 20))
+            .default_value("128")
+            .help("Most tokens to generate"),
+        value("temperature", "T", between(0.0, 100.0))
+            .default_value("0")
+            .help("0 takes the likeliest token, more makes for more variety"),
+        value("top-p", "P", between(1e-6, 1.0))
+            .default_value("1")
+            .help("Draw only from the likeliest tokens that hold this share of the probability"),
+        value("top-k", "K", value_parser!(u32))
+            .default_value("0")
+            .help("Draw only from so many of the likeliest tokens; 0 is from all"),
+        value("min-p", "P", between(0.0, 1.0))
+            .default_value("0")
+            .help("Draw only from tokens that are at least this many times as likely as the likeliest"),
+        value("repetition-penalty", "R", between(1.0, 100.0))
+            .default_value("1")
+            .help("Makes tokens that were there before less likely; 1 does nothing"),
+        value("seed", "S", value_parser!(u64)).default_value("0").help("Decides the draws"),
+    ]
+}
+
+fn judge() -> Command {
+    Command::new("judge")
+        .about("Has a model judge answers by principles: preference pairs to learn from, or an adapter's duels with the base")
+        .arg(model())
+        .arg(judge_model())
+        .arg(file("principles", "FILE", "What makes an answer good, in plain words").required(true))
+        .arg(file("data", "FILE", "JSONL with a prompt in each row: a text, or a list of messages").required(true))
+        .arg(file("out", "FILE", "The file to make: a pair for each prompt whose answers differ").conflicts_with("adapter"))
+        .arg(adapter().help("A PEFT adapter folder, whose answers are judged against those of the base"))
+        .arg(scale())
         .arg(
-            value("max-new-tokens", "N", value_parser!(u32).range(1..=1 << 20))
-                .default_value("128")
-                .help("Most tokens to generate"),
+            value("num-generations", "N", value_parser!(u32).range(2..=256))
+                .default_value("2")
+                .help("Answers to each prompt, of which the best and the worst make a pair"),
         )
-        .arg(
-            value("temperature", "T", between(0.0, 100.0))
-                .default_value("0")
-                .help("0 takes the likeliest token, more makes for more variety"),
-        )
-        .arg(
-            value("top-p", "P", between(1e-6, 1.0))
-                .default_value("1")
-                .help("Draw only from the likeliest tokens that hold this share of the probability"),
-        )
-        .arg(
-            value("top-k", "K", value_parser!(u32))
-                .default_value("0")
-                .help("Draw only from so many of the likeliest tokens; 0 is from all"),
-        )
-        .arg(
-            value("min-p", "P", between(0.0, 1.0))
-                .default_value("0")
-                .help("Draw only from tokens that are at least this many times as likely as the likeliest"),
-        )
-        .arg(
-            value("repetition-penalty", "R", between(1.0, 100.0))
-                .default_value("1")
-                .help("Makes tokens that were there before less likely; 1 does nothing"),
-        )
-        .arg(value("seed", "S", value_parser!(u64)).default_value("0").help("Decides the draws"))
+        .args(sampling())
+        .mut_arg("temperature", |temperature| temperature.default_value("1"))
         .arg(json())
         .args(loading_flags())
 }
@@ -216,6 +232,10 @@ fn scale() -> Arg {
 
 fn data() -> Arg {
     file("data", "FILE", "The examples, one JSON object a line").required(true)
+}
+
+fn judge_model() -> Arg {
+    file("judge-model", "FILE", "The model that judges, a GGUF file [default: the base without an adapter]")
 }
 
 fn outtype() -> clap::builder::ValueParser {

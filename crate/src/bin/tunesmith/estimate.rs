@@ -29,7 +29,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let model = block_on(Model::load_as(&context, &gguf, config.load_in_4bit, |_, _| ()))?;
     let lesson = files.render(&model, &config, report)?;
     let run = |model: &Rc<Model>, peft: Rc<dyn Peft>, config: &RunConfig| {
-        lesson.clone().trainer(model, peft, config, rewards::create(config, model)?)
+        lesson.clone().trainer(model, peft, config, rewards::create(config, model, None)?)
     };
     let estimates = block_on(estimate_run(&model, &config, run))?;
     if report.json() {

@@ -30,7 +30,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     for adapter in &adapters {
         loaded.push((adapter.folder.as_str(), adapter.load(&model, matches)?));
     }
-    let sampling = sampling(matches)?;
+    let sampling = sampling(matches, "num-return-sequences")?;
     let questions = questions(matches, &model, report)?;
     if loaded.is_empty() {
         answer(&model, None, &questions, sampling, matches, report)?;
@@ -44,14 +44,18 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn sampling(matches: &ArgMatches) -> Result<Sampling> {
+/// How tokens are drawn; `answers` is the flag for how many answers each prompt gets.
+///
+/// # Errors
+/// For several answers that would all be the same.
+pub fn sampling(matches: &ArgMatches, answers: &'static str) -> Result<Sampling> {
     let number = |name: &str| *matches.get_one::<f32>(name).expect("it has a default");
     let whole = |name: &str| *matches.get_one::<u32>(name).expect("it has a default");
-    let (temperature, answers) = (number("temperature"), whole("num-return-sequences"));
-    if temperature == 0.0 && answers > 1 {
+    let (temperature, count) = (number("temperature"), whole(answers));
+    if temperature == 0.0 && count > 1 {
         return Err(Error::Config {
-            field: "num-return-sequences".into(),
-            what: format!("at temperature 0 all {answers} answers to a prompt are the same"),
+            field: answers.into(),
+            what: format!("at temperature 0 all {count} answers to a prompt are the same"),
             help: "give a --temperature above 0, such as 1, or ask for one answer".into(),
         });
     }

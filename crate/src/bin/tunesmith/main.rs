@@ -1,4 +1,4 @@
-//! The command line: `tunesmith train`, `lab`, `estimate`, `eval`, `score`, `generate`, `merge`, `inspect`, `devices`, `bench`.
+//! The command line: `tunesmith train`, `lab`, `estimate`, `eval`, `score`, `judge`, `generate`, `merge`, `inspect`, `devices`, `bench`.
 
 mod adapter;
 mod args;
@@ -16,6 +16,7 @@ mod forms;
 mod generate;
 mod inspect;
 mod interrupt;
+mod judge;
 mod lab;
 mod lesson;
 mod merge;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         "estimate" => estimate::run(matches, &mut report),
         "eval" => eval::run(matches, &mut report),
         "score" => score::run(matches, &mut report),
+        "judge" => judge::run(matches, &mut report),
         "generate" => generate::run(matches, &mut report),
         "merge" => merge::run(matches, &mut report),
         "inspect" => inspect::run(matches, &mut report),

@@ -8,11 +8,12 @@ use tunesmith::Result;
 use tunesmith::data::prompts::PromptRow;
 use tunesmith::model::Model;
 use tunesmith::peft::{Peft, io};
-use tunesmith::reward::{Reward, Rule};
+use tunesmith::reward::{Judge, JudgeReward, Reward, Rule};
 use tunesmith::settings::config::{RewardKind, RunConfig};
 use tunesmith::train::RewardModel;
 
 use super::adapter::Adapter;
+use super::data;
 use super::reward_command::RewardCommand;
 
 /// Makes sure that the rows have what the rules compare with.
@@ -23,15 +24,25 @@ pub fn check(config: &RunConfig, file: &str, rows: &[PromptRow]) -> Result<()> {
     config.reward.iter().try_for_each(|kind| Rule::new(kind)?.map_or(Ok(()), |rule| rule.check(file, rows)))
 }
 
-/// The rewards of a run on a model.
+/// The rewards of a run on a model. The judge is the model itself without an adapter, or `judge`.
 ///
 /// # Errors
-/// For a pattern that is none, an adapter that gives no scores or is of another base, a program that cannot be started.
-pub fn create(config: &RunConfig, model: &Rc<Model>) -> Result<Vec<Box<dyn Reward>>> {
-    config.reward.iter().map(|kind| reward(kind, model)).collect()
+/// For a pattern that is none, an adapter that gives no scores or is of another base, principles that cannot be read, a
+/// program that cannot be started.
+pub fn create(config: &RunConfig, model: &Rc<Model>, judge: Option<&Rc<Model>>) -> Result<Vec<Box<dyn Reward>>> {
+    config.reward.iter().map(|kind| reward(kind, model, judge.unwrap_or(model))).collect()
 }
 
-fn reward(kind: &RewardKind, model: &Rc<Model>) -> Result<Box<dyn Reward>> {
+/// The judge that goes by the principles of a file.
+///
+/// # Errors
+/// For a file that cannot be read, or as [`Judge::new`].
+pub fn judge(model: &Rc<Model>, path: &Path) -> Result<Judge> {
+    let (_, principles) = data::text(path)?;
+    Judge::new(model, &principles)
+}
+
+fn reward(kind: &RewardKind, model: &Rc<Model>, judging: &Rc<Model>) -> Result<Box<dyn Reward>> {
     if let Some(rule) = Rule::new(kind)? {
         return Ok(Box::new(rule));
     }
@@ -42,6 +53,12 @@ fn reward(kind: &RewardKind, model: &Rc<Model>) -> Result<Box<dyn Reward>> {
             let peft: Rc<dyn Peft> =
                 block_on(io::load(model, &adapter.folder, &adapter.config, &adapter.tensors))?.into();
             Ok(Box::new(RewardModel::new(&kind.name(), model, peft, own.method)?))
+        }
+        RewardKind::Judge(path) => {
+            Ok(Box::new(JudgeReward::new(&kind.name(), judge(judging, Path::new(path))?, false)))
+        }
+        RewardKind::JudgePairs(path) => {
+            Ok(Box::new(JudgeReward::new(&kind.name(), judge(judging, Path::new(path))?, true)))
         }
         RewardKind::Command(command) => Ok(Box::new(RewardCommand::start(&kind.name(), command)?)),
         _ => unreachable!("all others are rules"),

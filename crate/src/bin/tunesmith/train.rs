@@ -54,7 +54,8 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     objective::create(&config)?;
     let lesson = files.render(&model, &config, report)?;
     let peft = fresh(&model, &config, init.as_ref())?;
-    let mut trainer = lesson.trainer(&model, peft, &config, rewards::create(&config, &model)?)?;
+    let judge = base::judge(matches, report)?;
+    let mut trainer = lesson.trainer(&model, peft, &config, rewards::create(&config, &model, judge.as_ref())?)?;
     if let (Some(path), Some(rollouts)) = (args::path(matches, "save-rollouts"), trainer.rollouts()) {
         rollouts.keep(rollouts_file(path, resume)?);
     }
