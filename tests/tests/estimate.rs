@@ -4,9 +4,12 @@ use std::rc::Rc;
 
 use pollster::block_on;
 use tunesmith::data::import::import_jsonl;
+use tunesmith::data::prompts::import_prompts;
+use tunesmith::model::Model;
 use tunesmith::peft::{self, Peft};
-use tunesmith::settings::config::{Method, RunConfig};
-use tunesmith::train::{Trainer, estimate, prepare};
+use tunesmith::reward::Rule;
+use tunesmith::settings::config::{Method, RewardKind, RunConfig};
+use tunesmith::train::{Rollouts, Trainer, estimate, estimate_run, prepare, questions};
 use tunesmith_tests::models;
 
 const DATA: &str = r#"{"text": "One short line."}
@@ -94,6 +97,63 @@ fn a_run_that_compares_needs_what_was_estimated() {
         let model = Rc::new(model);
         let peft: Rc<dyn Peft> = block_on(peft::create(&model, &config)).unwrap().into();
         let mut trainer = Trainer::new(model.clone(), peft, &config, examples, held_out).unwrap();
+        while !trainer.is_done() {
+            block_on(trainer.step()).unwrap();
+        }
+        let needed = model.context.bytes().peak;
+        let ratio = said.total as f64 / needed as f64;
+        println!("{objective} {fields:?}: {} bytes said, {needed} needed, {ratio:.4}", said.total);
+        assert!((0.9..=1.1).contains(&ratio), "{objective} {fields:?}: {said:?} for {needed} bytes");
+    }
+}
+
+const PROMPTS: &str = r#"{"prompt":"What is the capital of France?"}
+{"prompt":"Name a colour."}
+{"prompt":"Say yes or no to this long question that goes on and on."}
+{"prompt":"Count."}"#;
+
+#[test]
+fn a_run_that_writes_its_answers_needs_what_was_estimated() {
+    let configs: [(&str, &[(&str, &str)]); 4] = [
+        ("grpo", &[]),
+        ("grpo", &[("beta", "0.04"), ("num_iterations", "2"), ("recompute", "block")]),
+        (
+            "grpo",
+            &[("generation_batch_size", "4"), ("per_device_train_batch_size", "4"), ("max_completion_length", "40")],
+        ),
+        ("rloo", &[("target_modules", "q_proj,v_proj")]),
+    ];
+    for (objective, fields) in configs {
+        let mut config = RunConfig::new(Method::Lora);
+        let given = [
+            ("objective", objective),
+            ("max_steps", "2"),
+            ("recompute", "none"),
+            ("num_generations", "4"),
+            ("per_device_train_batch_size", "8"),
+            ("gradient_accumulation_steps", "1"),
+            ("max_completion_length", "16"),
+        ];
+        for (field, value) in given.iter().chain(fields) {
+            config.set(field, value).unwrap();
+        }
+        let rollouts = |model: &Model| {
+            let (rows, _) = import_prompts("prompts", PROMPTS);
+            let (asked, errors) = questions(model, &config, "prompts", &rows);
+            assert!(errors.is_empty());
+            let rule = Rule::new(&RewardKind::MaxWords(5)).unwrap().expect("a rule");
+            Rollouts::written(asked.clone(), asked, vec![Box::new(rule)]).unwrap()
+        };
+        let model = models::load(&models::context(), "nano");
+        let run = |model: &Rc<Model>, peft: Rc<dyn Peft>, config: &RunConfig| {
+            Trainer::reinforce(model.clone(), peft, config, rollouts(model))
+        };
+        let estimates = block_on(estimate_run(&model, &config, run)).unwrap();
+        let said = estimates.iter().find(|estimate| estimate.recompute == config.recompute).unwrap();
+
+        let model = Rc::new(model);
+        let peft: Rc<dyn Peft> = block_on(peft::create(&model, &config)).unwrap().into();
+        let mut trainer = run(&model, peft, &config).unwrap();
         while !trainer.is_done() {
             block_on(trainer.step()).unwrap();
         }

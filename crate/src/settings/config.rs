@@ -612,7 +612,13 @@ impl RunConfig {
         }
     }
 
-    /// Answers that are written for at a time.
+    /// Whether the model moves while the same answers are learnt from: each is learnt from more than once, or not all of them
+    /// in one step.
+    pub fn answers_grow_old(&self) -> bool {
+        self.num_iterations > 1 || self.batches_of_generation() > self.gradient_accumulation_steps as usize
+    }
+
+    /// Answers that are written at a time.
     pub fn generation_size(&self) -> usize {
         self.batches_of_generation() * self.per_device_train_batch_size as usize
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::event::ExampleLoss;
 use super::measure::{self, Measurer};
 use crate::Result;
-use crate::data::batch::Asked;
+use crate::data::batch::{Asked, Size};
 use crate::data::render::Rendered;
 use crate::model::Model;
 use crate::objective::{self, Loss, Metrics, Sequence, Slope, Step};
@@ -156,16 +156,29 @@ impl Comparison {
         examples: &[Rendered],
         at_once: usize,
     ) -> Result<()> {
-        let needs = self.loss.needs();
         let chunks = examples.chunks(at_once * self.group).map(|chunk| chunk.iter().collect::<Vec<_>>());
         let longest = chunks.max_by_key(|chunk| chunk.iter().map(|example| example.ids.len()).sum::<usize>());
         let Some(longest) = longest else { return Ok(()) };
         let size = self.policy.batch(model, Some(peft), &longest, self.group).size();
         self.policy.prepare(model, Some(peft), size)?;
-        if needs.reference {
+        if self.loss.needs().reference {
             let reference = self.reference.as_deref();
             let size = self.referee.batch(model, reference, &longest, self.group).size();
             self.referee.prepare(model, reference, size)?;
+        }
+        Ok(())
+    }
+
+    /// Prepares for batches of this size: for the model where `policy`, and for the reference where the loss needs one.
+    ///
+    /// # Errors
+    /// As [`Measurer::prepare`].
+    pub(super) fn prepare(&mut self, model: &Model, peft: &dyn Peft, size: Size, policy: bool) -> Result<()> {
+        if policy {
+            self.policy.prepare(model, Some(peft), size)?;
+        }
+        if self.loss.needs().reference {
+            self.referee.prepare(model, self.reference.as_deref(), size)?;
         }
         Ok(())
     }

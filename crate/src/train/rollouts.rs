@@ -335,9 +335,6 @@ async fn compare(
 ) -> Result<()> {
     let Policy { model, peft, config } = policy;
     let reference = comparison.loss().needs().reference;
-    // Where each answer is learnt from once, and in one step, the model is still the one that wrote it.
-    let moves =
-        config.num_iterations > 1 || config.batches_of_generation() > config.gradient_accumulation_steps as usize;
     let takes_distance = config.objective == Objective::Rloo && reference;
     for rolled in rolled.chunks_mut(config.per_device_train_batch_size as usize) {
         let rows: Vec<Rendered> = rolled.iter().map(Rolled::rendered).collect();
@@ -345,7 +342,7 @@ async fn compare(
         if rows.iter().all(|row| row.target_tokens() == 0) {
             continue;
         }
-        if moves || takes_distance {
+        if config.answers_grow_old() || takes_distance {
             let old = comparison.policy_tokens(model, peft, &rows).await?;
             rolled.iter_mut().zip(old).for_each(|(rolled, old)| rolled.old = old);
         }

@@ -25,7 +25,7 @@ use crate::model::Model;
 use crate::objective::{Metrics, Needs, Step, sft};
 use crate::ops::Targets;
 use crate::peft::Peft;
-use crate::settings::config::{Recompute, RunConfig};
+use crate::settings::config::{Objective, Recompute, RunConfig};
 use crate::tape::Tape;
 use crate::{Error, Result};
 
@@ -372,12 +372,17 @@ impl Trainer {
             }
             Some(comparison) => comparison.rehearse(&model, peft.as_ref(), &self.held_out, at_once(&self.config))?,
         }
-        if let Some(rollouts) = &mut self.rollouts {
-            rollouts.prepare(&model, peft.as_ref(), &self.config)?;
-        }
-        if let Some(comparison) = &mut self.comparison {
-            let batch = self.config.per_device_train_batch_size as usize;
-            comparison.rehearse(&model, peft.as_ref(), self.dataset.examples(), batch)?;
+        match (&mut self.comparison, &mut self.rollouts) {
+            (Some(comparison), Some(rollouts)) => {
+                rollouts.prepare(&model, peft.as_ref(), &self.config)?;
+                let old = self.config.answers_grow_old() || self.config.objective == Objective::Rloo;
+                comparison.prepare(&model, peft.as_ref(), self.largest, old)?;
+            }
+            (Some(comparison), None) => {
+                let batch = self.config.per_device_train_batch_size as usize;
+                comparison.rehearse(&model, peft.as_ref(), self.dataset.examples(), batch)?;
+            }
+            (None, _) => {}
         }
         Ok((size, stats))
     }
