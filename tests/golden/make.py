@@ -2,8 +2,8 @@
 
     python tests/golden/make.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only PART ...]
 
-The parts are hash, text, nano, methods, cut, full, generation and objectives. With --float32 --out DIR those of numbers are
-computed in f32: floor.py compares them with the fixtures.
+The parts are hash, text, nano, methods, cut, full, generation, objectives and reinforcement. With --float32 --out DIR those
+of numbers are computed in f32: floor.py compares them with the fixtures.
 """
 
 import argparse
@@ -20,10 +20,11 @@ import models
 import numerics
 import objectives
 import peft_make
+import reinforcement
 import text as text_module
 
 HERE = Path(__file__).parent
-PARTS = ["hash", "text", "nano", "methods", "cut", "full", "generation", "objectives"]
+PARTS = ["hash", "text", "nano", "methods", "cut", "full", "generation", "objectives", "reinforcement"]
 
 
 def nano_inputs() -> dict:
@@ -84,7 +85,7 @@ def main() -> None:
     timed("text", make_text)
     timed("nano", lambda: make_nano(args.out / "nano", precision))
     timed("methods", lambda: methods.write(nano_inputs(), args.out / "nano" / "methods", precision))
-    if not {"cut", "full", "generation", "objectives"} & set(args.only):
+    if not {"cut", "full", "generation", "objectives", "reinforcement"} & set(args.only):
         return
     full = models.load_full(args.model)
     print(f"{models.check_dequantized(full, args.model)} tensors equal gguf.quants bit for bit")
@@ -109,6 +110,13 @@ def main() -> None:
         objectives.write(precision(full), "full", folder("full"), names=("dpo_sigmoid", "reward_eos"), steps=5)
 
     timed("objectives", make_objectives)
+
+    def make_reinforcement() -> None:
+        folder = lambda model: args.out / model / "reinforcement"  # noqa: E731
+        reinforcement.write(precision(models.nano()), "nano", folder("nano"), r=4)
+        reinforcement.write(precision(models.cut(full)), "cut", folder("cut"))
+
+    timed("reinforcement", make_reinforcement)
 
 
 if __name__ == "__main__":

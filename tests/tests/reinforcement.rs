@@ -113,7 +113,7 @@ fn written(model: &Rc<Model>, config: &RunConfig) -> Trainer {
     assert!(errors.is_empty());
     let (asked, errors) = questions(model, config, "prompts", &rows);
     assert!(errors.is_empty());
-    let kinds = [RewardKind::Regex("[a-m]".into()), RewardKind::Repetition(1)];
+    let kinds = [RewardKind::Regex("4".into()), RewardKind::Repetition(1)];
     let rewards = kinds.iter().map(|kind| Box::new(Rule::new(kind).unwrap().expect("a rule")) as Box<dyn Reward>);
     let rollouts = Rollouts::written(asked.clone(), asked[..2].to_vec(), rewards.collect()).unwrap();
     Trainer::reinforce(model.clone(), peft, config, rollouts).unwrap()

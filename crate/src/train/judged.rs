@@ -90,8 +90,8 @@ impl Judged {
         self.names.iter().zip(&self.earned).map(|(name, earned)| (name.clone(), earned[answer].into())).collect()
     }
 
-    /// TRL's metrics of the answers, under its names; those of a group of `group` stand together.
-    pub fn metrics(&self, model: &Model, written: &[Written], group: usize) -> Map<String, Value> {
+    /// TRL's metrics of the answers, under its names.
+    pub fn metrics(&self, model: &Model, written: &[Written]) -> Map<String, Value> {
         let mut metrics = Map::new();
         let mut tell = |name: &str, value: f64| metrics.insert(name.to_owned(), value.into());
         let mut lengths_of = |kind: &str, some: &dyn Fn(&&Written) -> bool| {
@@ -114,13 +114,6 @@ impl Judged {
         if let Some((mean, deviation)) = spread(self.totals.iter().flatten().copied()) {
             tell("reward", mean);
             tell("reward_std", deviation);
-        }
-        if group > 1 {
-            let groups = self.totals.chunks(group);
-            let even = |group: &&[Option<f64>]| {
-                spread(group.iter().flatten().copied()).is_none_or(|(_, deviation)| deviation < 1e-8)
-            };
-            tell("frac_reward_zero_std", groups.clone().filter(even).count() as f64 / groups.len() as f64);
         }
         metrics
     }

@@ -18,7 +18,7 @@ use crate::data::rollouts::RolloutRow;
 use crate::generate::{Generated, Generator, Sampling};
 use crate::model::Model;
 use crate::objective::Rollout;
-use crate::objective::advantage::advantages;
+use crate::objective::advantage::{advantages, compared, without_spread};
 use crate::peft::Peft;
 use crate::reward::Reward;
 use crate::settings::config::{Objective, RunConfig};
@@ -87,7 +87,7 @@ pub struct Rollouts {
     pub(super) generations: u64,
     /// Those that the current steps learn from.
     pub(super) rolled: Vec<Rolled>,
-    watch: Watch,
+    pub(super) watch: Watch,
     keep: Option<Keep>,
 }
 
@@ -252,7 +252,7 @@ impl Rollouts {
                 (written, judged)
             }
         };
-        let mut metrics = judged.metrics(model, &written, group);
+        let mut metrics = judged.metrics(model, &written);
         let mut rolled: Vec<Rolled> = written.iter().map(|written| Rolled::new(written, model, config)).collect();
         compare(&mut rolled, &judged.totals, &mut metrics, policy, comparison).await?;
 
@@ -294,7 +294,7 @@ impl Rollouts {
         let written = write(self.generator.as_ref(), config, &self.held_out, &numbers, seed).await?;
         let judged = Judged::by(&mut self.rewards, &self.held_out, &written, config).await?;
         let tokens = written.iter().map(|written| written.ids.len()).sum();
-        Ok((tokens, judged.metrics(model, &written, 1)))
+        Ok((tokens, judged.metrics(model, &written)))
     }
 }
 
@@ -359,7 +359,9 @@ async fn compare(
         let tokens: usize = rolled.iter().map(|rolled| rolled.old.len()).sum();
         metrics.insert("kl".into(), (distances.iter().sum::<f64>() / tokens.max(1) as f64).into());
     }
-    let found = advantages(config, totals, &distances);
+    let compared = compared(config, totals, &distances);
+    metrics.insert("frac_reward_zero_std".into(), without_spread(config, &compared).into());
+    let found = advantages(config, &compared);
     rolled.iter_mut().zip(found).for_each(|(rolled, advantage)| rolled.advantage = advantage);
     Ok(())
 }

@@ -558,6 +558,7 @@ impl Trainer {
         comparison.loss().finish(&step, &mut metrics);
         let mut metrics = metrics.to_json();
         metrics.append(&mut self.unsaid);
+        events.extend(self.rollouts.as_mut().and_then(|rollouts| rollouts.watch.look_at_step(&metrics)));
         metrics.insert("num_tokens".into(), self.num_tokens.into());
         Ok((stats, Compared { loss, metrics }))
     }

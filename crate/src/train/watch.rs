@@ -9,11 +9,16 @@ use crate::{Error, Result};
 /// Generations in a row without a verdict after which a run gives up.
 const UNJUDGED: usize = 3;
 
+/// How much likelier an answer may become than under the reference, in nats, before that is told: e^10 is 22,000 times.
+const FAR: f64 = 10.0;
+
 /// Looks at each generation; a warning is given when it begins to hold.
 #[derive(Default)]
 pub(super) struct Watch {
     /// Generations in a row of which nothing could be judged.
     unjudged: usize,
+    /// Tokens of an answer of the last generation, in the mean.
+    length: f64,
     /// Warnings that hold.
     holds: Vec<&'static str>,
 }
@@ -41,6 +46,7 @@ impl Watch {
             });
         }
         let is = |name: &str| metrics.get(name).and_then(Value::as_f64).unwrap_or_default();
+        self.length = is("completions/mean_length");
         let most = config.max_completion_length;
         let warnings = [
             (
@@ -65,21 +71,33 @@ impl Watch {
             ),
             (
                 "answers-vanish",
-                is("completions/mean_length") < 2.0,
+                self.length < 2.0,
                 "the answers have shrunk to almost nothing: add a reward that an empty answer does not earn".into(),
             ),
         ];
-        let mut events = Vec::new();
-        for (code, holds, message) in warnings {
-            let known = self.holds.contains(&code);
-            if holds && !known {
-                self.holds.push(code);
-                events.push(Event::Warning { code, message });
-            } else if !holds {
-                self.holds.retain(|other| *other != code);
-            }
+        Ok(warnings.into_iter().filter_map(|(code, holds, message)| self.begins(code, holds, message)).collect())
+    }
+
+    /// Looks at the metrics of a step.
+    pub fn look_at_step(&mut self, metrics: &Map<String, Value>) -> Option<Event> {
+        let far = metrics.get("kl").and_then(Value::as_f64)? * self.length;
+        let message = format!(
+            "the answers have moved {far:.0} nats from the model that the run began with, and may earn by no longer making \
+             sense: read some, raise beta or lower learning_rate"
+        );
+        self.begins("kl", far > FAR, message)
+    }
+
+    fn begins(&mut self, code: &'static str, holds: bool, message: String) -> Option<Event> {
+        let known = self.holds.contains(&code);
+        if holds && !known {
+            self.holds.push(code);
+            return Some(Event::Warning { code, message });
         }
-        Ok(events)
+        if !holds {
+            self.holds.retain(|other| *other != code);
+        }
+        None
     }
 }
 
@@ -109,5 +127,8 @@ mod tests {
         look(&[None; 2], false, 0.0, 9.0).unwrap();
         look(&[None; 2], false, 0.0, 9.0).unwrap();
         assert!(look(&[None; 2], false, 0.0, 9.0).unwrap_err().to_string().contains("3 times in a row"));
+        // 9 tokens an answer: 9 nats, and 18.
+        let told = |kl: f64, watch: &mut Watch| watch.look_at_step(json!({ "kl": kl }).as_object().unwrap()).is_some();
+        assert_eq!([1.0, 2.0, 2.0, 0.5, 2.0].map(|kl| told(kl, &mut watch)), [false, true, false, false, true]);
     }
 }
