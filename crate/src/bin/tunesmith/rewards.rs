@@ -4,13 +4,13 @@ use std::path::Path;
 use std::rc::Rc;
 
 use pollster::block_on;
-use tunesmith::Result;
 use tunesmith::data::prompts::PromptRow;
 use tunesmith::model::Model;
 use tunesmith::peft::{Peft, io};
 use tunesmith::reward::{Reward, Rule};
 use tunesmith::settings::config::{RewardKind, RunConfig};
 use tunesmith::train::RewardModel;
+use tunesmith::{Error, Result};
 
 use super::adapter::Adapter;
 use super::reward_command::RewardCommand;
@@ -26,7 +26,8 @@ pub fn check(config: &RunConfig, file: &str, rows: &[PromptRow]) -> Result<()> {
 /// The rewards of a run on a model.
 ///
 /// # Errors
-/// For a pattern that is none, an adapter that gives no scores or is of another base, a program that cannot be started.
+/// For a pattern that is none, an adapter that gives no scores or is of another base, a program that cannot be started, and
+/// a function of the page.
 pub fn create(config: &RunConfig, model: &Rc<Model>) -> Result<Vec<Box<dyn Reward>>> {
     config.reward.iter().map(|kind| reward(kind, model)).collect()
 }
@@ -44,6 +45,11 @@ fn reward(kind: &RewardKind, model: &Rc<Model>) -> Result<Box<dyn Reward>> {
             Ok(Box::new(RewardModel::new(&kind.name(), model, peft, own.method)?))
         }
         RewardKind::Command(command) => Ok(Box::new(RewardCommand::start(&kind.name(), command)?)),
+        RewardKind::Function => Err(Error::Config {
+            field: "reward".into(),
+            what: "function stands for one that was written in the page, and a run's settings do not hold it".into(),
+            help: "leave it out, or have a program judge in its place: command:CMD".into(),
+        }),
         _ => unreachable!("all others are rules"),
     }
 }
