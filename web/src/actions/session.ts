@@ -6,7 +6,7 @@ import type { Event, Problem } from '../engine';
 import { toProblem, type Notice, type RequestRecord } from '../protocol';
 import { fold, noLab } from '../lab';
 import { reduce, tokensPerSecond } from '../run';
-import { DPO } from '../settings';
+import { DPO, GRPO } from '../settings';
 import { banner, nameOf, stateOf } from '../states';
 import { announcement, device, lab, merging, model, objectives, offer, problem, run, settings, speeds, told, traffic, tuning } from '../store';
 import { noRun } from '../run';
@@ -42,6 +42,7 @@ export async function open(): Promise<void> {
       const known = opened.defaults.methods.some(({ id }) => id === settings.value.method);
       if (!known) settings.value = { ...settings.value, method: opened.defaults.methods[0]?.id ?? 'lora' };
       if (!opened.objectives.some(({ name }) => name === settings.value.prefer)) settings.value = { ...settings.value, prefer: DPO };
+      if (!opened.objectives.some(({ name }) => name === settings.value.reinforce)) settings.value = { ...settings.value, reinforce: GRPO };
     });
   } catch (thrown) {
     fail(toProblem(thrown));
