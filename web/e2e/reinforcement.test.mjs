@@ -53,8 +53,9 @@ describe('reinforcement', () => {
   /** Starts a run that ends badly, and gives what the page says of that. */
   const failure = async () => {
     await by('train').click();
-    await page.locator('[data-testid="run-status"][data-state="failed"]').waitFor({ timeout: 4 * MINUTE });
+    await by('error-banner').waitFor({ timeout: 4 * MINUTE });
     const told = await text(by('error-banner'));
+    assert.equal(await by('run-status').getAttribute('data-state'), 'failed');
     await by('error-banner').getByLabel('Dismiss').click();
     return told;
   };
@@ -88,6 +89,8 @@ describe('reinforcement', () => {
     await by('paste-jsonl').fill(prompts.map((prompt) => JSON.stringify(prompt)).join('\n'));
     await by('paste-jsonl-add').click();
     await says('count', /^8 prompts$/);
+    await says('preview', 'compares with the column answer, and there is no number in it');
+    await earn();
     await page.locator('[data-testid="preview"] [data-token]').first().waitFor();
     assert.equal(await page.locator('[data-testid="preview"] [data-target]').count(), 0);
     await by('prompts-table').locator('textarea').nth(1).fill('scarlet');
@@ -113,10 +116,10 @@ describe('reinforcement', () => {
       'max-words:2': ['1', '1'],
       'think-format': ['0', '0'],
       'soft-overlong:8': ['0', '0'],
-      'repetition:1': ['0', '0'],
+      'repetition:1': ['0', '−0.111'],
       function: ['1', '1'],
     });
-    assert.deepEqual(total, ['5', '4.5']);
+    assert.deepEqual(total, ['5', '4.39']);
     assert.deepEqual(await violations(page), []);
   });
 

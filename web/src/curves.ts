@@ -51,8 +51,8 @@ const sides = ['chosen', 'rejected'];
 /** What only ever grows is no curve, and neither are the details of one that is drawn. */
 const isDetail = (metric: string) => /^num_tokens$|_std$(?<!zero_std)|\/std$|^completions\/(min|max)_|terminated|^clip_ratio\//.test(metric);
 
-/** The metrics in the order they came, those that say most in front. */
-export function curves(points: readonly Told[], evals: readonly Told[]): Curve[] {
+/** The metrics in the order they came, those that say most in front; `called` names a reward. */
+export function curves(points: readonly Told[], evals: readonly Told[], called: (reward: string) => string = rewardLabel): Curve[] {
   const steps = points.map(({ step }) => step);
   const evaluated = new Map(evals.map(({ step, metrics }) => [step, metrics]));
   const found = new Set([...points, ...evals].flatMap(({ metrics }) => Object.keys(metrics)).filter((metric) => !isDetail(metric)));
@@ -64,7 +64,7 @@ export function curves(points: readonly Told[], evals: readonly Told[]): Curve[]
   }
   return [...groups].map(([title, metrics]) => ({
     metric: title,
-    name: names[title] ?? earned(title) ?? sentence(title.replaceAll(/[_/]/g, ' ')),
+    name: names[title] ?? earned(title, called) ?? sentence(title.replaceAll(/[_/]/g, ' ')),
     first: first.includes(title),
     lines: metrics.map((metric) => {
       const values = points.map(({ metrics }) => metrics[metric] ?? null);
@@ -74,9 +74,9 @@ export function curves(points: readonly Told[], evals: readonly Told[]): Curve[]
 }
 
 /** What a reward gave in the mean, called by the reward. */
-const earned = (title: string): string | null => {
+const earned = (title: string, called: (reward: string) => string): string | null => {
   const [, reward] = /^rewards\/(.+)\/mean$/.exec(title) ?? [];
-  return reward ? rewardLabel(reward) : null;
+  return reward ? called(reward) : null;
 };
 
 /** The curve that stands in the place of the loss, where there is one. */

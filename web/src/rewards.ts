@@ -40,7 +40,7 @@ export interface RewardChoice {
 export const chosenReward = (kind: string): RewardChoice => ({ kind, argument: kindOf(kind)?.argument?.first ?? '', weight: '1' });
 
 /** As a run's settings name it: `max-words:12`. */
-export const rewardName = ({ kind, argument }: RewardChoice): string => (kindOf(kind)?.argument ? `${kind}:${argument}` : kind);
+export const rewardName = ({ kind, argument }: Pick<RewardChoice, 'kind' | 'argument'>): string => (kindOf(kind)?.argument ? `${kind}:${argument}` : kind);
 
 /** A reward that settings or events name, in plain words. */
 export function rewardLabel(name: string): string {
@@ -65,12 +65,13 @@ export function rewardError(choice: RewardChoice, all: readonly RewardChoice[]):
 /** The fields of a run that the rewards are. */
 export const rewardFields = ['reward', 'reward_weights'];
 
-/** The rewards as these fields, and the first thing that is wrong with them. */
+/** The rewards as these fields, without those that something is wrong with; and what is wrong with the first of them. */
 export function asFields(choices: readonly RewardChoice[]): { fields: { reward: string[]; reward_weights: number[] }; error: string | null } {
-  const weights = choices.map(({ weight }) => Number(weight));
   const errors = choices.map((choice) => rewardError(choice, choices));
+  const good = choices.filter((_, index) => errors[index] === null);
+  const weights = good.map(({ weight }) => Number(weight));
   return {
-    fields: { reward: choices.map(rewardName), reward_weights: weights.every((weight) => weight === 1) ? [] : weights },
+    fields: { reward: good.map(rewardName), reward_weights: weights.every((weight) => weight === 1) ? [] : weights },
     error: choices.length ? (errors.find((error) => error !== null) ?? null) : 'Say what an answer earns (step 2).',
   };
 }

@@ -7,7 +7,7 @@ import { time } from './format';
 import { noLab, type Lab } from './lab';
 import type { KeptModel, LoadPhase, Loaded, Manifest } from './protocol';
 import { isOpinion, suggestedShare, usedBy, writer } from './preferences';
-import { firstFunction } from './rewards';
+import { firstFunction, rewardLabel, rewardName } from './rewards';
 import { isBusy, noRun, type Run } from './run';
 import { firstSettings, objectiveOf, toConfig, toTrials, type Settings, type Teach } from './settings';
 
@@ -227,6 +227,12 @@ export const IN_4BIT = 'Hold in 4 bits (QLoRA)';
 
 /** What an adapter is called: by its file, or by its method and when it was trained. */
 export const adapterLabel = ({ file, method, made }: Adapter): string => file ?? `${labelOf(method)}, ${time(made)}`;
+
+/** A reward that settings or events name, in plain words; a reward adapter is called as in step 4. */
+export function rewardWords(name: string): string {
+  const scorer = adapters.value.find(({ id }) => name === rewardName({ kind: 'model', argument: String(id) }));
+  return scorer ? `Score of ${adapterLabel(scorer)}` : rewardLabel(name);
+}
 
 /** Whether an adapter writes answers: one that was trained to score them does not. */
 export const writes = ({ scores }: Adapter): boolean => !scores;

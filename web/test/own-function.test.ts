@@ -33,7 +33,7 @@ function start(stuck?: string): (script: string) => Confined {
     }
     if (failure) {
       const [, line] = /blob:[^\s]*?:(\d+)/.exec(String((failure as Error).stack)) ?? [];
-      worker.postMessage = () => setTimeout(() => worker.onerror?.call(worker as Worker, { message: `Uncaught ${String(failure)}`, lineno: Number(line), preventDefault: () => undefined } as ErrorEvent));
+      worker.postMessage = () => setTimeout(() => worker.onerror?.({ message: `Uncaught ${String(failure)}`, lineno: Number(line), preventDefault: () => undefined } as ErrorEvent));
     }
     return worker;
   };

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-use super::files::describe;
 use super::js::to_js;
 use crate::reward::{Answer, Earned, Reward};
 use crate::settings::config::RewardKind;
@@ -51,10 +50,10 @@ impl Reward for OwnFunction {
     }
 }
 
-/// What the page says went wrong: `{message, help}`, or any thrown thing.
+/// What the page says went wrong: `{message, help}`.
 fn refused(why: &JsValue) -> Error {
     let part = |name: &str| Reflect::get(why, &name.into()).ok().and_then(|part| part.as_string());
-    let what = part("message").unwrap_or_else(|| describe(why));
+    let what = part("message").unwrap_or_else(|| "it failed".into());
     wrong(what, part("help").unwrap_or_else(|| "correct the function, and try it on an answer of your own".into()))
 }
 

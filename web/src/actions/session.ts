@@ -13,7 +13,7 @@ import { noRun } from '../run';
 
 declare global {
   interface Window {
-    /** Every event of every run since the page was opened. */
+    /** The events of every run since the page was opened, the latest of them where they are very many. */
     tunesmithEvents: Event[];
   }
 }
@@ -101,7 +101,7 @@ function hear(notice: Notice): void {
       return;
     }
     case 'events':
-      (window.tunesmithEvents ??= []).push(...notice.events);
+      window.tunesmithEvents = [...(window.tunesmithEvents ?? []), ...notice.events].slice(-EVENTS);
       pending.push({ events: notice.events, active: notice.active });
       return schedule();
     case 'run':
@@ -133,6 +133,8 @@ function hear(notice: Notice): void {
       return addTraffic('worker', notice.requests, notice.sent);
   }
 }
+
+const EVENTS = 20_000;
 
 // Events are shown at most four times a second: the page must not compete with the GPU.
 const EVERY = 250;

@@ -1,7 +1,6 @@
 import { count, plural } from '../format';
-import { rewardLabel } from '../rewards';
 import type { Rollout, Run } from '../run';
-import { shownStep } from '../store';
+import { rewardWords, shownStep } from '../store';
 import { Button } from './bits';
 import { number } from './Rewards';
 
@@ -39,7 +38,7 @@ export function Generations({ current }: { current: Run }) {
         </div>
       </div>
       <p class="hint">
-        {plural(shown.answers.length, 'answer')} that step {count(shown.step)} learns from, the best first: by how much an answer did better than the others to its prompt, so much more of it is learnt.
+        {plural(shown.answers.length, 'answer')} that step {count(shown.step)} learns from, the best first. “Better by” is how far an answer is above the others to its prompt: the model learns to give more like it, or less.
       </p>
       <table class="rollouts" data-testid="rollouts" data-step={shown.step}>
         <thead>
@@ -75,7 +74,7 @@ function Line({ answer: { prompt, completion, rewards, advantage, tokens } }: { 
         <dl>
           {Object.entries(rewards).map(([name, earned]) => (
             <div key={name}>
-              <dt>{rewardLabel(name)}</dt>
+              <dt>{rewardWords(name)}</dt>
               <dd>{number(earned)}</dd>
             </div>
           ))}

@@ -1,9 +1,9 @@
 import { useMemo } from 'preact/hooks';
 import type uPlot from 'uplot';
 import { curves, latest, mainCurve, type Curve, type Line } from '../curves';
-import { duration, loss, plural, rate, short, speed } from '../format';
+import { duration, loss, plural, rate, sentence, short, speed } from '../format';
 import type { Metrics } from '../engine';
-import { agreement, run } from '../store';
+import { agreement, inWords, rewardWords, run } from '../store';
 import { secondsLeft, tokensPerSecond, type Run } from '../run';
 import { Stat } from './bits';
 import { Chart, type Line as ChartLine } from './Chart';
@@ -23,7 +23,7 @@ export function Progress() {
       {current.warnings.length > 0 && (
         <ul class="warnings" aria-label="Warnings">
           {current.warnings.map(({ message }, index) => (
-            <li key={index}>{message}</li>
+            <li key={index}>{sentence(inWords(message))}.</li>
           ))}
         </ul>
       )}
@@ -101,7 +101,7 @@ function Charts({ current }: { current: Run }) {
       ),
       rate: alone(points.map((p) => p.learningRate)),
       norm: alone(points.map((p) => p.gradNorm)),
-      named: curves(points, evals),
+      named: curves(points, evals, rewardWords),
     };
   }, [points, evals]);
   const { steps, named } = shown;

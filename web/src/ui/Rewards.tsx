@@ -1,8 +1,8 @@
 import { addReward, changeReward, removeReward, scorers, triedPrompt, tryRewards, turnReward, typeAnswer, writeFunction } from '../actions/rewards';
-import type { Earned, Problem } from '../engine';
+import type { Problem } from '../engine';
 import { summary } from '../examples';
-import { kindOf, rewardError, rewardKinds, rewardLabel, rewardName, totalOf, type RewardChoice } from '../rewards';
-import { adapterLabel, adapters, busy, device, form, inWords, model, ownFunction, ownSource, settings, tried, verdicts } from '../store';
+import { kindOf, rewardError, rewardKinds, totalOf, type RewardChoice } from '../rewards';
+import { adapterLabel, busy, device, form, inWords, model, ownFunction, ownSource, rewardWords, settings, tried, verdicts } from '../store';
 import { Button, Icon } from './bits';
 
 /** What an answer earns: any number of rewards, which are added up, and a way to try them. */
@@ -194,7 +194,7 @@ function Verdicts() {
       <tbody>
         {told.earned.map((one, index) => (
           <tr key={one.name} data-reward={one.name}>
-            <th scope="row">{labelOf(one)}</th>
+            <th scope="row">{rewardWords(one.name)}</th>
             {'earned' in one ? (
               sides.map((name, side) => <td key={name}>{weighed(one.earned[side] ?? null, rewards[index])}</td>)
             ) : (
@@ -212,12 +212,6 @@ function Verdicts() {
       </tbody>
     </table>
   );
-}
-
-/** A reward adapter is called as in step 4. */
-function labelOf({ name }: Earned): string {
-  const scorer = adapters.value.find(({ id }) => name === rewardName({ kind: 'model', argument: String(id), weight: '1' }));
-  return scorer ? `Score of ${adapterLabel(scorer)}` : rewardLabel(name);
 }
 
 /** What was earned, as a person reads it. */

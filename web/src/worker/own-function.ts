@@ -4,7 +4,12 @@ import type { JudgeFunction, Problem, ToJudge } from '../engine';
 import { lineInStack, lineOf, program, type Asked, type Said } from './confine';
 
 /** The little of a worker that is needed. */
-export type Confined = Pick<Worker, 'onmessage' | 'onerror' | 'postMessage' | 'terminate'>;
+export interface Confined {
+  onmessage: ((event: MessageEvent<Said>) => void) | null;
+  onerror: ((event: ErrorEvent) => void) | null;
+  postMessage(asked: Asked): void;
+  terminate(): void;
+}
 
 /** Seconds for an answer, and for a worker to start, which on a busy machine takes a while. */
 const [FOR_AN_ANSWER, TO_START] = [2, 20];
