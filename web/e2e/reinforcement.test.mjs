@@ -153,6 +153,10 @@ describe('reinforcement', () => {
     const evals = await events(page, 'eval');
     assert.ok(evals.length >= 2 && evals.every(({ loss, metrics }) => loss === null && 'reward' in metrics), JSON.stringify(evals));
     assert.match(await text(by('stat-eval')), /→/);
+    // The made-up model hardly ever ends by itself.
+    const warnings = await page.locator('.warnings li').allInnerTexts();
+    assert.equal(warnings.length, (await events(page, 'warning')).length);
+    assert.ok(warnings.some((words) => words === 'Every answer was cut at 6 tokens before it ended: raise “Longest answer”, or reward short answers.'), warnings.join('\n'));
     for (const name of ['Reward', 'Length of answers', 'Share without spread', 'Matches a pattern', 'Penalty for repeating']) {
       assert.equal(await page.locator('figcaption', { hasText: new RegExp(`^\\s*${name}`) }).count(), 1, name);
     }
