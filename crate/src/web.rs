@@ -31,6 +31,7 @@ mod files;
 mod form;
 mod js;
 mod kernels;
+mod lesson;
 mod own_function;
 mod product;
 mod prompts;
@@ -39,7 +40,7 @@ mod reinforcement;
 use adapter::Adapter;
 use files::{BlobSource, JsSpill};
 use js::{JsResult, thrown, to_js, told};
-use reinforcement::Lesson;
+use lesson::Lesson;
 
 /// What the page calls its table of examples in errors.
 const TABLE: &str = "examples";
@@ -338,7 +339,7 @@ impl Session {
     ) -> Result<JsValue> {
         let (model, config) = (self.model()?.clone(), self.run_config(config)?);
         let lesson = match config.objective.rows() {
-            Rows::Prompts => Lesson::Prompts(self.rollouts(&config, rows, held_out, judge)?),
+            Rows::Prompts => Lesson::Prompts(Box::new(self.rollouts(&config, rows, held_out, judge)?)),
             _ => self.rendered(&config, rows, held_out).map(|(given, held_out)| Lesson::Examples(given, held_out))?,
         };
         // The run before gives its memory back first; what it trained stays.

@@ -37,7 +37,7 @@ const names: Record<string, string> = {
   'rewards/accuracies': 'Accuracy',
   logps: 'Log-probabilities',
   nll_loss: 'Loss of the chosen answers',
-  kl: 'Distance from the start (KL)',
+  kl: 'Distance (KL)',
   'completions/mean_length': 'Length of answers',
   'completions/clipped_ratio': 'Share of answers cut',
   frac_reward_zero_std: 'Share without spread',

@@ -61,7 +61,7 @@ describe('a function of one’s own', () => {
   });
 
   it('is told with its line where it throws, and where it cannot be read', async () => {
-    await expect(judge('// one\n(p, c) => {\n  return c.lenght.toFixed();\n}', 'a')).rejects.toMatchObject({ message: expect.stringMatching(/^line 3: TypeError: /) });
+    await expect(judge('// one\n(p, c) => {\n  return c.missing.toFixed();\n}', 'a')).rejects.toMatchObject({ message: expect.stringMatching(/^line 3: TypeError: /) });
     await expect(judge('(p, c) => {\n  return 1 +;\n}', 'a')).rejects.toMatchObject({ message: expect.stringMatching(/^line 2: SyntaxError: /) });
     await expect(judge('(p, c) => {\n  return 1;', 'a')).rejects.toMatchObject({ message: expect.stringMatching(/^line 2: SyntaxError: /) });
     await expect(judge('() => { throw "no"; }', 'a')).rejects.toMatchObject({ message: 'no' });

@@ -82,7 +82,7 @@ describe('the table of prompts', () => {
     undo();
     expect(content()).toEqual([promptRow('')]);
     await add(promptRow('p', 'a'));
-    choose(reward('exact', 'answer'), reward('function', '', '2'));
+    choose(reward('exact', 'answer'), reward('function', '', '2'), reward('model', '7'));
     writeFunction('() => 1');
     setReinforce('rloo');
     const record = structuredClone(toRecord());
@@ -90,7 +90,7 @@ describe('the table of prompts', () => {
     expect(content()).toEqual([]);
     fromRecord(record);
     expect(content()).toEqual([promptRow('p', 'a')]);
-    expect(store.settings.value).toMatchObject({ teach: 'prompts', reinforce: 'rloo', rewards: [{ kind: 'exact' }, { kind: 'function', weight: '2' }] });
+    expect(store.settings.value).toMatchObject({ teach: 'prompts', reinforce: 'rloo', rewards: [{ kind: 'exact' }, { kind: 'function', weight: '2' }, { kind: 'model', argument: '' }] });
     expect(store.ownSource.value).toBe('() => 1');
     const { prompts: _, ownFunction: __, ...before } = record;
     fromRecord({ ...before, settings: { method: 'lora', changed: {}, holdOut: 0 } as unknown as Settings });

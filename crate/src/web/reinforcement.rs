@@ -18,27 +18,6 @@ use crate::settings::config::{RewardKind, RunConfig};
 use crate::train::{Estimate, Question, RewardModel, Rollouts, Trainer, estimate_run, questions};
 use crate::{Error, Result};
 
-/// What a run learns from.
-pub enum Lesson {
-    /// Examples, and those that are held out.
-    Examples(Vec<Rendered>, Vec<Rendered>),
-    /// Prompts, and what answers to them earn.
-    Prompts(Rollouts),
-}
-
-impl Lesson {
-    /// A run on it.
-    ///
-    /// # Errors
-    /// As [`Trainer::new`] and [`Trainer::reinforce`].
-    pub fn trainer(self, model: Rc<Model>, peft: Rc<dyn Peft>, config: &RunConfig) -> Result<Trainer> {
-        match self {
-            Self::Examples(given, held_out) => Trainer::new(model, peft, config, given, held_out),
-            Self::Prompts(rollouts) => Trainer::reinforce(model, peft, config, rollouts),
-        }
-    }
-}
-
 impl Session {
     /// Answers to prompts of the table and to held-out ones, of which there may be none.
     ///

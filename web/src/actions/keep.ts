@@ -26,7 +26,10 @@ export function fromRecord(saved: Saved): void {
       rows.value = (saved[name] ?? []).map(row);
       selected.value = rows.value[0]?.id ?? null;
     }
-    settings.value = { ...settings.value, ...saved.settings };
+    const merged = { ...settings.value, ...saved.settings };
+    // Adapters are not kept, and the number of one may become another's.
+    const rewards = merged.rewards.map((one) => (one.kind === 'model' ? { ...one, argument: '' } : one));
+    settings.value = { ...merged, rewards };
     ownFunction.value = saved.ownFunction ?? ownFunction.value;
     speeds.value = saved.speeds;
     if (saved.lab) lab.value = kept(saved.lab);
