@@ -31,11 +31,16 @@ mod files;
 mod form;
 mod js;
 mod kernels;
+mod lesson;
+mod own_function;
 mod product;
+mod prompts;
+mod reinforcement;
 
 use adapter::Adapter;
 use files::{BlobSource, JsSpill};
-use js::{JsResult, thrown, to_js};
+use js::{JsResult, thrown, to_js, told};
+use lesson::Lesson;
 
 /// What the page calls its table of examples in errors.
 const TABLE: &str = "examples";
@@ -190,17 +195,9 @@ impl Session {
     #[wasm_bindgen(js_name = import)]
     pub fn import_rows(&self, name: &str, text: &str) -> JsValue {
         let import = import_jsonl(name, text);
-        let errors: Vec<Value> = import
-            .errors
-            .iter()
-            .map(|error| {
-                let line = if let Error::Data { line, .. } = error { *line } else { None };
-                json!({ "line": line, "message": error.to_string(), "help": error.help() })
-            })
-            .collect();
         let examples: Vec<&Example> = import.examples.iter().map(|(_, example)| example).collect();
         let warnings: Vec<&str> = import.warnings.iter().map(|warning| warning.message.as_str()).collect();
-        to_js(&json!({ "examples": examples, "errors": errors, "warnings": warnings }))
+        to_js(&json!({ "examples": examples, "errors": told(&import.errors), "warnings": warnings }))
     }
 
     /// An example as the model will see it.
@@ -211,7 +208,10 @@ impl Session {
     fn preview_tokens(&self, example: &JsValue, config: &JsValue) -> Result<JsValue> {
         let model = self.model()?;
         let config = RunConfig::from_json(&json_text(config))?;
-        let rendered = prepare(model, &config, TABLE, &examples(&Array::of1(example))?)?;
+        let rendered = match config.objective.rows() {
+            Rows::Prompts => self.rendered_prompt(&config, example)?,
+            _ => prepare(model, &config, TABLE, &examples(&Array::of1(example))?)?,
+        };
         let tokens = |Rendered { ids, targets, .. }: &Rendered| -> Value {
             let token = |(index, (&id, &target)): (usize, (&u32, &bool))| {
                 // The first token has nothing before it to be predicted from.
@@ -253,8 +253,13 @@ impl Session {
 
     async fn estimate_run(&self, config: &JsValue, rows: &Array, held_out: &Array) -> Result<JsValue> {
         let (model, config) = (self.model()?, self.run_config(config)?);
-        let (examples, held_out) = self.rendered(&config, rows, held_out)?;
-        let mut estimates = estimate(model, &config, &examples, &held_out).await?;
+        let mut estimates = match config.objective.rows() {
+            Rows::Prompts => self.estimate_reinforcement(&config, rows, held_out).await?,
+            _ => {
+                let (examples, held_out) = self.rendered(&config, rows, held_out)?;
+                estimate(model, &config, &examples, &held_out).await?
+            }
+        };
         if config.recompute != Recompute::Auto {
             estimates.retain(|estimate| estimate.recompute == config.recompute);
         }
@@ -308,7 +313,8 @@ impl Session {
     }
 
     /// Prepares a run, whose adapter is the last of [`Session::adapters`]; returns its `start` event. `on_tune` is told the products done and those in all while kernels are
-    /// tried, which happens once on a device. What the run's memory does not hold goes to `spill`, if there is one.
+    /// tried, which happens once on a device. What the run's memory does not hold goes to `spill`, if there is one. `judge`
+    /// is the page's function, where the rewards name one: see [`Session::judge`].
     #[wasm_bindgen(js_name = startTraining)]
     pub async fn start_training(
         &mut self,
@@ -317,8 +323,9 @@ impl Session {
         held_out: Array,
         on_tune: Function,
         spill: Option<JsSpill>,
+        judge: Option<Function>,
     ) -> JsResult<JsValue> {
-        self.prepare_run(&config, &rows, &held_out, &on_tune, spill).await.map_err(thrown)
+        self.prepare_run(&config, &rows, &held_out, &on_tune, spill, judge).await.map_err(thrown)
     }
 
     async fn prepare_run(
@@ -328,13 +335,17 @@ impl Session {
         held_out: &Array,
         on_tune: &Function,
         spill: Option<JsSpill>,
+        judge: Option<Function>,
     ) -> Result<JsValue> {
         let (model, config) = (self.model()?.clone(), self.run_config(config)?);
-        let (train, held_out) = self.rendered(&config, rows, held_out)?;
+        let lesson = match config.objective.rows() {
+            Rows::Prompts => Lesson::Prompts(Box::new(self.rollouts(&config, rows, held_out, judge)?)),
+            _ => self.rendered(&config, rows, held_out).map(|(given, held_out)| Lesson::Examples(given, held_out))?,
+        };
         // The run before gives its memory back first; what it trained stays.
         self.run = None;
         let adapter: Rc<dyn Peft> = peft::create(&model, &config).await?.into();
-        let mut trainer = Trainer::new(model, adapter.clone(), &config, train, held_out)?;
+        let mut trainer = lesson.trainer(model, adapter.clone(), &config)?;
         if let Some(spill) = spill {
             trainer.spill_to(Box::new(spill));
         }
@@ -369,8 +380,10 @@ impl Session {
         };
         let outcome = advance(&mut run.trainer, finish).await;
         let (ended, failed) = (finish || run.trainer.is_done(), outcome.is_err());
-        // What failed is not worth keeping, and neither is what was stopped before its first step.
-        if failed || ended && run.trainer.steps_done() == 0 {
+        // What broke is not worth keeping, and neither is what ended before its first step. A reward that failed broke
+        // nothing of what was trained.
+        let broke = outcome.as_ref().is_err_and(|error| !matches!(error, Error::Config { .. }));
+        if broke || (failed || ended) && run.trainer.steps_done() == 0 {
             let adapter = run.adapter;
             self.adapters.retain(|other| other.id != adapter);
         }

@@ -2,6 +2,7 @@
 
 import type { Metrics } from './engine';
 import { sentence } from './format';
+import { rewardLabel } from './rewards';
 import { averaged } from './run';
 
 export interface Line {
@@ -14,6 +15,8 @@ export interface Line {
 }
 
 export interface Curve {
+  /** Under TRL's name, or what two sides of one have in common. */
+  metric: string;
   name: string;
   /** Whether it says most about the run, and so stands beside the loss. */
   first: boolean;
@@ -25,27 +28,34 @@ interface Told {
   metrics: Metrics;
 }
 
+/** What answers earn in the mean, which in reinforcement says more than the loss. */
+const REWARD = 'reward';
+
 /** What is worth a better name than its own. */
 const names: Record<string, string> = {
   'rewards/margins': 'Margin',
   'rewards/accuracies': 'Accuracy',
   logps: 'Log-probabilities',
   nll_loss: 'Loss of the chosen answers',
+  kl: 'Distance (KL)',
+  'completions/mean_length': 'Length of answers',
+  'completions/clipped_ratio': 'Share of answers cut',
+  frac_reward_zero_std: 'Share without spread',
 };
 
-const first = ['rewards/margins', 'rewards/accuracies', 'margin', 'accuracy'];
+const first = [REWARD, 'rewards/margins', 'rewards/accuracies', 'margin', 'accuracy', 'completions/mean_length', 'frac_reward_zero_std'];
 
 /** `rewards/chosen` and `rewards/rejected` are two lines of one chart. */
 const sides = ['chosen', 'rejected'];
 
-/** What only ever grows is no curve. */
-const counters = ['num_tokens'];
+/** What only ever grows is no curve, and neither are the details of one that is drawn. */
+const isDetail = (metric: string) => /^num_tokens$|_std$(?<!zero_std)|\/std$|^completions\/(min|max)_|terminated|^clip_ratio\//.test(metric);
 
-/** The metrics in the order they came, those that say most in front. */
-export function curves(points: readonly Told[], evals: readonly Told[]): Curve[] {
+/** The metrics in the order they came, those that say most in front; `called` names a reward. */
+export function curves(points: readonly Told[], evals: readonly Told[], called: (reward: string) => string = rewardLabel): Curve[] {
   const steps = points.map(({ step }) => step);
   const evaluated = new Map(evals.map(({ step, metrics }) => [step, metrics]));
-  const found = new Set([...points, ...evals].flatMap(({ metrics }) => Object.keys(metrics)).filter((metric) => !counters.includes(metric)));
+  const found = new Set([...points, ...evals].flatMap(({ metrics }) => Object.keys(metrics)).filter((metric) => !isDetail(metric)));
   const groups = new Map<string, string[]>();
   for (const metric of [...first.filter((metric) => found.has(metric)), ...found]) {
     const [, group, side] = /^(.*)\/(\w+)$/.exec(metric) ?? [];
@@ -53,7 +63,8 @@ export function curves(points: readonly Told[], evals: readonly Told[]): Curve[]
     groups.set(title, [...new Set([...(groups.get(title) ?? []), metric])]);
   }
   return [...groups].map(([title, metrics]) => ({
-    name: names[title] ?? sentence(title.replaceAll(/[_/]/g, ' ')),
+    metric: title,
+    name: names[title] ?? earned(title, called) ?? sentence(title.replaceAll(/[_/]/g, ' ')),
     first: first.includes(title),
     lines: metrics.map((metric) => {
       const values = points.map(({ metrics }) => metrics[metric] ?? null);
@@ -61,6 +72,15 @@ export function curves(points: readonly Told[], evals: readonly Told[]): Curve[]
     }),
   }));
 }
+
+/** What a reward gave in the mean, called by the reward. */
+const earned = (title: string, called: (reward: string) => string): string | null => {
+  const [, reward] = /^rewards\/(.+)\/mean$/.exec(title) ?? [];
+  return reward ? called(reward) : null;
+};
+
+/** The curve that stands in the place of the loss, where there is one. */
+export const mainCurve = (all: readonly Curve[]): Curve | null => all.find(({ metric }) => metric === REWARD) ?? null;
 
 /** The moving average that the loss has, too. */
 function smooth(values: readonly (number | null)[]): (number | null)[] {

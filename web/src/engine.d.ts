@@ -9,8 +9,9 @@ export interface Problem {
   help: string;
 }
 
-export type FieldType = 'int' | 'float' | 'bool' | 'choice' | 'text' | 'list';
-export type FieldValue = number | boolean | string | string[] | null;
+/** `rewards` and their weights are no plain fields: the page has an editor for them. */
+export type FieldType = 'int' | 'float' | 'bool' | 'choice' | 'text' | 'list' | 'numbers' | 'rewards';
+export type FieldValue = number | boolean | string | string[] | number[] | null;
 
 /**
  * One field of the run config, from the table in the crate: the form is made from it. A name may stand more than once, each
@@ -51,8 +52,8 @@ export interface Objective {
   name: string;
   label: string;
   help: string;
-  /** What it takes. Pairs are verdicts, too: two each. */
-  rows: 'examples' | 'pairs' | 'verdicts';
+  /** What it takes. Pairs are verdicts, too: two each. Prompts are answered by the model itself. */
+  rows: 'examples' | 'pairs' | 'verdicts' | 'prompts';
 }
 
 /** A run, exactly as run.json holds it. */
@@ -81,12 +82,19 @@ export type Example =
   | { text: string }
   | { input_ids: number[]; labels?: number[] }
   | Preference
-  | Verdict;
+  | Verdict
+  | Prompt;
 
 /** Two answers, of which one was chosen; without a prompt, both have it inside. */
 export type Preference =
   | { prompt?: Side; chosen: Side; rejected: Side; margin?: number }
   | { prompt_ids: number[]; chosen_ids: number[]; rejected_ids: number[]; margin?: number };
+
+/** What the model answers itself, and what stood beside it in its line of JSONL: rewards may read that. */
+export interface Prompt {
+  prompt: Side;
+  columns: Record<string, unknown>;
+}
 
 /** One answer, and whether it is good. */
 export type Verdict = { prompt: Side; completion: Side; label: boolean } | { prompt_ids: number[]; completion_ids: number[]; label: boolean };
@@ -179,7 +187,10 @@ export type Event =
       ms: number;
       metrics?: Metrics;
     }
-  | { event: 'eval'; step: number; loss: number; tokens: number; metrics?: Metrics }
+  /** The loss is null where prompts were answered: the metrics say what that earned. */
+  | { event: 'eval'; step: number; loss: number | null; tokens: number; metrics?: Metrics }
+  /** An answer that the model wrote, and that steps from this one on learn from. A reward that had nothing to say gave null. */
+  | { event: 'rollout'; step: number; prompt: string; completion: string; rewards: Record<string, number | null>; advantage: number; tokens: number }
   | { event: 'sample'; step: number; prompt: string; text: string }
   | { event: 'checkpoint'; step: number; path?: string }
   | { event: 'warning'; code: string; message: string }
@@ -264,6 +275,19 @@ export interface TrialProgress {
   row: TrialRow | null;
 }
 
+/** An answer that is to be judged, as the person's function gets it. */
+export interface ToJudge {
+  prompt: string;
+  completion: string;
+  columns: Record<string, unknown>;
+}
+
+/** Judges answers: a number for each, or null where there is nothing to say. What it rejects with is told as it is. */
+export type JudgeFunction = (answers: ToJudge[]) => Promise<(number | null)[]>;
+
+/** What a reward made of some answers, or why it could not judge them. */
+export type Earned = { name: string } & ({ earned: (number | null)[] } | { problem: Problem });
+
 /** A file of the browser's own storage: both say how many bytes went. */
 export interface Spill {
   write(bytes: Uint8Array, at: number): number;
@@ -332,6 +356,10 @@ export class Session {
   ): Promise<ModelInfo>;
   /** JSONL to examples, with every bad line named. */
   import(name: string, text: string): Imported;
+  /** JSONL to prompts, with every bad line named. */
+  importPrompts(name: string, text: string): Imported;
+  /** What the config's rewards say of answers to a prompt, without a run. `judge`: the function, where they name it. */
+  judge(config: RunConfig, row: Prompt, answers: string[], judge?: JudgeFunction): Promise<Earned[]>;
   /** An example as the model will see it. */
   preview(example: Example, config: RunConfig): Preview;
   /** What a run would need, with each way to recompute that the config allows, the fastest first. */
@@ -350,6 +378,8 @@ export class Session {
     onTune: (done: number, all: number) => void,
     /** Where what the run's memory does not hold goes. */
     spill?: Spill,
+    /** The person's function, where the rewards name it. */
+    judge?: JudgeFunction,
   ): Promise<Event>;
   /** One optimizer step; the last one's events end with `done`. */
   step(): Promise<Event[]>;

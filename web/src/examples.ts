@@ -1,6 +1,6 @@
-// The tables of examples and of preferences: rows in the shapes of their JSONL, shown as question and answers where they can be.
+// The tables of examples, preferences and prompts: rows in the shapes of their JSONL, shown as question and answers where they can be.
 
-import type { Example, Message, Side } from './engine';
+import type { Example, Message, Prompt, Side } from './engine';
 
 export interface Row {
   id: number;
@@ -23,16 +23,23 @@ export type View =
   | { kind: 'pair'; system: string | null; question: string; answer: string }
   | { kind: 'preference'; system: string | null; question: string; chosen: string; rejected: string }
   | { kind: 'verdict'; system: string | null; question: string; answer: string; good: boolean }
+  /** `others`: columns beside the expected answer. */
+  | { kind: 'prompt'; system: string | null; question: string; expected: string; others: string[] }
   | { kind: 'text'; text: string }
   /** Conversations of several turns, and token ids: edited as JSON. */
   | { kind: 'json'; label: string; json: string };
 
 export function view(example: Example): View {
-  return fields(example) ?? { kind: 'json', label: labelOf(example), json: JSON.stringify(example) };
+  return fields(example) ?? { kind: 'json', label: labelOf(example), json: lineOf(example) };
 }
 
 /** What a person can type into, where the row has no more than that. */
 function fields(example: Example): View | null {
+  if (isPrompt(example)) {
+    const { [EXPECTED]: expected = '', ...others } = example.columns;
+    const prompt = asked(example.prompt);
+    return prompt && isShort(expected) ? { kind: 'prompt', ...prompt, expected: String(expected), others: Object.keys(others) } : null;
+  }
   if ('text' in example) return { kind: 'text', text: example.text };
   if ('messages' in example) {
     const prompt = asked(example.messages.slice(0, -1));
@@ -65,7 +72,10 @@ function answered(answer: Side): string | null {
   return turn?.role === 'assistant' && !more.length ? turn.content : null;
 }
 
+const isShort = (value: unknown) => typeof value === 'string' || typeof value === 'number';
+
 function labelOf(example: Example): string {
+  if (isPrompt(example)) return 'Prompt';
   if ('messages' in example) return `Conversation, ${example.messages.length} messages`;
   if ('input_ids' in example) return `Tokens, ${example.input_ids.length}`;
   const tokens = 'prompt_ids' in example ? ' of tokens' : '';
@@ -73,10 +83,11 @@ function labelOf(example: Example): string {
 }
 
 /** A place of a row that a person types into. */
-export type Part = 'question' | 'answer' | 'chosen' | 'rejected';
+export type Part = 'question' | 'answer' | 'chosen' | 'rejected' | 'expected';
 
 /** The row with one part replaced, in the shape it had. */
 export function withPart(example: Example, part: Part, value: string): Example {
+  if (part === 'expected') return isPrompt(example) ? expecting(example, value) : example;
   const role = part === 'question' ? 'user' : 'assistant';
   const turns = (list: Message[]) => list.map((turn): Message => (turn.role === role ? { ...turn, content: value } : turn));
   if ('messages' in example) return { messages: turns(example.messages) };
@@ -84,6 +95,31 @@ export function withPart(example: Example, part: Part, value: string): Example {
   const side = (example as Record<string, Side | undefined>)[key];
   return side === undefined ? example : { ...example, [key]: typeof side === 'string' ? value : turns(side) };
 }
+
+/** The column that the rules compare with unless they name another. */
+const EXPECTED = 'answer';
+
+/** The prompt with another expected answer; an empty one is none. */
+function expecting({ prompt, columns }: Prompt, value: string): Prompt {
+  if (value) return { prompt, columns: { ...columns, [EXPECTED]: value } };
+  const { [EXPECTED]: _, ...others } = columns;
+  return { prompt, columns: others };
+}
+
+/** A prompt to answer; what is expected may be left out. */
+export const promptRow = (prompt: string, expected = ''): Prompt => expecting({ prompt, columns: {} }, expected);
+
+/** Whether the model answers it itself. */
+export const isPrompt = (example: Example): example is Prompt => 'columns' in example;
+
+/** A prompt from an object of its JSONL, where all stands side by side. */
+export function fromLine({ prompt, ...columns }: Record<string, unknown>): Prompt {
+  if (typeof prompt !== 'string' && !Array.isArray(prompt)) throw new Error('a "prompt" is needed, a text or a list of messages');
+  return { prompt: prompt as Side, columns };
+}
+
+/** A row's line of JSONL. */
+export const lineOf = (example: Example): string => JSON.stringify(isPrompt(example) ? { prompt: example.prompt, ...example.columns } : example);
 
 /** Whether one of two answers was chosen. */
 export const isPreference = (example: Example): boolean => 'chosen' in example || 'chosen_ids' in example;
@@ -101,11 +137,11 @@ export function summary(example: Example): string {
 /** Rows nothing was typed into yet. */
 export function isBlank(example: Example): boolean {
   const seen = view(example);
-  const texts = { pair: ['question', 'answer'], preference: ['question', 'chosen', 'rejected'], verdict: ['question', 'answer'], text: ['text'], json: ['json'] }[seen.kind];
+  const texts = { pair: ['question', 'answer'], preference: ['question', 'chosen', 'rejected'], verdict: ['question', 'answer'], prompt: ['question', 'expected'], text: ['text'], json: ['json'] }[seen.kind];
   return texts.every((name) => !(seen as unknown as Record<string, string>)[name]?.trim());
 }
 
-export const toJsonl = (rows: readonly Row[]): string => rows.map(({ example }) => JSON.stringify(example) + '\n').join('');
+export const toJsonl = (rows: readonly Row[]): string => rows.map(({ example }) => lineOf(example) + '\n').join('');
 
 /**
  * Splits rows into those trained on and those held out, spread evenly over the table. The same rows

@@ -35,7 +35,12 @@ const clock = new Intl.DateTimeFormat('en', { timeStyle: 'medium', hourCycle: 'h
 /** The time of day, of milliseconds since 1970. */
 export const time = (at: number): string => clock.format(at);
 
-export const loss = (n: number): string => (n >= 100 ? n.toFixed(1) : n >= 0.1 || n === 0 ? n.toFixed(3) : n.toPrecision(3));
+/** A loss; what is nothing but a sum's rounding is 0. */
+export function loss(n: number): string {
+  const size = Math.abs(n);
+  if (size < 1e-9) return '0.000';
+  return size >= 100 ? n.toFixed(1) : size >= 0.1 ? n.toFixed(3) : n.toPrecision(3);
+}
 
 export const rate = (n: number): string => (n === 0 ? '0' : n >= 0.01 ? String(Number(n.toPrecision(3))) : n.toExponential(1).replace('e-', 'e−'));
 

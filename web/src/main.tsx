@@ -1,6 +1,7 @@
 import './styles/base.css';
 import './styles/parts.css';
 import './styles/steps.css';
+import './styles/rewards.css';
 import './styles/train.css';
 import './styles/lab.css';
 import './styles/try.css';
@@ -48,7 +49,7 @@ async function restore(): Promise<void> {
 function notKept(thrown: unknown): void {
   problem.value = {
     code: 'storage-full',
-    message: `Your examples, preferences and settings could not be kept for the next visit (${toProblem(thrown).message}).`,
+    message: `Your examples, preferences, prompts and settings could not be kept for the next visit (${toProblem(thrown).message}).`,
     help: 'They are safe in this tab. Download them before you close it.',
   };
 }

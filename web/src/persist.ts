@@ -8,6 +8,9 @@ export interface Saved {
   examples: Example[];
   /** A page before this had none. */
   preferences?: Example[];
+  /** Nor had it these: prompts, and the function that judges answers to them. */
+  prompts?: Example[];
+  ownFunction?: string;
   settings: Settings;
   /** Tokens a second of the last run here, by device name. */
   speeds: Record<string, number>;

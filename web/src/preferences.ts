@@ -1,7 +1,7 @@
 // What a person prefers, as rows: pairs of a chosen and a rejected answer, and thumbs up or down. And which objective learns from which.
 
 import type { Example, Objective, Side } from './engine';
-import { isPreference, isVerdict, type Row } from './examples';
+import { isPreference, isPrompt, isVerdict, type Row } from './examples';
 import { count, plural } from './format';
 
 /** Makes rows of what a person typed or chose: conversations, or texts where the model has no chat template. */
@@ -28,14 +28,15 @@ export const isOpinion = (example: Example): boolean => isPreference(example) ||
 
 /** The rows that an objective learns from: examples and thumbs are nothing for one that compares two answers. */
 export const usedBy = (takes: Objective['rows'], rows: readonly Row[]): Row[] =>
-  rows.filter(({ example }) => ({ examples: !isOpinion(example), pairs: isPreference(example), verdicts: isOpinion(example) })[takes]);
+  rows.filter(({ example }) => ({ examples: !isOpinion(example) && !isPrompt(example), pairs: isPreference(example), verdicts: isOpinion(example), prompts: isPrompt(example) })[takes]);
 
 /** How many rows there are, of each kind: "12 pairs and 3 thumbs". */
 export function counted(rows: readonly Row[]): string {
   const pairs = rows.filter(({ example }) => isPreference(example)).length;
   const thumbs = rows.filter(({ example }) => isVerdict(example)).length;
-  const examples = rows.length - pairs - thumbs;
-  const words = [examples && plural(examples, 'example'), pairs && plural(pairs, 'pair'), thumbs && plural(thumbs, 'thumb')];
+  const prompts = rows.filter(({ example }) => isPrompt(example)).length;
+  const examples = rows.length - pairs - thumbs - prompts;
+  const words = [examples && plural(examples, 'example'), prompts && plural(prompts, 'prompt'), pairs && plural(pairs, 'pair'), thumbs && plural(thumbs, 'thumb')];
   return words.filter(Boolean).join(' and ');
 }
 

@@ -6,6 +6,7 @@ import type {
   Agreement,
   Defaults,
   Device,
+  Earned,
   Estimate,
   Event,
   Example,
@@ -20,6 +21,7 @@ import type {
   OutType,
   Preview,
   Problem,
+  Prompt,
   RunConfig,
   Size,
   TrialProgress,
@@ -72,11 +74,14 @@ export interface Requests {
   cancelLoad: { args: Record<never, never>; result: void };
   deleteModel: { args: { file: string }; result: void };
   import: { args: { name: string; text: string }; result: Imported };
+  importPrompts: { args: { name: string; text: string }; result: Imported };
+  /** What the rewards say of answers, without a run. `ownFunction`: the person's, where the rewards name it, here as for a run. */
+  judge: { args: { config: RunConfig; row: Prompt; answers: string[]; ownFunction: string | null }; result: Earned[] };
   preview: { args: { example: Example; config: RunConfig }; result: Preview };
   check: { args: { examples: Example[]; config: RunConfig }; result: RowReport[] };
   estimate: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[] }; result: Estimate[] };
   size: { args: { config: RunConfig }; result: Size };
-  start: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[] }; result: void };
+  start: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[]; ownFunction: string | null }; result: void };
   /** `config` says how the examples are rendered, for every method alike. */
   startLab: { args: { config: RunConfig; trials: TrialPlan[]; examples: Example[]; evalExamples: Example[] }; result: void };
   /** Of the run or the lab that is going. */

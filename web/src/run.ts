@@ -16,6 +16,17 @@ export interface Point {
   metrics: Metrics;
 }
 
+/** An answer that the model wrote, and what it earned. */
+export type Rollout = Omit<Extract<Event, { event: 'rollout' }>, 'event' | 'step'>;
+
+/** The answers that were written together. */
+export interface Generation {
+  /** The first step that learns from them. */
+  step: number;
+  /** The best first. */
+  answers: Rollout[];
+}
+
 export interface Run {
   state: RunState;
   problem: Problem | null;
@@ -25,8 +36,10 @@ export interface Run {
   /** Steps planned, or null when the run goes by epochs. */
   total: number | null;
   points: Point[];
-  evals: { step: number; loss: number; tokens: number; metrics: Metrics }[];
+  evals: { step: number; loss: number | null; tokens: number; metrics: Metrics }[];
   samples: { step: number; prompt: string; text: string }[];
+  /** The latest generations of answers that the model wrote to learn from. */
+  generations: Generation[];
   warnings: { code: string; message: string }[];
   /** Milliseconds spent in steps, pauses left out, at the end of the latest batches of events. */
   clock: { step: number; active: number }[];
@@ -41,6 +54,7 @@ export const noRun: Run = {
   points: [],
   evals: [],
   samples: [],
+  generations: [],
   warnings: [],
   clock: [],
 };
@@ -48,6 +62,8 @@ export const noRun: Run = {
 /** Little enough to follow a run of twenty steps. */
 const SMOOTHING = 0.7;
 const CLOCK = 24;
+/** Generations that are kept: an answer may be long, and a run too. */
+const GENERATIONS = 50;
 
 /** The run after some more events. `active`: milliseconds spent in steps so far. */
 export function reduce(run: Run, events: readonly Event[], active: number): Run {
@@ -71,6 +87,10 @@ function apply(run: Run, event: Event): Run {
     }
     case 'eval':
       return { ...run, evals: [...run.evals, { step: event.step, loss: event.loss, tokens: event.tokens, metrics: event.metrics ?? {} }] };
+    case 'rollout': {
+      const { event: _, step, ...answer } = event;
+      return { ...run, generations: withAnswer(run.generations, step, answer) };
+    }
     case 'sample':
       return { ...run, samples: [...run.samples, { step: event.step, prompt: event.prompt, text: event.text }] };
     case 'warning':
@@ -82,6 +102,14 @@ function apply(run: Run, event: Event): Run {
     case 'checkpoint':
       return run;
   }
+}
+
+/** The generations with one more answer, in its place among those of its step. */
+function withAnswer(generations: readonly Generation[], step: number, answer: Rollout): Generation[] {
+  const last = generations.at(-1);
+  if (last?.step !== step) return [...generations, { step, answers: [answer] }].slice(-GENERATIONS);
+  const answers = [...last.answers, answer].sort((one, other) => other.advantage - one.advantage);
+  return [...generations.slice(0, -1), { step, answers }];
 }
 
 /** The next value of the debiased moving average: after the first loss, that loss itself. */

@@ -1,14 +1,18 @@
 // The form's values, and the run config made from them.
 
 import type { Defaults, Field, FieldValue, RunConfig } from './engine';
+import { asFields, rewardFields, type RewardChoice } from './rewards';
 
 /** What step 2 teaches from: its tabs. */
-export type Teach = 'examples' | 'preferences';
+export type Teach = 'examples' | 'preferences' | 'prompts';
+
+export const tabs: readonly Teach[] = ['examples', 'preferences', 'prompts'];
 
 /** The objectives that the page itself knows by name: the usual ones of each way to teach. */
 export const SFT = 'sft';
 export const DPO = 'dpo';
 export const REWARD = 'reward';
+export const GRPO = 'grpo';
 
 /** What the person changed, by form, then field. What they did not touch follows the defaults. */
 export interface Settings {
@@ -19,10 +23,15 @@ export interface Settings {
   goal: 'prefer' | 'score';
   /** The objective of the former. */
   prefer: string;
+  /** That of a model that learns from what its own answers earn, and what that is. */
+  reinforce: string;
+  rewards: RewardChoice[];
   /** The share of examples held out for validation. */
   holdOut: number;
   /** That of preferences; null follows the page's suggestion. */
   holdOutPreferences: number | null;
+  /** That of prompts. */
+  holdOutPrompts: number;
   /** Methods that the lab tries, and steps of each as they were typed; none typed: those of a run. */
   lab: { methods: string[]; steps: string };
 }
@@ -36,13 +45,16 @@ export const firstSettings: Settings = {
   teach: 'examples',
   goal: 'prefer',
   prefer: DPO,
+  reinforce: GRPO,
+  rewards: [],
   holdOut: 0,
   holdOutPreferences: null,
+  holdOutPrompts: 0,
   lab: { methods: usualTrials, steps: '' },
 };
 
 /** What the run learns, which follows from the tab. */
-export const objectiveOf = ({ teach, goal, prefer }: Settings): string => (teach === 'examples' ? SFT : goal === 'score' ? REWARD : prefer);
+export const objectiveOf = ({ teach, goal, prefer, reinforce }: Settings): string => ({ examples: SFT, preferences: goal === 'score' ? REWARD : prefer, prompts: reinforce })[teach];
 
 /** The form that is shown: each method has its own, and so has each objective. */
 export const formOf = (settings: Settings): string => (settings.teach === 'examples' ? settings.method : `${settings.method} ${objectiveOf(settings)}`);
@@ -51,11 +63,11 @@ export const formOf = (settings: Settings): string => (settings.teach === 'examp
 export const changedIn = (settings: Settings): Record<string, string | boolean> => settings.changed[formOf(settings)] ?? {};
 
 /** The fields that stand beside the Train button; all others are under Advanced. */
-export const mainFields = ['max_steps', 'learning_rate', 'r', 'init_r', 'bottleneck_size', 'num_virtual_tokens'];
+export const mainFields = ['max_steps', 'learning_rate', 'num_generations', 'max_completion_length', 'r', 'init_r', 'bottleneck_size', 'num_virtual_tokens'];
 
-/** The fields of a method under an objective. */
+/** The fields of a method under an objective; the rewards are no plain ones. */
 export const fieldsOf = (defaults: Defaults, method: string, objective: string): Field[] =>
-  defaults.fields.filter((field) => (!field.methods || field.methods.includes(method)) && (!field.objectives.length || field.objectives.includes(objective)));
+  defaults.fields.filter((field) => !rewardFields.includes(field.name) && (!field.methods || field.methods.includes(method)) && (!field.objectives.length || field.objectives.includes(objective)));
 
 /** Those that the objective has for itself: supervised training does not know them. */
 export function ownFields(defaults: Defaults, method: string, objective: string): Field[] {
@@ -86,6 +98,10 @@ export function parse(field: Field, text: string | boolean): Parsed {
       if (field.max !== undefined && value > field.max) return { error: `${field.label} is at most ${field.max}.` };
       return { value };
     }
+    case 'numbers': {
+      const numbers = trimmed.split(/[\s,]+/).filter(Boolean).map(Number);
+      return numbers.every(Number.isFinite) ? { value: numbers } : { error: `${field.label} is a list of numbers, such as -1, 1.` };
+    }
     case 'list': {
       const names = trimmed.split(/[\s,]+/).filter(Boolean);
       // One name may be a keyword or a pattern, and the engine reads it as such.
@@ -107,6 +123,11 @@ export function toConfig(defaults: Defaults, settings: Settings): { config: RunC
     const parsed = typed === undefined ? { value: defaultOf(field, settings.method) } : parse(field, typed);
     if ('error' in parsed) errors[field.name] = parsed.error;
     else config[field.name] = parsed.value;
+  }
+  if (settings.teach === 'prompts') {
+    const { fields, error } = asFields(settings.rewards);
+    Object.assign(config, fields);
+    if (error) errors.reward = error;
   }
   return { config, errors };
 }

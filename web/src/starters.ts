@@ -1,7 +1,10 @@
 import formal from '../../docs/starters/prefer-formal.jsonl?raw';
 import shorter from '../../docs/starters/prefer-shorter.jsonl?raw';
+import shortAnswers from '../../docs/starters/short-answers.jsonl?raw';
+import smallSums from '../../docs/starters/small-sums.jsonl?raw';
 import type { Example } from './engine';
-import { pair } from './examples';
+import { fromLine, pair } from './examples';
+import type { RewardChoice } from './rewards';
 import type { Teach } from './settings';
 
 export interface Starter {
@@ -9,6 +12,8 @@ export interface Starter {
   name: string;
   about: string;
   examples: Example[];
+  /** What answers earn, where the model answers itself. */
+  rewards?: RewardChoice[];
 }
 
 /** Small sets that teach one visible thing each, so that the difference shows after a short run. */
@@ -74,4 +79,28 @@ const preferences: Starter[] = [
   { id: 'prefer-formal', name: 'The formal answer', about: 'A courteous tone over a casual one', examples: rows(formal) },
 ];
 
-export const startersOf: Record<Teach, Starter[]> = { examples, preferences };
+const promptsOf = (jsonl: string): Example[] => rows(jsonl).map((line) => fromLine(line as Record<string, unknown>));
+
+/** What a small model gets right now and then, so that some answers earn more than others. */
+const prompts: Starter[] = [
+  {
+    id: 'short-answers',
+    name: 'Short answers',
+    about: 'Everyday questions; an answer that is short, and ends, earns more',
+    examples: promptsOf(shortAnswers),
+    rewards: [
+      { kind: 'max-words', argument: '20', weight: '1' },
+      { kind: 'regex', argument: '[.!?]$', weight: '0.5' },
+      { kind: 'soft-overlong', argument: '48', weight: '1' },
+    ],
+  },
+  {
+    id: 'small-sums',
+    name: 'Small sums',
+    about: 'Sums with their results; the right number at the end earns',
+    examples: promptsOf(smallSums),
+    rewards: [{ kind: 'number', argument: 'answer', weight: '1' }],
+  },
+];
+
+export const startersOf: Record<Teach, Starter[]> = { examples, preferences, prompts };

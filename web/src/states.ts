@@ -125,4 +125,7 @@ export function software(device: Device, tokensPerSecond: number | null): Words 
   };
 }
 
-export const titleOf = (problem: Problem): string => table[stateOf(problem)]?.title ?? titles[problem.code] ?? 'That did not work';
+/** The field that says what an answer earns has words of its own: it is more than a setting. */
+const isReward = ({ code, message }: Problem) => code === 'config' && message.startsWith('reward:');
+
+export const titleOf = (problem: Problem): string => (isReward(problem) ? 'A reward cannot judge' : (table[stateOf(problem)]?.title ?? titles[problem.code] ?? 'That did not work'));

@@ -1,12 +1,13 @@
 // Everything the screen shows, as signals. Actions (src/actions) change them; components read them.
 
 import { computed, signal, type Signal } from '@preact/signals';
-import type { Adapter, Agreement, Defaults, Device, Estimate, ImportError, Objective, OutType, Preview, Problem, Size } from './engine';
-import { isBlank, split, type Row } from './examples';
+import type { Adapter, Agreement, Defaults, Device, Earned, Estimate, ImportError, Objective, OutType, Preview, Problem, Prompt, Size } from './engine';
+import { isBlank, isPrompt, split, type Row } from './examples';
 import { time } from './format';
 import { noLab, type Lab } from './lab';
 import type { KeptModel, LoadPhase, Loaded, Manifest } from './protocol';
 import { isOpinion, suggestedShare, usedBy, writer } from './preferences';
+import { firstFunction, rewardLabel, rewardName } from './rewards';
 import { isBusy, noRun, type Run } from './run';
 import { firstSettings, objectiveOf, toConfig, toTrials, type Settings, type Teach } from './settings';
 
@@ -108,13 +109,13 @@ export class Table {
   }
 }
 
-export const tables: Record<Teach, Table> = { examples: new Table(40), preferences: new Table(10) };
+export const tables: Record<Teach, Table> = { examples: new Table(40), preferences: new Table(10), prompts: new Table(10) };
 
 /** The table that a row belongs in. */
-export const tableOf = ({ example }: Pick<Row, 'example'>): Teach => (isOpinion(example) ? 'preferences' : 'examples');
+export const tableOf = ({ example }: Pick<Row, 'example'>): Teach => (isPrompt(example) ? 'prompts' : isOpinion(example) ? 'preferences' : 'examples');
 
 /** What a row of each is called. */
-export const nouns: Record<Teach, string> = { examples: 'example', preferences: 'preference' };
+export const nouns: Record<Teach, string> = { examples: 'example', preferences: 'preference', prompts: 'prompt' };
 
 /** Rows the check before a run or a lab refused, and how to go on without them. */
 export const rowErrors = signal<{ rows: { row: Row; problem: Problem }[]; goOn: () => void } | null>(null);
@@ -134,15 +135,15 @@ export const table = computed(() => tables[settings.value.teach]);
 export const objective = computed(() => objectives.value.find(({ name }) => name === objectiveOf(settings.value)) ?? null);
 
 /** What it takes. */
-export const takes = computed(() => objective.value?.rows ?? (settings.value.teach === 'examples' ? 'examples' : 'pairs'));
+export const takes = computed(() => objective.value?.rows ?? ({ examples: 'examples', preferences: 'pairs', prompts: 'prompts' } as const)[settings.value.teach]);
 
 /** The table's rows that it learns from. */
 export const used = computed(() => usedBy(takes.value, table.value.filled.value));
 
 /** The share of them that is held out. */
 export const share = computed(() => {
-  const { teach, holdOut, holdOutPreferences } = settings.value;
-  return teach === 'examples' ? holdOut : (holdOutPreferences ?? suggestedShare(used.value.length));
+  const { teach, holdOut, holdOutPreferences, holdOutPrompts } = settings.value;
+  return { examples: holdOut, preferences: holdOutPreferences ?? suggestedShare(used.value.length), prompts: holdOutPrompts }[teach];
 });
 
 /** Those to train on, and those held out. */
@@ -151,7 +152,18 @@ export const parts = computed(() => split(used.value, share.value));
 /** Makes rows in the shape that the model at hand takes. */
 export const write = computed(() => writer(model.value.state !== 'ready' || model.value.info.chat_template !== null));
 
+/** The person's own function, as a text. */
+export const ownFunction = signal(firstFunction);
+/** What of it the rewards need: nothing where they do not name it. */
+export const ownSource = computed(() => (settings.value.teach === 'prompts' && settings.value.rewards.some(({ kind }) => kind === 'function') ? ownFunction.value : null));
+/** Two answers that the rewards are tried on. */
+export const tried = signal<[string, string]>(['', '']);
+/** What the rewards made of them, as answers to this prompt; null before that was asked, or where something was changed since. */
+export const verdicts = signal<'asking' | { row: Prompt; earned: Earned[] } | { problem: Problem } | null>(null);
+
 export const run = signal<Run>(noRun);
+/** The step whose answers are shown; null for the newest. */
+export const shownStep = signal<number | null>(null);
 /** How far the trying of kernels is, before the first run on a device. */
 export const tuning = signal<{ done: number; all: number } | null>(null);
 /** What the run as it is set needs on the GPU, or why it cannot be; null while that is not known. */
@@ -216,6 +228,12 @@ export const IN_4BIT = 'Hold in 4 bits (QLoRA)';
 /** What an adapter is called: by its file, or by its method and when it was trained. */
 export const adapterLabel = ({ file, method, made }: Adapter): string => file ?? `${labelOf(method)}, ${time(made)}`;
 
+/** A reward that settings or events name, in plain words; a reward adapter is called as in step 4. */
+export function rewardWords(name: string): string {
+  const scorer = adapters.value.find(({ id }) => name === rewardName({ kind: 'model', argument: String(id) }));
+  return scorer ? `Score of ${adapterLabel(scorer)}` : rewardLabel(name);
+}
+
 /** Whether an adapter writes answers: one that was trained to score them does not. */
 export const writes = ({ scores }: Adapter): boolean => !scores;
 
@@ -249,7 +267,7 @@ export const whyNotTrain = computed<string | null>(() => whyNot.value ?? Object.
 
 /** Why the lab cannot start, or null. */
 export const whyNotLab = computed<string | null>(() => {
-  if (settings.value.teach !== 'examples') return 'The lab compares methods on examples, and step 2 is at Preferences. Choose its tab Examples to use the lab.';
+  if (settings.value.teach !== 'examples') return 'The lab compares methods on examples, and step 2 is at another tab. Choose its tab Examples to use the lab.';
   if (whyNot.value) return whyNot.value;
   const least = defaults.value?.lab_least ?? 5;
   const n = tables.examples.filled.value.length;

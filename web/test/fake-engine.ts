@@ -2,7 +2,7 @@
 // Its numbers look like a run's, and mean nothing. It is never part of a real build.
 
 import type * as Engine from '../src/engine';
-import type { Event, Example, Field, Message, Metrics, Problem, RunConfig, Side } from '../src/engine';
+import type { Event, Example, Field, JudgeFunction, Message, Metrics, Problem, Prompt, RunConfig, Side } from '../src/engine';
 
 export default async function init(): Promise<void> {}
 
@@ -23,12 +23,19 @@ export function defaults(): Engine.Defaults {
     fields: [
       field({ name: 'max_steps', label: 'Steps', type: 'int', default: 40, min: 1, group: 'Training', help: 'How many times the weights are updated.' }),
       field({ name: 'learning_rate', label: 'Learning rate', type: 'float', default: 2e-4, min: 0, group: 'Training', help: 'How far each step goes.', defaults: { lora: 2e-4, prompt: 3e-2 }, objectives: ['sft'] }),
-      field({ name: 'learning_rate', label: 'Learning rate', type: 'float', default: 1e-5, min: 0, group: 'Training', help: 'How far each step goes.', objectives: ['dpo', 'kto', 'orpo', 'cpo', 'reward'] }),
+      field({ name: 'learning_rate', label: 'Learning rate', type: 'float', default: 1e-5, min: 0, group: 'Training', help: 'How far each step goes.', objectives: ['dpo', 'kto', 'orpo', 'cpo', 'reward', 'grpo', 'rloo'] }),
       field({ name: 'loss_type', label: 'Loss type', type: 'choice', default: 'sigmoid', choices: ['sigmoid', 'ipo', 'hinge', 'robust'], group: 'Objective', help: 'What a margin costs.', objectives: ['dpo'] }),
       field({ name: 'loss_type', label: 'Loss type', type: 'choice', default: 'sigmoid', choices: ['sigmoid', 'ipo', 'hinge', 'simpo'], group: 'Objective', help: 'What a margin costs.', objectives: ['cpo'] }),
       field({ name: 'beta', label: 'Beta', type: 'float', default: 0.1, min: 0, group: 'Objective', help: 'How much a margin counts.', objectives: ['dpo', 'kto', 'orpo', 'cpo'] }),
       field({ name: 'desirable_weight', label: 'Desirable weight', type: 'float', default: 1, min: 0, group: 'Objective', help: 'What a thumb up weighs.', objectives: ['kto'] }),
       field({ name: 'center_rewards_coefficient', label: 'Center rewards coefficient', type: 'float', default: 0, min: 0, group: 'Objective', help: 'Pull of the scores towards 0.', objectives: ['reward'] }),
+      field({ name: 'beta', label: 'Beta', type: 'float', default: 0.05, min: 0, group: 'Objective', help: 'How near it stays to where it began.', objectives: ['rloo'] }),
+      field({ name: 'reward', label: 'Reward', type: 'rewards', default: '', group: 'Objective', objectives: ['grpo', 'rloo'] }),
+      field({ name: 'reward_weights', label: 'Reward weights', type: 'numbers', default: '', group: 'Objective', objectives: ['grpo', 'rloo'] }),
+      field({ name: 'num_generations', label: 'Answers to a prompt', type: 'int', default: 4, min: 2, group: 'Objective', objectives: ['grpo', 'rloo'] }),
+      field({ name: 'max_completion_length', label: 'Longest answer', type: 'int', default: 64, min: 1, group: 'Objective', objectives: ['grpo', 'rloo'] }),
+      field({ name: 'temperature', label: 'Temperature', type: 'float', default: 1, min: 0, group: 'Objective', help: 'Higher makes for more variety.', objectives: ['grpo', 'rloo'] }),
+      field({ name: 'reward_clip_range', label: 'Reward clip range', type: 'numbers', default: '', group: 'Objective', help: 'The least and the most, such as -1,1.', objectives: ['rloo'] }),
       field({ name: 'r', label: 'Rank', type: 'int', default: 16, min: 1, max: 256, group: 'Method', help: 'The width of the added matrices.', methods: ['lora'] }),
       field({ name: 'num_virtual_tokens', label: 'Virtual tokens', type: 'int', default: 16, min: 1, group: 'Method', help: 'How many tokens are learned.', methods: ['prompt'] }),
       field({ name: 'lora_alpha', label: 'Alpha', type: 'float', default: 16, group: 'Method', help: 'The adapter is scaled by alpha / rank.', methods: ['lora'] }),
@@ -56,6 +63,8 @@ export function objectives(): Engine.Objective[] {
     { name: 'orpo', label: 'ORPO', help: 'Learns the chosen answers, and the odds against the rejected.', rows: 'pairs' },
     { name: 'cpo', label: 'CPO', help: 'Learns from pairs, with no model beside.', rows: 'pairs' },
     { name: 'reward', label: 'Reward model', help: 'Learns to score answers.', rows: 'pairs' },
+    { name: 'grpo', label: 'GRPO', help: 'Learns from answers that earn more than the others.', rows: 'prompts' },
+    { name: 'rloo', label: 'RLOO', help: 'Learns from how much more an answer earns.', rows: 'prompts' },
   ];
 }
 
@@ -119,6 +128,7 @@ export class Session {
   #adapters: Engine.Adapter[] = [];
   #made = 0;
   #held = 0;
+  #judge: JudgeFunction | undefined;
   #trial: { method: string; config: RunConfig; left: { stage: Engine.Stage; done: number; all: number }[] } | null = null;
 
   static async create(): Promise<Session> {
@@ -176,7 +186,56 @@ export class Session {
     return imported;
   }
 
+  importPrompts(_name: string, text: string): Engine.Imported {
+    const imported: Engine.Imported = { examples: [], errors: [], warnings: [] };
+    for (const [index, line] of text.split('\n').entries()) {
+      if (!line.trim()) continue;
+      const { prompt, ...columns } = JSON.parse(line) as { prompt?: Side };
+      if (prompt) imported.examples.push({ prompt, columns });
+      else imported.errors.push({ line: index + 1, message: 'there is no prompt', help: 'Give "prompt".' });
+    }
+    return imported;
+  }
+
+  /** What the made-up rewards make of answers: the function is asked, and a rule counts letters. */
+  async #earned(config: RunConfig, answers: Engine.ToJudge[], judge?: JudgeFunction): Promise<Engine.Earned[]> {
+    const told: Engine.Earned[] = [];
+    for (const name of config.reward as string[]) {
+      if (name === 'regex:(') told.push({ name, problem: problem('config', 'reward: regex:( is no regular expression', 'correct the pattern') });
+      else if (name === 'function') told.push({ name, earned: await judge!(answers) });
+      else told.push({ name, earned: answers.map(({ completion }) => (completion ? 1 / completion.length : null)) });
+    }
+    return told;
+  }
+
+  judge(config: RunConfig, row: Prompt, answers: string[], judge?: JudgeFunction): Promise<Engine.Earned[]> {
+    const { columns } = row;
+    return this.#earned(config, answers.map((completion) => ({ prompt: String(row.prompt), completion, columns })), judge);
+  }
+
+  /** Some answers to a prompt, and what they earned. */
+  async #rollouts(step: number): Promise<{ events: Event[]; metrics: Metrics }> {
+    const asked = this.#examples[step % this.#examples.length] as Prompt;
+    const prompt = String(asked.prompt);
+    const answers = Array.from({ length: Number(this.#config.num_generations) }, (_, index) => ({ prompt, completion: `${openings[(step + index) % openings.length]} ${'So it is, and so it was. '.repeat(index)}`.trim(), columns: asked.columns }));
+    const told = await this.#earned(this.#config, answers, this.#judge);
+    const totals = answers.map((_, index) => told.reduce((sum, one) => sum + ('earned' in one ? (one.earned[index] ?? 0) : 0), 0));
+    const mean = totals.reduce((sum, one) => sum + one, 0) / totals.length;
+    const events = answers.map(({ completion }, index): Event => ({
+      event: 'rollout', step, prompt, completion, advantage: totals[index]! - mean, tokens: wordsOf(completion).length,
+      rewards: Object.fromEntries(told.map((one) => [one.name, 'earned' in one ? one.earned[index]! : null])),
+    }));
+    const means = Object.fromEntries(told.map(({ name }) => [`rewards/${name}/mean`, mean / told.length]));
+    return { events, metrics: { reward: mean, reward_std: 0.2, ...means, 'completions/mean_length': 20 - step / 4, 'completions/min_length': 4, frac_reward_zero_std: 0.25, 'completions/clipped_ratio': 0.1 } };
+  }
+
   preview(example: Example, config: RunConfig): Engine.Preview {
+    if ('columns' in example) {
+      const missing = (config.reward as string[]).find((name) => name.startsWith('exact:') && !(name.slice(6) in example.columns));
+      if (missing) throw problem('data', `the reward ${missing} compares with a column that is not there`, 'Give each row its column.');
+      const { tokens } = this.#tokens(turns('user', example.prompt), config);
+      return { tokens, total: tokens.length, targets: 0, truncated: false };
+    }
     const one = (side?: 'rejected') => this.#tokens(conversation(example, side), config);
     const counts = (...sides: { tokens: Engine.PreviewToken[]; truncated: boolean }[]) => ({
       total: sides.reduce((sum, { tokens }) => sum + tokens.length, 0),
@@ -255,8 +314,9 @@ export class Session {
 
   chooseForms(): void {}
 
-  async startTraining(config: RunConfig, examples: Example[], _evalExamples: Example[], onTune: (done: number, all: number) => void): Promise<Event> {
+  async startTraining(config: RunConfig, examples: Example[], _evalExamples: Example[], onTune: (done: number, all: number) => void, _spill?: Engine.Spill, judge?: JudgeFunction): Promise<Event> {
     onTune(1, 1);
+    this.#judge = judge;
     if (!examples.length) throw problem('data', 'there are no examples', 'Add some.');
     this.#config = config;
     this.#examples = examples;
@@ -274,15 +334,18 @@ export class Session {
     const objective = String(this.#config.objective ?? 'sft');
     const fallen = Math.exp((objective === 'sft' ? -step : 1 - step) / (total / 4));
     const loss = objective === 'sft' ? 0.25 + 3.1 * fallen * (1 + 0.16 * noise) : Math.LN2 * fallen;
-    const metrics = (extra = 0) => (objective === 'sft' ? {} : { metrics: metricsOf(objective, 1 - Math.exp((-3 * step) / total), noise + extra) });
+    const writes = objective === 'grpo' || objective === 'rloo';
+    const rolled = writes ? await this.#rollouts(step) : { events: [], metrics: {} };
+    const metrics = (extra = 0) => (objective === 'sft' ? {} : writes ? { metrics: rolled.metrics } : { metrics: metricsOf(objective, 1 - Math.exp((-3 * step) / total), noise + extra) });
     const events: Event[] = [
+      ...rolled.events,
       {
         event: 'step', ...metrics(), step, loss, learning_rate: Number(this.#config.learning_rate) * 0.5 * (1 + Math.cos((Math.PI * step) / total)),
         grad_norm: 0.4 + loss * 0.7, tokens: 118 + Math.round(20 * noise), target_tokens: 61, ms: pace.step || 1,
       },
     ];
     if (step % Number(this.#config.eval_steps ?? 10) === 0) {
-      events.push({ event: 'eval', step, loss: loss * 1.08 + 0.12, tokens: 96, ...metrics(-0.3) });
+      events.push({ event: 'eval', step, loss: writes ? null : loss * 1.08 + 0.12, tokens: 96, ...metrics(-0.3) });
       if (objective === 'sft') events.push({ event: 'sample', step, prompt: 'Where is my parcel?', text: 'Arr, yer parcel be sailin’ with the tide, matey.' });
     }
     if (step === total) events.push(...(await this.finish()));

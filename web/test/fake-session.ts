@@ -2,7 +2,8 @@
 
 import { toProblem, type RequestName, type Requests } from '../src/protocol';
 import { noRun } from '../src/run';
-import { agreement, answers as asked, dataset, duel, in4bit, made, model, noAnswer, noDuel, objectives as known, question, refused, rowErrors, run, settings, tables, told } from '../src/store';
+import { firstFunction } from '../src/rewards';
+import { agreement, answers as asked, dataset, duel, in4bit, made, model, noAnswer, noDuel, objectives as known, ownFunction, question, refused, rowErrors, run, settings, shownStep, tables, told, tried, verdicts } from '../src/store';
 import { readAdapter } from '../src/worker/adapters';
 import { firstSettings } from '../src/settings';
 import { Session, defaults, objectives } from './fake-engine';
@@ -31,6 +32,8 @@ const answers: Partial<Record<RequestName, (args: never) => unknown>> = {
   loadFile: ({ file, options }: Requests['loadFile']['args']) => load(file, options),
   reload: ({ options }: Requests['reload']['args']) => load(gguf('a.F16.gguf'), options),
   import: ({ name, text }: Requests['import']['args']) => session.import(name, text),
+  importPrompts: ({ name, text }: Requests['importPrompts']['args']) => session.importPrompts(name, text),
+  judge: ({ config, row, answers, ownFunction }: Requests['judge']['args']) => session.judge(config, row, answers, async (list) => list.map(() => (ownFunction ? 1 : null))),
   preview: ({ example, config }: Requests['preview']['args']) => session.preview(example, config),
   check: ({ examples, config }: Requests['check']['args']) =>
     examples.map((example) => {
@@ -85,6 +88,7 @@ export async function reopen(): Promise<void> {
   }
   asked.value = { base: noAnswer, tuned: noAnswer };
   [duel.value, dataset.value, agreement.value, question.value] = [noDuel, null, null, ''];
+  [ownFunction.value, tried.value, verdicts.value, shownStep.value] = [firstFunction, ['', ''], null, null];
   in4bit.value = false;
   refused.value = null;
   run.value = noRun;

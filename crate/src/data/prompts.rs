@@ -46,9 +46,10 @@ pub fn import_prompts(name: &str, text: &str) -> (Vec<PromptRow>, Vec<Error>) {
 }
 
 fn prompt(columns: &mut Map<String, Value>) -> Result<Prompt, Wrong> {
-    let (field, prompt) = if let Some(prompt) = columns.remove("prompt") {
+    // What is left stays in its order.
+    let (field, prompt) = if let Some(prompt) = columns.shift_remove("prompt") {
         ("prompt", prompt_of("prompt", prompt)?)
-    } else if let Some(messages) = columns.remove("messages") {
+    } else if let Some(messages) = columns.shift_remove("messages") {
         let mut messages = messages_of("messages", messages)?;
         messages.pop_if(|last| last.role == "assistant");
         ("messages", Prompt::Messages(messages))

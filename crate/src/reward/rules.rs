@@ -27,9 +27,11 @@ impl Rule {
     /// [`Error::Config`] for a pattern that is no regular expression.
     pub fn new(kind: &RewardKind) -> Result<Option<Self>> {
         let pattern = match kind {
-            RewardKind::Model(_) | RewardKind::Judge(_) | RewardKind::JudgePairs(_) | RewardKind::Command(_) => {
-                return Ok(None);
-            }
+            RewardKind::Model(_)
+            | RewardKind::Judge(_)
+            | RewardKind::JudgePairs(_)
+            | RewardKind::Command(_)
+            | RewardKind::Function => return Ok(None),
             RewardKind::Regex(pattern) => Some(pattern.as_str()),
             RewardKind::Number(_) => Some(NUMBER),
             _ => None,
@@ -106,9 +108,11 @@ impl Rule {
                 let distinct = runs.iter().collect::<HashSet<_>>().len();
                 if runs.is_empty() { 0.0 } else { distinct as f64 / runs.len() as f64 - 1.0 }
             }
-            RewardKind::Model(_) | RewardKind::Judge(_) | RewardKind::JudgePairs(_) | RewardKind::Command(_) => {
-                return None;
-            }
+            RewardKind::Model(_)
+            | RewardKind::Judge(_)
+            | RewardKind::JudgePairs(_)
+            | RewardKind::Command(_)
+            | RewardKind::Function => return None,
         })
     }
 }

@@ -6,7 +6,7 @@ use super::field::{FieldValue, Input};
 
 macro_rules! reward_kinds {
     ($($kind:ident $(($type:ty, $argument:literal))? = $name:literal, $help:literal;)*) => {
-        /// One reward: a rule, a model, a judge or a program.
+        /// One reward: a rule, a model, a program, or a function of the page.
         #[derive(Debug, Clone, PartialEq)]
         pub enum RewardKind { $(#[doc = $help] $kind $(($type))?,)* }
 
@@ -57,6 +57,7 @@ reward_kinds! {
     SoftOverlong(u32, "N") = "soft-overlong", "0, and down to -1 over the last so many tokens before the most that an answer may have.";
     Repetition(u32, "N") = "repetition", "From 0 down to -1, the more of the runs of so many tokens come again.";
     Command(String, "CMD") = "command", "What a program answers: it reads a line of JSON for each answer, and writes a number or null. Native only.";
+    Function = "function", "What a function says that was written in the page. In the page only.";
 }
 
 /// The rewards of a run, in order.

@@ -5,7 +5,7 @@ use wasm_bindgen::prelude::*;
 
 use super::js::to_js;
 use crate::objective;
-use crate::settings::config::{FP16, LOAD_IN_4BIT, LOSS_TYPE, Method, Objective, RunConfig, Switch};
+use crate::settings::config::{FP16, LOAD_IN_4BIT, LOSS_TYPE, Method, Objective, Rows, RunConfig, Switch};
 use crate::settings::field::Field;
 use crate::train::lab;
 
@@ -74,8 +74,14 @@ fn fields_of(objective: Objective) -> Vec<Value> {
         .1
         .iter()
         .enumerate()
-        // How the model is loaded is settled before there is a run, and browsers have no matrix units.
-        .filter(|(_, field)| ![LOAD_IN_4BIT, FP16].contains(&field.name) && is_its_own(field))
+        // How the model is loaded is settled before there is a run, and browsers have no matrix units. Answers that the
+        // model writes have a limit of their own, and are not packed.
+        .filter(|(_, field)| {
+            let writes = objective.rows() == Rows::Prompts;
+            let idle =
+                [LOAD_IN_4BIT, FP16].contains(&field.name) || writes && ["max_length", "packing"].contains(&field.name);
+            !idle && is_its_own(field)
+        })
         .map(|(index, field)| {
             // The page's form has texts for lists and patterns, and the engine reads those.
             let plain = |default: &Value| match default {
@@ -97,6 +103,7 @@ fn fields_of(objective: Objective) -> Vec<Value> {
                     "boolean" => "bool",
                     "choice" => "choice",
                     "modules" => "list",
+                    kind @ ("numbers" | "rewards") => kind,
                     _ => "text",
                 },
                 "default": plain(&field.default),
@@ -120,14 +127,22 @@ fn fields_of(objective: Objective) -> Vec<Value> {
                 value["methods"] = names.map(|choice| choice.name).collect();
             }
             // A person at the page thinks in steps, and sees each one: no accumulation, no count of epochs. Answers are
-            // compared several at a time.
-            let batch = if objective == Objective::Sft { 1 } else { 4 };
-            for (name, first) in
-                [("max_steps", 40), ("gradient_accumulation_steps", 1), ("per_device_train_batch_size", batch)]
-            {
+            // compared several at a time; those that the model writes are few and short, so that a tab is done with them.
+            let batch = match objective.rows() {
+                Rows::Examples => 1,
+                Rows::Pairs | Rows::Verdicts => 4,
+                Rows::Prompts => 8,
+            };
+            for (name, first) in [
+                ("max_steps", 40),
+                ("gradient_accumulation_steps", 1),
+                ("per_device_train_batch_size", batch),
+                ("num_generations", 4),
+                ("max_completion_length", 64),
+            ] {
                 if field.name == name {
                     value["default"] = json!(first);
-                    value["min"] = json!(1);
+                    value["min"] = json!(field.min.unwrap_or(1.0).max(1.0));
                     value.as_object_mut().expect("an object literal").remove("defaults");
                 }
             }
@@ -195,6 +210,12 @@ fn label(name: &str) -> String {
         "num_virtual_tokens" => "Virtual tokens".into(),
         "per_device_train_batch_size" => "Batch size".into(),
         "lr_scheduler_type" => "Schedule".into(),
+        "num_generations" => "Answers to a prompt".into(),
+        "max_completion_length" => "Longest answer".into(),
+        "generation_batch_size" => "Answers at once".into(),
+        "num_iterations" => "Times each is learnt from".into(),
+        "mask_truncated_completions" => "Skip answers that were cut".into(),
+        "use_bias_correction_kl" => "Weigh the distance by the ratio".into(),
         "cpo_alpha" => "CPO alpha".into(),
         "simpo_gamma" => "SimPO gamma".into(),
         _ => {

@@ -1,7 +1,7 @@
 //! What goes back to the page: plain objects, and errors that it can show.
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
 use crate::Error;
@@ -10,8 +10,22 @@ use crate::Error;
 pub type JsResult<T> = Result<T, JsValue>;
 
 /// An error as the page takes it: `{code, message, help}`.
+pub fn problem(error: &Error) -> Value {
+    json!({ "code": error.code(), "message": error.to_string(), "help": error.help() })
+}
+
+/// The same, to be thrown.
 pub fn thrown(error: Error) -> JsValue {
-    to_js(&json!({ "code": error.code(), "message": error.to_string(), "help": error.help() }))
+    to_js(&problem(&error))
+}
+
+/// The errors of a file's lines: `[{line, message, help}]`.
+pub fn told(errors: &[Error]) -> Value {
+    let one = |error: &Error| {
+        let line = if let Error::Data { line, .. } = error { *line } else { None };
+        json!({ "line": line, "message": error.to_string(), "help": error.help() })
+    };
+    errors.iter().map(one).collect()
 }
 
 /// A value as a plain object.

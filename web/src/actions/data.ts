@@ -1,9 +1,9 @@
 import { batch, effect } from '@preact/signals';
 import type { Example } from '../engine';
-import { isBlank, pair, row, toJsonl, type Row } from '../examples';
+import { isBlank, pair, promptRow, row, toJsonl, type Row } from '../examples';
 import { counted } from '../preferences';
 import { toProblem } from '../protocol';
-import type { Teach } from '../settings';
+import { tabs, type Teach } from '../settings';
 import { startersOf } from '../starters';
 import { announcement, form, made, model, preview, rowErrors, settings, table, tableOf, tables, used, write, type Table } from '../store';
 import { download } from './download';
@@ -54,6 +54,7 @@ export function useStarter(id: string): void {
   const rows = set.examples.map(row);
   change(tables[teach], rows, `replacing the ${teach}`);
   tables[teach].starter.value = id;
+  if (set.rewards && !settings.value.rewards.length) settings.value = { ...settings.value, rewards: set.rewards };
   announcement.value = `${counted(rows)}: ${set.name}.`;
 }
 
@@ -62,6 +63,7 @@ const blank = {
   example: () => pair('', ''),
   pair: () => write.value.preference('', '', ''),
   thumb: () => write.value.verdict('', '', true),
+  prompt: () => promptRow(''),
 };
 
 /** Adds an empty row and returns its id. */
@@ -75,7 +77,7 @@ export function addRow(kind: keyof typeof blank): number {
 /** Adds rows to the tables they belong in. */
 export function addRows(added: Row[], what: string): void {
   batch(() => {
-    for (const teach of ['examples', 'preferences'] as const) {
+    for (const teach of tabs) {
       const mine = added.filter((one) => tableOf(one) === teach);
       const kept = tables[teach].rows.value.filter(({ example }) => !isBlank(example));
       if (mine.length) change(tables[teach], [...kept, ...mine], what);
@@ -125,10 +127,11 @@ export function editRow(id: number, part: string, example: Example): void {
 /** Takes rows into the tables they belong in. Those that the tab does not show are told, with the way to them. */
 export const importText = (name: string, text: string) =>
   attempt(async () => {
-    const { examples, errors, warnings } = await engine().ask('import', { name, text });
+    const { teach } = settings.value;
+    const { examples, errors, warnings } = await engine().ask(teach === 'prompts' ? 'importPrompts' : 'import', { name, text });
     const added = examples.map(row);
-    const other = settings.value.teach === 'examples' ? 'preferences' : 'examples';
-    const elsewhere = added.filter((one) => tableOf(one) === other);
+    const other = teach === 'examples' ? 'preferences' : 'examples';
+    const elsewhere = added.filter((one) => tableOf(one) !== teach);
     batch(() => {
       addRows(added, `adding ${name}`);
       table.value.importErrors.value = errors.length ? { name, added: counted(added), errors } : null;

@@ -6,14 +6,14 @@ import type { Event, Problem } from '../engine';
 import { toProblem, type Notice, type RequestRecord } from '../protocol';
 import { fold, noLab } from '../lab';
 import { reduce, tokensPerSecond } from '../run';
-import { DPO } from '../settings';
+import { DPO, GRPO } from '../settings';
 import { banner, nameOf, stateOf } from '../states';
 import { announcement, device, lab, merging, model, objectives, offer, problem, run, settings, speeds, told, traffic, tuning } from '../store';
 import { noRun } from '../run';
 
 declare global {
   interface Window {
-    /** Every event of every run since the page was opened. */
+    /** The events of every run since the page was opened, the latest of them where they are very many. */
     tunesmithEvents: Event[];
   }
 }
@@ -42,6 +42,7 @@ export async function open(): Promise<void> {
       const known = opened.defaults.methods.some(({ id }) => id === settings.value.method);
       if (!known) settings.value = { ...settings.value, method: opened.defaults.methods[0]?.id ?? 'lora' };
       if (!opened.objectives.some(({ name }) => name === settings.value.prefer)) settings.value = { ...settings.value, prefer: DPO };
+      if (!opened.objectives.some(({ name }) => name === settings.value.reinforce)) settings.value = { ...settings.value, reinforce: GRPO };
     });
   } catch (thrown) {
     fail(toProblem(thrown));
@@ -100,7 +101,7 @@ function hear(notice: Notice): void {
       return;
     }
     case 'events':
-      (window.tunesmithEvents ??= []).push(...notice.events);
+      window.tunesmithEvents = [...(window.tunesmithEvents ?? []), ...notice.events].slice(-EVENTS);
       pending.push({ events: notice.events, active: notice.active });
       return schedule();
     case 'run':
@@ -132,6 +133,8 @@ function hear(notice: Notice): void {
       return addTraffic('worker', notice.requests, notice.sent);
   }
 }
+
+const EVENTS = 20_000;
 
 // Events are shown at most four times a second: the page must not compete with the GPU.
 const EVERY = 250;

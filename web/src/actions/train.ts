@@ -5,7 +5,7 @@ import { counted } from '../preferences';
 import { noRun } from '../run';
 import { toProblem, type RowReport } from '../protocol';
 import { changedIn, formOf, type Settings } from '../settings';
-import { agreement, announcement, answers, busy, dataset, defaults, estimate, form, model, noAnswer, parts, rowErrors, run, settings, share, table, used } from '../store';
+import { agreement, announcement, answers, busy, dataset, defaults, estimate, form, model, noAnswer, ownSource, parts, rowErrors, run, settings, share, shownStep, table, used } from '../store';
 import { attempt, engine } from './session';
 
 /**
@@ -39,6 +39,7 @@ export const train = (withoutBad = false) =>
     const { reports } = checked;
     batch(() => {
       run.value = { ...noRun, state: 'starting' };
+      shownStep.value = null;
       answers.value = { base: noAnswer, tuned: noAnswer };
       agreement.value = null;
       dataset.value = {
@@ -51,7 +52,7 @@ export const train = (withoutBad = false) =>
       };
     });
     try {
-      await engine().ask('start', { config, examples: examplesOf(trained), evalExamples: examplesOf(held) });
+      await engine().ask('start', { config, examples: examplesOf(trained), evalExamples: examplesOf(held), ownFunction: ownSource.value });
     } catch (thrown) {
       if (run.value.state === 'starting') run.value = noRun;
       throw thrown;
@@ -112,6 +113,11 @@ export const setGoal = (goal: Settings['goal']) => {
 /** The objective of a model that answers as the person would choose. */
 export const setPrefer = (prefer: string) => {
   settings.value = { ...settings.value, prefer };
+};
+
+/** The objective of a model that learns from what its own answers earn. */
+export const setReinforce = (reinforce: string) => {
+  settings.value = { ...settings.value, reinforce };
 };
 
 /** The rows' numbers in the table, from 1, for messages that name a row. */

@@ -1,6 +1,6 @@
 import type { ComponentChildren } from 'preact';
-import { resetField, setField, setPrefer } from '../actions/train';
-import type { Field } from '../engine';
+import { resetField, setField, setPrefer, setReinforce } from '../actions/train';
+import type { Field, Objective } from '../engine';
 import { changedIn, defaultOf, fieldsOf, formOf, mainFields, objectiveOf, ownFields, REWARD, shown } from '../settings';
 import { busy, defaults, form, objective, objectives, settings } from '../store';
 
@@ -27,9 +27,9 @@ export function Advanced() {
       <summary>
         Advanced{touched > 0 && <small> · {touched} changed</small>}
       </summary>
-      {settings.value.teach === 'preferences' && (
-        <Group name="Preferences" fields={own}>
-          {settings.value.goal === 'prefer' && <Prefer />}
+      {settings.value.teach !== 'examples' && (
+        <Group name={settings.value.teach === 'prompts' ? 'Answers of its own' : 'Preferences'} fields={own.filter(({ name }) => !mainFields.includes(name))}>
+          {settings.value.teach === 'prompts' ? <Reinforce /> : settings.value.goal === 'prefer' && <Prefer />}
         </Group>
       )}
       {groups.map((group) => (
@@ -55,20 +55,30 @@ function Group({ name, fields, children }: { name: string; fields: Field[]; chil
 
 /** The objective of a model that answers as the person would choose. */
 function Prefer() {
-  const choices = objectives.value.filter(({ name, rows }) => rows !== 'examples' && name !== REWARD);
+  const choices = objectives.value.filter(({ name, rows }) => (rows === 'pairs' || rows === 'verdicts') && name !== REWARD);
+  return <ObjectiveChoice id="prefer" choices={choices} chosen={settings.value.prefer} onChoose={setPrefer} />;
+}
+
+/** That of a model that learns from what its own answers earn. */
+function Reinforce() {
+  const choices = objectives.value.filter(({ rows }) => rows === 'prompts');
+  return <ObjectiveChoice id="reinforce" choices={choices} chosen={settings.value.reinforce} onChoose={setReinforce} />;
+}
+
+function ObjectiveChoice({ id, choices, chosen, onChoose }: { id: string; choices: Objective[]; chosen: string; onChoose: (name: string) => void }) {
   return (
     <div class="field choice">
       <div class="field-head">
-        <label for="prefer">Objective</label>
+        <label for={id}>Objective</label>
       </div>
-      <select id="prefer" data-testid="prefer" disabled={busy.value} aria-describedby="prefer-note" value={settings.value.prefer} onChange={(event) => setPrefer(event.currentTarget.value)}>
+      <select id={id} data-testid={id} disabled={busy.value} aria-describedby={`${id}-note`} value={chosen} onChange={(event) => onChoose(event.currentTarget.value)}>
         {choices.map(({ name, label }) => (
           <option key={name} value={name}>
             {label}
           </option>
         ))}
       </select>
-      <small id="prefer-note" class="hint">
+      <small id={`${id}-note`} class="hint">
         {objective.value?.help}
       </small>
     </div>

@@ -7,15 +7,19 @@ export function PreviewPanel() {
   const rows = table.value.rows.value;
   if (!rows.length) return null;
   const current = preview.value;
+  // Of a prompt nothing is learnt: the model writes what follows.
+  const answers = settings.value.teach === 'prompts';
   const index = current ? rows.findIndex(({ id }) => id === current.row) : -1;
   return (
     <div class="preview" data-testid="preview">
       <div class="preview-head">
         <h3>As the model sees it{index >= 0 && `: row ${index + 1}`}</h3>
         <ul class="legend" aria-label="Legend">
-          <li>
-            <mark class="token target">{marked(current && 'preview' in current ? current.preview : null)}</mark>
-          </li>
+          {!answers && (
+            <li>
+              <mark class="token target">{marked(current && 'preview' in current ? current.preview : null)}</mark>
+            </li>
+          )}
           <li>
             <span class="token">read only</span>
           </li>
@@ -27,7 +31,7 @@ export function PreviewPanel() {
       {model.value.state !== 'ready' ? (
         <p class="hint">Load a model to see its template and tokens.</p>
       ) : !current ? (
-        <p class="hint">Choose a row that has a question and an answer.</p>
+        <p class="hint">{answers ? 'Choose a row that has a prompt.' : 'Choose a row that has a question and an answer.'}</p>
       ) : 'unused' in current ? (
         <p class="hint" role="status">
           {objective.value?.label} compares two answers, so this row is nothing for it.
@@ -65,7 +69,7 @@ function Shown({ preview }: { preview: Preview }) {
         <Tokens tokens={preview.tokens} cut={truncated} />
       )}
       <p class="hint">
-        {plural(total, 'token')}, {targets} {marked(preview)}
+        {plural(total, 'token')}, {settings.value.teach === 'prompts' ? 'and then the model’s answer' : `${targets} ${marked(preview)}`}
         {truncated && '. The rest is longer than “Longest example” and is left out: raise it, or shorten the row.'}
       </p>
     </>

@@ -75,7 +75,7 @@ function Forget() {
   };
   return (
     <div class="forget">
-      <p>Models, examples, preferences, settings and the offline copy are kept in this browser, for this page only.</p>
+      <p>Models, examples, preferences, prompts, settings and the offline copy are kept in this browser, for this page only.</p>
       {asked ? (
         <div class="row">
           <Button look="danger" data-testid="forget-confirm" onClick={() => void everything()}>

@@ -1,11 +1,13 @@
 import { useMemo } from 'preact/hooks';
 import type uPlot from 'uplot';
-import { curves, latest, type Curve, type Line } from '../curves';
-import { duration, loss, plural, rate, short, speed } from '../format';
-import { agreement, run } from '../store';
+import { curves, latest, mainCurve, type Curve, type Line } from '../curves';
+import { duration, loss, plural, rate, sentence, short, speed } from '../format';
+import type { Metrics } from '../engine';
+import { agreement, inWords, rewardWords, run } from '../store';
 import { secondsLeft, tokensPerSecond, type Run } from '../run';
 import { Stat } from './bits';
 import { Chart, type Line as ChartLine } from './Chart';
+import { Generations } from './Generations';
 
 const plain = (value: number) => String(Number(value.toPrecision(3)));
 
@@ -21,10 +23,11 @@ export function Progress() {
       {current.warnings.length > 0 && (
         <ul class="warnings" aria-label="Warnings">
           {current.warnings.map(({ message }, index) => (
-            <li key={index}>{message}</li>
+            <li key={index}>{sentence(inWords(message))}.</li>
           ))}
         </ul>
       )}
+      <Generations current={current} />
       <Samples current={current} />
     </div>
   );
@@ -51,9 +54,14 @@ function Agrees() {
   );
 }
 
+const reward = (told: { metrics: Metrics } | undefined): string => (told?.metrics.reward === undefined ? '–' : plain(told.metrics.reward));
+
 function Figures({ current }: { current: Run }) {
   const last = current.points.at(-1);
-  const held = current.evals.at(-1);
+  const { evals } = current;
+  const held = evals.at(-1);
+  // What answers earn says more than the loss, where there is that.
+  const earns = [...current.points, ...evals].some(({ metrics }) => 'reward' in metrics);
   const left = secondsLeft(current);
   const tokens = tokensPerSecond(current);
   const step = last?.step ?? 0;
@@ -61,8 +69,17 @@ function Figures({ current }: { current: Run }) {
   return (
     <dl class="stats">
       <Stat label="Step" testid="stat-step" value={current.total === null ? String(step) : `${step} / ${current.total}`} />
-      <Stat label="Loss" testid="stat-loss" ember value={last ? loss(last.loss) : '–'} />
-      {held && <Stat label="Validation" testid="stat-eval" value={loss(held.loss)} />}
+      {earns ? (
+        <>
+          <Stat label="Reward" testid="stat-reward" ember value={reward(last)} />
+          {held && <Stat label="Held-out reward" testid="stat-eval" value={evals.length > 1 ? `${reward(evals[0])} → ${reward(held)}` : reward(held)} />}
+        </>
+      ) : (
+        <>
+          <Stat label="Loss" testid="stat-loss" ember value={last ? loss(last.loss) : '–'} />
+          {held?.loss != null && <Stat label="Validation" testid="stat-eval" value={loss(held.loss)} />}
+        </>
+      )}
       <Stat label="Tokens / s" testid="stat-tokens-per-second" value={tokens === null ? '–' : speed(tokens)} />
       <Stat label="Time left" testid="stat-eta" value={finished ? '0 s' : left === null ? '–' : duration(left)} />
       <Stat label="Weights trained" testid="stat-trainable" value={current.trainable ? short(current.trainable) : '–'} />
@@ -84,10 +101,11 @@ function Charts({ current }: { current: Run }) {
       ),
       rate: alone(points.map((p) => p.learningRate)),
       norm: alone(points.map((p) => p.gradNorm)),
-      named: curves(points, evals),
+      named: curves(points, evals, rewardWords),
     };
   }, [points, evals]);
   const { steps, named } = shown;
+  const main = mainCurve(named);
   const curve = (one: Curve) => <Figure key={`${one.name} ${one.lines.length}`} steps={steps} name={one.name} lines={one.lines} format={plain} />;
   const own = (
     <>
@@ -98,12 +116,17 @@ function Charts({ current }: { current: Run }) {
   return (
     <>
       <div class="charts">
-        <Figure large testid="loss-chart" steps={steps} name="Loss" lines={shown.loss} format={loss} />
-        <div class="small-charts">{named.length ? named.filter(({ first }) => first).map(curve) : own}</div>
+        {main ? (
+          <Figure key="main" large testid="reward-chart" steps={steps} name={main.name} lines={main.lines} format={plain} />
+        ) : (
+          <Figure key="loss" large testid="loss-chart" steps={steps} name="Loss" lines={shown.loss} format={loss} />
+        )}
+        <div class="small-charts">{named.length ? named.filter((one) => one.first && one !== main).map(curve) : own}</div>
       </div>
       {named.length > 0 && (
         <div class="small-charts more">
           {named.filter(({ first }) => !first).map(curve)}
+          {main && <Figure steps={steps} name="Loss" lines={shown.loss} format={loss} />}
           {own}
         </div>
       )}

@@ -1,13 +1,13 @@
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import { deleteRow, editRow } from '../actions/data';
-import { view, withPart, type Part, type Row, type View } from '../examples';
+import { fromLine, view, withPart, type Part, type Row, type View } from '../examples';
 import { count } from '../format';
 import { turned } from '../preferences';
 import { rowErrors, settings, table, tableOf } from '../store';
 import { Button, Icon } from './bits';
 
-const columns = { examples: ['Question', 'Answer'], preferences: ['Prompt', 'Chosen', 'Rejected'] };
+const columns = { examples: ['Question', 'Answer'], preferences: ['Prompt', 'Chosen', 'Rejected'], prompts: ['Prompt', 'Expected answer, if a rule asks for it'] };
 
 /** The rows of the tab, each editable where it stands. The selected one is shown below as the model sees it. */
 export function Table() {
@@ -131,6 +131,20 @@ function Cells({ row, number, seen, note }: { row: Row; number: number; seen: Vi
           </td>
         </>
       );
+    case 'prompt':
+      return (
+        <>
+          <td data-label="Prompt">
+            {system}
+            {cell('Prompt', 'question', seen.question)}
+          </td>
+          <td data-label="Expected">
+            {cell('Expected answer', 'expected', seen.expected)}
+            {seen.others.length > 0 && <small class="system">Also: {seen.others.join(', ')}</small>}
+            {note}
+          </td>
+        </>
+      );
     default:
       return (
         <td colSpan={columns[settings.value.teach].length} data-label={seen.kind === 'text' ? 'Text' : seen.label}>
@@ -168,7 +182,7 @@ function JsonCell({ row, number, label, json }: { row: Row; number: number; labe
     try {
       const parsed: unknown = JSON.parse(draft);
       if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new Error('an object is needed');
-      const example = parsed as Row['example'];
+      const example = settings.value.teach === 'prompts' ? fromLine(parsed as Record<string, unknown>) : (parsed as Row['example']);
       if (tableOf({ example }) !== settings.value.teach) throw new Error('a row like this stands in the other tab');
       editRow(row.id, 'json', example);
       setDraft(null);

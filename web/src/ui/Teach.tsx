@@ -3,25 +3,29 @@ import { addRow, clearRows, downloadRows, importFile, importText, teachFrom, und
 import { setGoal } from '../actions/train';
 import { plural } from '../format';
 import { counted, usesWords } from '../preferences';
-import { DPO, objectiveOf, REWARD, type Teach as Tab } from '../settings';
+import { DPO, objectiveOf, REWARD, tabs, type Teach as Tab } from '../settings';
 import { startersOf } from '../starters';
-import { busy, device, objective, objectives, parts, settings, share, table, tables } from '../store';
+import { busy, device, nouns, objective, objectives, parts, settings, share, table, tables } from '../store';
 import { Button, Drop, FileButton, Step, Tabs } from './bits';
 import { MadeNote } from './MadeNote';
 import { PreviewPanel } from './PreviewPanel';
+import { Rewards } from './Rewards';
 import { Table } from './Table';
 
 const leads: Record<Tab, string> = {
   examples: 'What a person would ask, and the answer you want. Ten good ones are enough to see a difference.',
   preferences: 'Two answers to one prompt, of which you like one better, or one answer with a thumb up or down. Step 4 makes them with a press.',
+  prompts: 'What a person would ask, and what an answer earns. The model answers for itself, and learns from the answers that earn more.',
 };
+
+const names: Record<Tab, string> = { examples: 'Examples', preferences: 'Preferences', prompts: 'Prompts' };
 
 export function Teach() {
   const { teach } = settings.value;
-  const tab = (id: Tab, name: string) => ({ id, name, note: String(tables[id].filled.value.length || '') });
+  const tab = (id: Tab) => ({ id, name: names[id], note: String(tables[id].filled.value.length || '') });
   return (
     <Step number={2} id="teach" title="Teach" lead={leads[teach]}>
-      <Tabs label="What to teach from" tabs={[tab('examples', 'Examples'), tab('preferences', 'Preferences')]} chosen={teach} onChoose={teachFrom}>
+      <Tabs label="What to teach from" tabs={tabs.map(tab)} chosen={teach} onChoose={teachFrom}>
         <Drop onFiles={([file]) => void importFile(file)}>
           {teach === 'preferences' && <Goal />}
           <p class="hint goes" data-testid="objective" data-objective={objectiveOf(settings.value)}>
@@ -36,6 +40,7 @@ export function Teach() {
           <Table />
           <Paste />
           <HoldOut />
+          {teach === 'prompts' && <Rewards />}
           <PreviewPanel />
         </Drop>
       </Tabs>
@@ -47,6 +52,7 @@ export function Teach() {
 function sentence(): string {
   if (settings.value.teach === 'examples') return 'The model learns to give these answers, word by word.';
   const called = objective.value ? ` (${objective.value.label})` : '';
+  if (settings.value.teach === 'prompts') return `The model answers each prompt several times, and learns from the answers that earn more than the others${called}.`;
   if (settings.value.goal === 'score') return `The model learns to score answers, the chosen ones higher than the rejected${called}: it gives a number and writes nothing.`;
   return `The model learns to answer as you would choose: more like the answers you liked, less like the others${called}.`;
 }
@@ -91,7 +97,7 @@ function Starters() {
         >
           <strong>{name}</strong>
           <span>{about}</span>
-          <small>{settings.value.teach === 'examples' ? plural(examples.length, 'example') : plural(examples.length, 'pair')}</small>
+          <small>{counted(examples.map((example) => ({ id: 0, example })))}</small>
         </button>
       ))}
     </div>
@@ -101,6 +107,7 @@ function Starters() {
 const none: Record<Tab, string> = {
   examples: 'No examples yet: take a starter set, type, or bring JSONL.',
   preferences: 'No preferences yet: take a starter set, choose between answers in step 4, type, or bring JSONL.',
+  prompts: 'No prompts yet: take a starter set, type, or bring JSONL.',
 };
 
 function Toolbar() {
@@ -127,8 +134,8 @@ function Toolbar() {
           </>
         )}
         <FileButton label="Open JSONL" accept=".jsonl,.ndjson,.json,.txt" testid="import-file" disabled={device.value.state === 'blocked'} onFiles={([file]) => void importFile(file)} />
-        {teach === 'examples' ? (
-          <Button icon="add" data-testid="add-example" onClick={() => focusRow(addRow('example'))}>
+        {teach !== 'preferences' ? (
+          <Button icon="add" data-testid={`add-${nouns[teach]}`} onClick={() => focusRow(addRow(teach === 'examples' ? 'example' : 'prompt'))}>
             Add
           </Button>
         ) : (
@@ -154,7 +161,7 @@ function focusRow(id: number): void {
 /** What the objective takes of the preferences, where that is not all of them as they are. */
 function Uses() {
   const current = objective.value;
-  if (!current || settings.value.teach === 'examples') return null;
+  if (!current || settings.value.teach !== 'preferences') return null;
   const others = objectives.value.filter(({ rows }) => rows === 'verdicts').map(({ label }) => label);
   const words = usesWords(current, table.value.filled.value, others);
   return (
@@ -216,6 +223,7 @@ const pasted = signal('');
 const placeholders: Record<Tab, string> = {
   examples: '{"prompt": "…", "completion": "…"}',
   preferences: '{"prompt": "…", "chosen": "…", "rejected": "…"}',
+  prompts: '{"prompt": "…", "answer": "…"}',
 };
 
 function Paste() {
@@ -239,7 +247,12 @@ function Paste() {
       <Button data-testid="paste-jsonl-add" disabled={!pasted.value.trim() || device.value.state === 'blocked'} onClick={() => void bring()}>
         Add these
       </Button>
-      {teach === 'examples' ? (
+      {teach === 'prompts' ? (
+        <p class="hint">
+          One JSON object a line, or drop a file anywhere in this step: <code>prompt</code>, a text or a list of messages. Other fields stay with it, and rewards may
+          read them: <code>answer</code> is the expected one.
+        </p>
+      ) : teach === 'examples' ? (
         <p class="hint">
           One JSON object a line, or drop a file anywhere in this step: <code>messages</code>, <code>prompt</code> and{' '}
           <code>completion</code>, <code>text</code>, or <code>input_ids</code> and <code>labels</code>.
@@ -254,12 +267,15 @@ function Paste() {
   );
 }
 
-const shares: Record<Tab, number[]> = { examples: [0.1, 0.2], preferences: [0.1, 0.25] };
+const shares: Record<Tab, number[]> = { examples: [0.1, 0.2], preferences: [0.1, 0.25], prompts: [0.1, 0.25] };
+
+/** The setting that each table's share is. */
+const shareOf = { examples: 'holdOut', preferences: 'holdOutPreferences', prompts: 'holdOutPrompts' } as const;
 
 function HoldOut() {
   const { teach } = settings.value;
   const { train, held } = parts.value;
-  const choose = (chosen: number) => (settings.value = { ...settings.value, [teach === 'examples' ? 'holdOut' : 'holdOutPreferences']: chosen });
+  const choose = (chosen: number) => (settings.value = { ...settings.value, [shareOf[teach]]: chosen });
   return (
     <div class="hold-out">
       <label for="hold-out">Held out for validation</label>
@@ -272,7 +288,11 @@ function HoldOut() {
         ))}
       </select>
       <p class="hint" data-testid="hold-out-note">
-        {teach === 'examples'
+        {teach === 'prompts'
+          ? held.length
+            ? `${counted(train)} to learn from, ${held.length} the model never learns from: what its answers to them earn, before and after, shows whether it learnt the manner.`
+            : 'Hold some out to see what answers to other prompts earn, before the run and after it.'
+          : teach === 'examples'
           ? held.length
             ? `${train.length} to train on, ${held.length} the model never learns from: its loss on them shows whether it learns the manner or just the rows.`
             : 'With more than about twenty examples, hold some out to see overfitting.'

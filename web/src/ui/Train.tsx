@@ -15,7 +15,7 @@ import { RunButtons } from './RunButtons';
 
 export function Train() {
   return (
-    <Step number={3} id="train" title="Train" lead={`The defaults suit a first run. The loss is how ${lossIs[settings.value.teach]}: it should fall.`}>
+    <Step number={3} id="train" title="Train" lead={`The defaults suit a first run. ${watch[settings.value.teach]}`}>
       <Tabs label="What to train" tabs={tabs} chosen={tab.value} onChoose={(id) => (tab.value = id)}>
         <RowErrors />
         {tab.value === 'train' ? <One /> : <Lab />}
@@ -29,9 +29,11 @@ const tabs = [
   { id: 'lab', name: 'Method lab' },
 ] as const;
 
-const lossIs = {
-  examples: 'surprised the model is by your answers',
-  preferences: 'far the model is from your choices',
+/** What to look at. */
+const watch = {
+  examples: 'The loss is how surprised the model is by your answers: it should fall.',
+  preferences: 'The loss is how far the model is from your choices: it should fall.',
+  prompts: 'The reward is what the model’s own answers earn: it should rise.',
 };
 
 /** One method, one run. */
@@ -84,7 +86,8 @@ function Time({ rows }: { rows: number }) {
   const speed = device.value.state === 'ready' ? speeds.value[nameOf(device.value.device)] : undefined;
   const config = form.value?.config;
   const steps = Number(config?.max_steps);
-  if (!speed || !(steps > 0)) return null;
+  // Most of a step's time goes into writing answers, whose length nobody knows.
+  if (!speed || !(steps > 0) || settings.value.teach === 'prompts') return null;
   const seconds = (steps * rows * Number(config?.gradient_accumulation_steps)) / speed;
   return (
     <>
@@ -118,7 +121,7 @@ function Controls() {
           <small>
             {' '}
             · {data.trained}
-            {data.held.length > 0 && `, ${data.held.length} held out`}, {count(data.tokens)} tokens, {count(data.targets)} {data.teach === 'examples' ? 'trained on' : 'of answers'}
+            {data.held.length > 0 && `, ${data.held.length} held out`}, {count(data.tokens)} tokens{data.teach !== 'prompts' && `, ${count(data.targets)} ${data.teach === 'examples' ? 'trained on' : 'of answers'}`}
             {data.truncated > 0 && `, ${data.truncated} cut to length`}
           </small>
         )}

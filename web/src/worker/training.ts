@@ -1,4 +1,4 @@
-import type { Event, Example, Problem, RunConfig, Session, Spill } from '../engine';
+import type { Event, Example, JudgeFunction, Problem, RunConfig, Session, Spill } from '../engine';
 import type { Notice, RunState } from '../protocol';
 import type { Job } from './runner';
 
@@ -8,6 +8,7 @@ export interface Order {
   examples: Example[];
   evalExamples: Example[];
   spill?: Spill | undefined;
+  judge?: JudgeFunction | undefined;
 }
 
 /** One run: the engine's steps and what they tell. */
@@ -23,9 +24,9 @@ export class Training implements Job {
   ) {}
 
   async begin(): Promise<void> {
-    const { config, examples, evalExamples, spill } = this.order;
+    const { config, examples, evalExamples, spill, judge } = this.order;
     const tuned = (done: number, all: number) => this.say({ notice: 'tune', done, all });
-    const started = await this.session.startTraining(config, examples, evalExamples, tuned, spill);
+    const started = await this.session.startTraining(config, examples, evalExamples, tuned, spill, judge);
     this.say({ notice: 'events', events: [started], active: 0 });
   }
 

@@ -7,6 +7,7 @@ import { watchTraffic } from '../traffic';
 import { readAdapter } from './adapters';
 import { cancelled, fetchModel, forgetModel, keptModel } from './models';
 import { Mutex } from './mutex';
+import { OwnFunction } from './own-function';
 import { clearOpfs, openSpill, opfs, type SpillFile } from './opfs';
 import { Runner, type TrainingLock } from './runner';
 import { Training } from './training';
@@ -154,6 +155,17 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
 
   import: ({ name, text }) => withSession((session) => session.import(name, text)),
 
+  importPrompts: ({ name, text }) => withSession((session) => session.importPrompts(name, text)),
+
+  async judge({ config, row, answers, ownFunction }) {
+    const own = ownFunction === null ? null : new OwnFunction(ownFunction);
+    try {
+      return await withSession((session) => session.judge(config, row, answers, own?.judge));
+    } finally {
+      own?.close();
+    }
+  },
+
   preview: ({ example, config }) => withSession((session) => session.preview(example, config)),
 
   check: ({ examples, config }) => withSession((session) => examples.map((example) => report(session, example, config))),
@@ -162,12 +174,16 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
 
   size: ({ config }) => withSession((session) => session.size(config)),
 
-  async start({ config, examples, evalExamples }) {
+  async start({ config, examples, evalExamples, ownFunction }) {
     const session = await need();
     const known = await withSession((session) => session.forms());
     spill ??= await openSpill();
-    await runner.start(new Training(session, { config, examples, evalExamples, spill: spill ?? undefined }, post));
-    void runner.finished.then(() => spill?.clear());
+    const own = ownFunction === null ? null : new OwnFunction(ownFunction);
+    await runner.start(new Training(session, { config, examples, evalExamples, spill: spill ?? undefined, judge: own?.judge }, post));
+    void runner.finished.then(() => {
+      spill?.clear();
+      own?.close();
+    });
     void keepForms(known);
   },
 
@@ -264,8 +280,8 @@ function report(session: Session, example: Example, config: RunConfig): RowRepor
     return { tokens: total, targets, truncated, problem: null };
   } catch (thrown) {
     const problem = toProblem(thrown);
-    // A broken engine is no fault of the row.
-    if (problem.code === 'crashed') throw thrown;
+    // A broken engine is no fault of the row, and neither is a setting.
+    if (problem.code === 'crashed' || problem.code === 'config') throw thrown;
     return { tokens: 0, targets: 0, truncated: false, problem };
   }
 }

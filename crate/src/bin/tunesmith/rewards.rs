@@ -4,13 +4,13 @@ use std::path::Path;
 use std::rc::Rc;
 
 use pollster::block_on;
-use tunesmith::Result;
 use tunesmith::data::prompts::PromptRow;
 use tunesmith::model::Model;
 use tunesmith::peft::{Peft, io};
 use tunesmith::reward::{Judge, JudgeReward, Reward, Rule};
 use tunesmith::settings::config::{RewardKind, RunConfig};
 use tunesmith::train::RewardModel;
+use tunesmith::{Error, Result};
 
 use super::adapter::Adapter;
 use super::data;
@@ -28,7 +28,7 @@ pub fn check(config: &RunConfig, file: &str, rows: &[PromptRow]) -> Result<()> {
 ///
 /// # Errors
 /// For a pattern that is none, an adapter that gives no scores or is of another base, principles that cannot be read, a
-/// program that cannot be started.
+/// program that cannot be started, and a function of the page.
 pub fn create(config: &RunConfig, model: &Rc<Model>, judge: Option<&Rc<Model>>) -> Result<Vec<Box<dyn Reward>>> {
     config.reward.iter().map(|kind| reward(kind, model, judge.unwrap_or(model))).collect()
 }
@@ -61,6 +61,11 @@ fn reward(kind: &RewardKind, model: &Rc<Model>, judging: &Rc<Model>) -> Result<B
             Ok(Box::new(JudgeReward::new(&kind.name(), judge(judging, Path::new(path))?, true)))
         }
         RewardKind::Command(command) => Ok(Box::new(RewardCommand::start(&kind.name(), command)?)),
+        RewardKind::Function => Err(Error::Config {
+            field: "reward".into(),
+            what: "function stands for one that was written in the page, and a run's settings do not hold it".into(),
+            help: "leave it out, or have a program judge in its place: command:CMD".into(),
+        }),
         _ => unreachable!("all others are rules"),
     }
 }
