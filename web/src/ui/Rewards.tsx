@@ -8,11 +8,15 @@ import { Button, Icon } from './bits';
 /** What an answer earns: any number of rewards, which are added up, and a way to try them. */
 export function Rewards() {
   const { rewards } = settings.value;
+  const add = () => {
+    addReward();
+    focus(`reward-${rewards.length}`);
+  };
   return (
     <section class="rewards" aria-labelledby="rewards-title" data-testid="rewards">
       <div class="rewards-head">
         <h3 id="rewards-title">What an answer earns</h3>
-        <Button icon="add" data-testid="add-reward" disabled={busy.value} onClick={addReward}>
+        <Button icon="add" id="add-reward" data-testid="add-reward" disabled={busy.value} onClick={add}>
           Add a reward
         </Button>
       </div>
@@ -34,12 +38,20 @@ export function Rewards() {
   );
 }
 
+/** Puts the focus where the next thing is to be done, once it is on the screen. */
+const focus = (id: string) => requestAnimationFrame(() => document.getElementById(id)?.focus());
+
 function Choice({ choice, index }: { choice: RewardChoice; index: number }) {
   const kind = kindOf(choice.kind);
   const error = rewardError(choice, settings.value.rewards);
   const id = `reward-${index}`;
   const note = `${id}-note`;
   const { argument } = kind ?? {};
+  const remove = () => {
+    removeReward(index);
+    // The button that was pressed goes.
+    focus('add-reward');
+  };
   const common = { id: `${id}-argument`, 'data-testid': `${id}-argument`, disabled: busy.value, value: choice.argument };
   return (
     <li>
@@ -91,7 +103,7 @@ function Choice({ choice, index }: { choice: RewardChoice; index: number }) {
           onInput={(event) => changeReward(index, { weight: event.currentTarget.value })}
         />
       </div>
-      <button type="button" class="icon-button" aria-label={`Remove reward ${index + 1}`} data-testid={`${id}-remove`} disabled={busy.value} onClick={() => removeReward(index)}>
+      <button type="button" class="icon-button" aria-label={`Remove reward ${index + 1}`} data-testid={`${id}-remove`} disabled={busy.value} onClick={remove}>
         <Icon name="close" />
       </button>
       <small id={note} class={error ? 'bad-note' : 'hint'}>

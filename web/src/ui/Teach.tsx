@@ -1,6 +1,7 @@
 import { signal } from '@preact/signals';
 import { addRow, clearRows, downloadRows, importFile, importText, teachFrom, undo, useStarter } from '../actions/data';
 import { setGoal } from '../actions/train';
+import type { Row } from '../examples';
 import { plural } from '../format';
 import { counted, usesWords } from '../preferences';
 import { DPO, objectiveOf, REWARD, tabs, type Teach as Tab } from '../settings';
@@ -272,6 +273,22 @@ const shares: Record<Tab, number[]> = { examples: [0.1, 0.2], preferences: [0.1,
 /** The setting that each table's share is. */
 const shareOf = { examples: 'holdOut', preferences: 'holdOutPreferences', prompts: 'holdOutPrompts' } as const;
 
+/** What holding some out is for, and how many there are on either side. */
+const holdOutNotes: Record<Tab, (train: Row[], held: Row[]) => string> = {
+  examples: (train, held) =>
+    held.length
+      ? `${train.length} to train on, ${held.length} the model never learns from: its loss on them shows whether it learns the manner or just the rows.`
+      : 'With more than about twenty examples, hold some out to see overfitting.',
+  preferences: (train, held) =>
+    held.length
+      ? `${counted(train)} to train on, ${counted(held)} the model never learns from: after the run you see in how many of them it agrees with you.`
+      : 'With sixteen or more, hold some out to see in how many of them the model agrees with you.',
+  prompts: (train, held) =>
+    held.length
+      ? `${counted(train)} to learn from, ${held.length} the model never learns from: what its answers to them earn, before and after, shows whether it learnt the manner.`
+      : 'Hold some out to see what answers to other prompts earn, before the run and after it.',
+};
+
 function HoldOut() {
   const { teach } = settings.value;
   const { train, held } = parts.value;
@@ -288,17 +305,7 @@ function HoldOut() {
         ))}
       </select>
       <p class="hint" data-testid="hold-out-note">
-        {teach === 'prompts'
-          ? held.length
-            ? `${counted(train)} to learn from, ${held.length} the model never learns from: what its answers to them earn, before and after, shows whether it learnt the manner.`
-            : 'Hold some out to see what answers to other prompts earn, before the run and after it.'
-          : teach === 'examples'
-          ? held.length
-            ? `${train.length} to train on, ${held.length} the model never learns from: its loss on them shows whether it learns the manner or just the rows.`
-            : 'With more than about twenty examples, hold some out to see overfitting.'
-          : held.length
-            ? `${counted(train)} to train on, ${counted(held)} the model never learns from: after the run you see in how many of them it agrees with you.`
-            : 'With sixteen or more, hold some out to see in how many of them the model agrees with you.'}
+        {holdOutNotes[teach](train, held)}
       </p>
     </div>
   );
