@@ -13,7 +13,7 @@ export function madeUpModel(type) {
   const metadata = [
     ['general.architecture', STRING, 'llama'],
     ['llama.block_count', U32, SHAPE.layers],
-    ['llama.context_length', U32, 256],
+    ['llama.context_length', U32, 1024],
     ['llama.embedding_length', U32, SHAPE.hidden],
     ['llama.feed_forward_length', U32, SHAPE.ffn],
     ['llama.attention.head_count', U32, SHAPE.heads],

@@ -257,6 +257,17 @@ describe('reinforcement', () => {
     assert.ok('kl' in last && Object.keys(last).some((name) => /^rewards\/model:\d+\/mean$/.test(name)), JSON.stringify(last));
   });
 
+  it('learns from the grades of a judge, which goes by principles', async () => {
+    const principles = 'A good answer names a colour.\nIt is short.';
+    await earn(['judge', principles]);
+    assert.deepEqual(await violations(page), []);
+    await choose(page, 'lora', { max_steps: 2, ...SHORT });
+    await train(page);
+    const grades = (await events(page, 'rollout')).map(({ rewards }) => rewards[`judge:${principles}`]);
+    assert.equal(grades.length, 2 * 8);
+    assert.ok(grades.every((grade) => grade >= 1 && grade <= 10), JSON.stringify(grades));
+  });
+
   it('fits a laptop and a phone, in light and in dark', () =>
     inEachLook(page, async (look) => {
       if (process.env.TUNESMITH_PICTURES) await page.screenshot({ path: join(process.env.TUNESMITH_PICTURES, `reinforcement-${look}.png`), fullPage: true });
