@@ -236,6 +236,17 @@ describe('reinforcement', () => {
     assert.equal(await kept(), before + 1);
   });
 
+  it('learns from the grades of a judge, which goes by principles', async () => {
+    const principles = 'A good answer names a colour.\nIt is short.';
+    await earn(['judge', principles]);
+    assert.deepEqual(await violations(page), []);
+    await choose(page, 'lora', { max_steps: 2, ...SHORT });
+    await train(page);
+    const last = (await events(page, 'rollout')).slice(-2 * 8);
+    const grades = last.map(({ rewards }) => rewards[`judge:${principles}`]);
+    assert.ok(grades.every((grade) => grade >= 1 && grade <= 10), JSON.stringify(grades));
+  });
+
   it('learns by RLOO, and from the scores of a reward adapter', async () => {
     await by('tab-preferences').click();
     await by('paste-jsonl').fill(colours.map((colour) => JSON.stringify({ prompt: `${colour}:`, chosen: `${colour}!`, rejected: 'none' })).join('\n'));
@@ -255,17 +266,6 @@ describe('reinforcement', () => {
     await train(page);
     const last = (await metrics()).at(-1);
     assert.ok('kl' in last && Object.keys(last).some((name) => /^rewards\/model:\d+\/mean$/.test(name)), JSON.stringify(last));
-  });
-
-  it('learns from the grades of a judge, which goes by principles', async () => {
-    const principles = 'A good answer names a colour.\nIt is short.';
-    await earn(['judge', principles]);
-    assert.deepEqual(await violations(page), []);
-    await choose(page, 'lora', { max_steps: 2, ...SHORT });
-    await train(page);
-    const grades = (await events(page, 'rollout')).map(({ rewards }) => rewards[`judge:${principles}`]);
-    assert.equal(grades.length, 2 * 8);
-    assert.ok(grades.every((grade) => grade >= 1 && grade <= 10), JSON.stringify(grades));
   });
 
   it('fits a laptop and a phone, in light and in dark', () =>

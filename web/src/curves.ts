@@ -75,7 +75,7 @@ export function curves(points: readonly Told[], evals: readonly Told[], called: 
 
 /** What a reward gave in the mean, called by the reward. */
 const earned = (title: string, called: (reward: string) => string): string | null => {
-  const [, reward] = /^rewards\/(.+)\/mean$/.exec(title) ?? [];
+  const [, reward] = /^rewards\/([^]+)\/mean$/.exec(title) ?? [];
   return reward ? called(reward) : null;
 };
 

@@ -51,9 +51,8 @@ export function rewardLabel(name: string): string {
   const [, id = name, argument] = /^([^:]*):([^]*)$/.exec(name) ?? [];
   const kind = kindOf(id);
   if (!kind) return name;
-  if (argument === undefined) return kind.name;
   // Principles are sentences, and this is a name.
-  return `${kind.name}: ${argument.length > 40 ? `${argument.slice(0, 39).trimEnd()}…` : argument}`;
+  return argument === undefined || kind.argument?.long ? kind.name : `${kind.name}: ${argument}`;
 }
 
 /** What is wrong with a reward among others, or null. */

@@ -145,7 +145,7 @@ describe('what an answer earns', () => {
 
   it('is called in plain words', () => {
     expect(['max-words:12', 'json', 'regex:a:b\n', 'unknown:x'].map(rewardLabel)).toEqual(['Is short: 12', 'Is JSON', 'Matches a pattern: a:b\n', 'unknown:x']);
-    expect(rewardLabel(`judge:${'Be kind. '.repeat(9)}`)).toBe('Grade by principles: Be kind. Be kind. Be kind. Be kind. Be…');
+    expect(rewardLabel(`judge:${'Be kind. '.repeat(9)}`)).toBe('Grade by principles');
     expect([totalOf([1, null, 0.5], [reward('json'), reward('function'), reward('regex', 'a', '2')]), totalOf([null], [reward('json')])]).toEqual([2, null]);
   });
 
