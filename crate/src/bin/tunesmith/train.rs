@@ -119,17 +119,21 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     })
 }
 
-/// Writes answers and what they earned into a file, as they come; a resumed run goes on at its end.
+/// Writes answers and what they earned into a file, as they come; a resumed run goes on at its end. The file is made with the
+/// first of them, so that a run that gets nowhere leaves none.
 fn rollouts_file(path: &Path, resume: bool) -> Result<impl FnMut(&RolloutRow) -> Result<()> + use<>> {
-    let name = path.display().to_string();
-    let opened = match resume {
-        true => OpenOptions::new().append(true).create(true).open(path),
-        false => OpenOptions::new().write(true).create_new(true).open(path),
-    };
-    let mut file = opened.map_err(|error| Error::io(&name, error))?;
+    let (path, name) = (path.to_owned(), path.display().to_string());
+    if !resume && path.exists() {
+        return Err(Error::io(&name, "it is there already, and nothing is overwritten"));
+    }
+    let mut file = None;
     Ok(move |row: &RolloutRow| {
-        let line = serde_json::to_string(row).expect("plain values");
-        writeln!(file, "{line}").map_err(|error| Error::io(&name, error))
+        let failed = |error: std::io::Error| Error::io(&name, error);
+        let file = match &mut file {
+            Some(file) => file,
+            none => none.insert(OpenOptions::new().append(true).create(true).open(&path).map_err(failed)?),
+        };
+        writeln!(file, "{}", serde_json::to_string(row).expect("plain values")).map_err(failed)
     })
 }
 
