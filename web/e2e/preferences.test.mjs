@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { checkLora } from './adapter.mjs';
 import { inEachLook, launch, open, violations } from './browser.mjs';
-import { choose, downloadAdapter, duel, events, loadModelFile, text, train } from './flow.mjs';
+import { ask, choose, downloadAdapter, duel, events, loadModelFile, text, train } from './flow.mjs';
 import { madeUpModel, TYPES } from './made-up.mjs';
 
 const url = process.env.TUNESMITH_URL;
@@ -118,10 +118,14 @@ describe('preferences', () => {
   it('come from thumbs and from answers that are edited', async () => {
     await by('tab-ask').click();
     await by('max-new-tokens').fill('8');
-    await by('ask-input').fill('blue:');
-    await by('ask-send').click();
     const [base, tuned] = ['base', 'tuned'].map((side) => by(`answer-${side}`));
-    await page.locator('[data-testid="answer-tuned"][data-state="done"]').waitFor();
+    // Nobody judges an answer of no words, and which prompts have one depends on the adapter's rounding.
+    let asked;
+    for (const pair of pairs) {
+      asked = pair.prompt[0].content;
+      await ask(page, asked);
+      if ((await by('thumb-up').count()) === 2) break;
+    }
     await tuned.getByTestId('thumb-up').click();
     await base.getByTestId('thumb-down').click();
     await base.getByTestId('edit').click();
@@ -133,7 +137,7 @@ describe('preferences', () => {
     const last = (await download('download-preferences')).trimEnd().split('\n').slice(-3).map((line) => JSON.parse(line));
     assert.deepEqual(last.map(({ label }) => label), [true, false, undefined]);
     assert.deepEqual(last[2].chosen, message('assistant', 'blue, as the sky is'));
-    assert.deepEqual(last.map(({ prompt }) => prompt), Array(3).fill(message('user', 'blue:')));
+    assert.deepEqual(last.map(({ prompt }) => prompt), Array(3).fill(message('user', asked)));
   });
 
   it('teach by KTO one answer at a time, thumbs too', async () => {
