@@ -10,7 +10,7 @@ use super::evaluation::{Evaluation, mean};
 use super::trainer::Trainer;
 use crate::clock::now_ms;
 use crate::data::render::Rendered;
-use crate::generate::{Generator, Sampling};
+use crate::generate::{Generator, Said, Sampling};
 use crate::model::Model;
 use crate::peft::{self, Peft, io};
 use crate::settings::config::{LOAD_IN_4BIT, Method, RunConfig};
@@ -21,6 +21,9 @@ pub const SHARE: usize = 5;
 
 /// Tokens that an answer may be longer than the one expected.
 const LONGER: usize = 8;
+
+/// Answers that are asked for at once.
+const AT_ONCE: usize = 8;
 
 /// What one method came to.
 #[derive(Clone, Debug, Serialize)]
@@ -181,7 +184,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Does one piece of work: an evaluation of one example, a step, or one answer. After the last, the progress has the
+    /// Does one piece of work: an evaluation of one example, a step, or some answers. After the last, the progress has the
     /// method's row, and the next may begin.
     ///
     /// # Errors
@@ -235,11 +238,10 @@ impl Lab {
                 (Stage::After, done, all)
             }
             Work::Answer { next, exact, answers } => {
-                if let Some(right) = is_exact(&model, trial.adapter.as_ref(), &self.held_out[*next]).await? {
-                    *exact += usize::from(right);
-                    *answers += 1;
-                }
-                *next += 1;
+                let some = *next..(*next + AT_ONCE).min(all);
+                let (right, asked) =
+                    exact_answers(&model, trial.adapter.as_ref(), &self.held_out[some.clone()]).await?;
+                (*exact, *answers, *next) = (*exact + right, *answers + asked, some.end);
                 (Stage::Answer, *next, all)
             }
         };
@@ -273,26 +275,48 @@ fn split(examples: &[Rendered]) -> (Vec<Rendered>, Vec<Rendered>) {
     (plain(learnt), plain(held_out))
 }
 
-/// Whether the model gives the example's last answer word for word; `None` for plain text, which asks nothing.
-async fn is_exact(model: &Model, adapter: &dyn Peft, example: &Rendered) -> Result<Option<bool>> {
-    let end = example.targets.iter().rposition(|&target| target).map_or(0, |last| last + 1);
-    let first = example.targets[..end].iter().rposition(|&target| !target).map_or(0, |last| last + 1);
-    if first == 0 || first == end {
-        return Ok(None);
+/// An example that asks for something: its tokens up to its last answer, and the answer.
+struct Asked<'e> {
+    prompt: &'e [u32],
+    answer: &'e [u32],
+    expected: String,
+}
+
+impl<'e> Asked<'e> {
+    /// `None` for plain text, which asks nothing.
+    fn new(model: &Model, example: &'e Rendered) -> Option<Self> {
+        let end = example.targets.iter().rposition(|&target| target).map_or(0, |last| last + 1);
+        let first = example.targets[..end].iter().rposition(|&target| !target).map_or(0, |last| last + 1);
+        if first == 0 || first == end {
+            return None;
+        }
+        let ends = model.tokenizer.end_ids();
+        let answer = example.ids[first..end].split(|id| ends.contains(id)).next().unwrap_or_default();
+        Some(Self { prompt: &example.ids[..first], answer, expected: model.tokenizer.decode(answer).trim().to_owned() })
     }
-    let ends = model.tokenizer.end_ids();
-    let answer = example.ids[first..end].split(|id| ends.contains(id)).next().unwrap_or_default();
-    let sampling = Sampling { max_new_tokens: answer.len() + LONGER, ..Default::default() };
-    let positions = adapter.virtual_tokens() + first + sampling.max_new_tokens;
-    let generator = Generator::new(model, Some(adapter), positions, 1)?;
-    let expected = model.tokenizer.decode(answer);
-    let expected = expected.trim();
-    let mut said = String::new();
-    // What has gone another way need not be heard out.
-    let on_the_way = |piece: &str| {
-        said.push_str(piece);
-        expected.starts_with(said.trim())
+}
+
+/// How many of these examples' last answers the model gives word for word, and how many ask for one at all.
+async fn exact_answers(model: &Model, adapter: &dyn Peft, examples: &[Rendered]) -> Result<(usize, usize)> {
+    let asked: Vec<Asked> = examples.iter().filter_map(|example| Asked::new(model, example)).collect();
+    let (Some(longest), Some(prompt)) =
+        (asked.iter().map(|asked| asked.answer.len()).max(), asked.iter().map(|asked| asked.prompt.len()).max())
+    else {
+        return Ok((0, 0));
     };
-    let given = generator.generate(&example.ids[..first], sampling, on_the_way).await?;
-    Ok(Some(given.text.trim() == expected))
+    let sampling = Sampling { max_new_tokens: longest + LONGER, ..Default::default() };
+    let positions = adapter.virtual_tokens() + prompt + sampling.max_new_tokens;
+    let generator = Generator::new(model, Some(adapter), positions, asked.len())?;
+    let prompts: Vec<&[u32]> = asked.iter().map(|asked| asked.prompt).collect();
+    let mut said = vec![String::new(); asked.len()];
+    // What has gone another way need not be heard out.
+    let on_the_way = |number: usize, more: Said| {
+        if let Said::Text(piece) = more {
+            said[number].push_str(piece);
+        }
+        asked[number].expected.starts_with(said[number].trim())
+    };
+    let given = generator.generate_all(&prompts, sampling, on_the_way).await?;
+    let right = given.iter().zip(&asked).filter(|(given, asked)| given.text.trim() == asked.expected).count();
+    Ok((right, asked.len()))
 }
