@@ -2,8 +2,9 @@
 
     python tests/golden/make.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only PART ...]
 
-The parts are hash, text, nano, methods, cut, full, generation, objectives and reinforcement. With --float32 --out DIR those
-of numbers are computed in f32: floor.py compares them with the fixtures.
+The parts are hash, text, nano, methods, cut, full, generation, objectives and reinforcement; and ppo, which is made
+only when it is asked for, and alone, with an older TRL. With --float32 --out DIR those of numbers are computed in f32:
+floor.py compares them with the fixtures.
 """
 
 import argparse
@@ -61,8 +62,10 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="the default model's GGUF")
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--float32", action="store_true")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--only", nargs="+", choices=[*PARTS, "ppo"], default=PARTS)
     args = parser.parse_args()
+    if "ppo" in args.only and len(args.only) > 1:
+        parser.error("ppo is made alone: the other parts need another TRL")
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
@@ -85,7 +88,7 @@ def main() -> None:
     timed("text", make_text)
     timed("nano", lambda: make_nano(args.out / "nano", precision))
     timed("methods", lambda: methods.write(nano_inputs(), args.out / "nano" / "methods", precision))
-    if not {"cut", "full", "generation", "objectives", "reinforcement"} & set(args.only):
+    if not {"cut", "full", "generation", "objectives", "reinforcement", "ppo"} & set(args.only):
         return
     full = models.load_full(args.model)
     print(f"{models.check_dequantized(full, args.model)} tensors equal gguf.quants bit for bit")
@@ -117,6 +120,15 @@ def main() -> None:
         reinforcement.write(precision(models.cut(full)), "cut", folder("cut"))
 
     timed("reinforcement", make_reinforcement)
+
+    def make_ppo() -> None:
+        import ppo  # stops where TRL is another than its own
+
+        folder = lambda model: args.out / model / "reinforcement"  # noqa: E731
+        ppo.write(precision(models.nano()), "nano", folder("nano"), r=4)
+        ppo.write(precision(models.cut(full)), "cut", folder("cut"))
+
+    timed("ppo", make_ppo)
 
 
 if __name__ == "__main__":

@@ -114,8 +114,9 @@ const PROMPTS: &str = r#"{"prompt":"What is the capital of France?"}
 
 #[test]
 fn a_run_that_writes_its_answers_needs_what_was_estimated() {
-    let configs: [(&str, &[(&str, &str)]); 4] = [
+    let configs: [(&str, &[(&str, &str)]); 5] = [
         ("grpo", &[]),
+        ("ppo", &[]),
         ("grpo", &[("beta", "0.04"), ("num_iterations", "2"), ("recompute", "block")]),
         (
             "grpo",

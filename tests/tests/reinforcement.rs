@@ -16,7 +16,7 @@ use tunesmith::settings::config::{LrScheduler, Method, Objective, RewardKind, Ru
 use tunesmith::train::{Event, Rollouts, Trainer, questions};
 use tunesmith_tests::golden::{self, Curve};
 use tunesmith_tests::models;
-use tunesmith_tests::trl::{adapter, check_curve, check_first, check_metrics};
+use tunesmith_tests::trl::{adapter, check_curve, check_first, check_metrics, off};
 
 /// The first step, as TRL's trainer took it.
 #[derive(Deserialize)]
@@ -29,7 +29,13 @@ struct First {
     loss: f64,
     grad_norm: f64,
     metrics: BTreeMap<String, f64>,
+    /// Of PPO, what each answer's tokens are and led to.
+    #[serde(flatten)]
+    tokens: BTreeMap<String, Value>,
 }
+
+/// What PPO finds of each token, by TRL's hand.
+const OF_TOKENS: [&str; 5] = ["old", "reference", "values", "advantages", "returns"];
 
 /// The metrics of each step of a curve, beside what [`Curve`] has.
 #[derive(Deserialize)]
@@ -60,10 +66,14 @@ fn check(model_name: &str, name: &str) {
     let peft = adapter(&model, &config, first.lora_b);
     let mut trainer = Trainer::reinforce(model.clone(), peft, &config, rollouts()).unwrap();
     check_first(&stem, &mut trainer, first.loss, first.grad_norm, &first.metrics);
+    if config.objective == Objective::Ppo {
+        check_tokens(&stem, &trainer, &first);
+    }
 
     let stem = format!("{stem}_curve");
     let want: Curve = golden::json(&format!("{stem}.json"));
     (config.max_steps, config.learning_rate) = (want.steps as i32, want.learning_rate);
+    config.max_grad_norm = want.max_grad_norm;
     let peft = adapter(&model, &config, 0.0);
     let mut trainer = Trainer::reinforce(model, peft, &config, rollouts()).unwrap();
     let got = check_curve(&stem, &mut trainer, &want);
@@ -76,7 +86,30 @@ fn check(model_name: &str, name: &str) {
     }
 }
 
-const FIXTURES: [&str; 15] = [
+/// Compares what is known of each token of the current answers.
+fn check_tokens(stem: &str, trainer: &Trainer, first: &First) {
+    let files = block_on(trainer.checkpoint()).unwrap();
+    let progress = files.iter().find(|file| file.name == "progress.json").expect("a checkpoint has it");
+    let progress: Value = serde_json::from_slice(&progress.bytes).unwrap();
+    let answers = progress["rollouts"][1].as_array().expect("they are learnt from again");
+    assert_eq!(answers.len(), first.inputs.len());
+    let mut worst = 0.0_f64;
+    for (number, answer) in answers.iter().enumerate() {
+        for what in OF_TOKENS {
+            let got = answer.get(what).unwrap_or_else(|| &answer["estimate"][what]).as_array().expect(what);
+            let want = first.tokens[what][number].as_array().expect(what);
+            assert_eq!(got.len(), want.len(), "{stem}: {what} of answer {number}");
+            for (got, want) in got.iter().zip(want) {
+                let off = off(got.as_f64().unwrap(), want.as_f64().unwrap());
+                assert!(off <= 1e-4, "{stem}: {what} of answer {number}: {got} for {want}");
+                worst = worst.max(off);
+            }
+        }
+    }
+    println!("{stem}: what is known of tokens off {worst:.1e}");
+}
+
+const FIXTURES: [&str; 18] = [
     "grpo_dapo",
     "grpo_grpo",
     "grpo_bnpo",
@@ -92,6 +125,9 @@ const FIXTURES: [&str; 15] = [
     "grpo_two_rewards",
     "rloo",
     "rloo_normalized",
+    "ppo",
+    "ppo_whiten",
+    "ppo_minibatches",
 ];
 
 #[test]
@@ -101,7 +137,7 @@ fn nano_like_trl() {
 
 #[test]
 fn cut_like_trl() {
-    ["grpo_dapo", "grpo_beta", "grpo_iterations", "rloo"].iter().for_each(|name| check("cut", name));
+    ["grpo_dapo", "grpo_beta", "grpo_iterations", "rloo", "ppo_whiten"].iter().for_each(|name| check("cut", name));
 }
 
 const PROMPTS: &str = "{\"prompt\":\"a\"}\n{\"prompt\":\"What is it?\"}\n{\"prompt\":\"Say b.\"}\n{\"prompt\":\"c\"}\n";
@@ -137,7 +173,7 @@ fn events(trainer: &mut Trainer, until: usize) -> Vec<Value> {
 #[test]
 fn a_run_that_writes_its_answers_is_resumed_to_the_bit() {
     let model = Rc::new(models::load(&models::context(), "nano"));
-    for objective in [Objective::Grpo, Objective::Rloo] {
+    for objective in [Objective::Grpo, Objective::Rloo, Objective::Ppo] {
         let mut config = RunConfig::defaults(Method::Lora, objective);
         (config.num_generations, config.num_iterations, config.max_completion_length) = (4, 2, 6);
         (config.per_device_train_batch_size, config.gradient_accumulation_steps) = (4, 1);
@@ -171,6 +207,7 @@ fn what_cannot_be_learnt_from_is_told() {
     for (field, value, told) in [
         ("num_generations", "5", "answers come 5 to a prompt, and 32 are asked for at a time"),
         ("steps_per_generation", "6", "6 batches are no whole number of steps of 4"),
+        ("num_generations", "1", "grpo compares the answers to a prompt with each other, and 1 is one alone"),
         ("packing", "true", "packing"),
         ("reward_weights", "1", "1 weights are given, for 2 rewards"),
         ("reward_clip_range", "1,0", "belongs to the objective rloo"),
@@ -181,7 +218,10 @@ fn what_cannot_be_learnt_from_is_told() {
         let error = config.validate().unwrap_err().to_string();
         assert!(error.contains(told), "{error}");
     }
-    assert!(config.set("num_generations", "1").unwrap_err().to_string().contains("out of range"));
+    let mut ppo = RunConfig::defaults(Method::Lora, Objective::Ppo);
+    ppo.validate().unwrap();
+    ppo.reward = vec![RewardKind::JudgePairs("p.txt".into())];
+    assert!(ppo.validate().unwrap_err().to_string().contains("1 is one alone"));
     config.max_completion_length = 250;
     let (rows, _) = import_prompts("p.jsonl", PROMPTS);
     let (_, errors) = questions(&model, &config, "p.jsonl", &rows);

@@ -247,7 +247,7 @@ describe('reinforcement', () => {
     assert.ok(grades.every((grade) => grade >= 1 && grade <= 10), JSON.stringify(grades));
   });
 
-  it('learns by RLOO, and from the scores of a reward adapter', async () => {
+  it('learns by RLOO and by PPO, and from the scores of a reward adapter', async () => {
     await by('tab-preferences').click();
     await by('paste-jsonl').fill(colours.map((colour) => JSON.stringify({ prompt: `${colour}:`, chosen: `${colour}!`, rejected: 'none' })).join('\n'));
     await by('paste-jsonl-add').click();
@@ -266,6 +266,13 @@ describe('reinforcement', () => {
     await train(page);
     const last = (await metrics()).at(-1);
     assert.ok('kl' in last && Object.keys(last).some((name) => /^rewards\/model:\d+\/mean$/.test(name)), JSON.stringify(last));
+    await by('reinforce').selectOption('ppo');
+    await choose(page, 'lora', { max_steps: 2, ...SHORT });
+    await train(page);
+    const valued = (await metrics()).at(-1);
+    assert.ok('loss/value_avg' in valued && 'kl' in valued, JSON.stringify(valued));
+    assert.equal(await page.locator('figcaption', { hasText: /^\s*Loss of the values/ }).count(), 1);
+    checkLora(await downloadAdapter(page, join(folder, 'ppo.zip')));
   });
 
   it('fits a laptop and a phone, in light and in dark', () =>

@@ -41,6 +41,8 @@ const names: Record<string, string> = {
   'completions/mean_length': 'Length of answers',
   'completions/clipped_ratio': 'Share of answers cut',
   frac_reward_zero_std: 'Share without spread',
+  'loss/policy_avg': 'Loss of the answers',
+  'loss/value_avg': 'Loss of the values',
 };
 
 const first = [REWARD, 'rewards/margins', 'rewards/accuracies', 'margin', 'accuracy', 'completions/mean_length', 'frac_reward_zero_std'];
@@ -49,7 +51,7 @@ const first = [REWARD, 'rewards/margins', 'rewards/accuracies', 'margin', 'accur
 const sides = ['chosen', 'rejected'];
 
 /** What only ever grows is no curve, and neither are the details of one that is drawn. */
-const isDetail = (metric: string) => /^num_tokens$|_std$(?<!zero_std)|\/std$|^completions\/(min|max)_|terminated|^clip_ratio\//.test(metric);
+const isDetail = (metric: string) => /^num_tokens$|_std$(?<!zero_std)|\/std$|^completions\/(min|max)_|terminated|^clip_ratio\/|clipfrac|^objective\//.test(metric);
 
 /** The metrics in the order they came, those that say most in front; `called` names a reward. */
 export function curves(points: readonly Told[], evals: readonly Told[], called: (reward: string) => string = rewardLabel): Curve[] {

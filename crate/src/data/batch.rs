@@ -35,6 +35,11 @@ pub enum Asked {
         /// The token that pads, and that it looks past: often the one that ends a text.
         pad: Option<u32>,
     },
+    /// Those before a token that is learnt, and the last one, where fewer tokens are learnt than the most.
+    Values {
+        /// The most tokens that are learnt.
+        longest: usize,
+    },
 }
 
 /// One forward and backward pass: T tokens in segments, each of which attends only to itself.
@@ -231,7 +236,19 @@ impl Dataset {
                 labels[row] = *id;
             }
         }
+        if let Asked::Values { longest } = self.asked {
+            let learnt = targets.iter().filter(|target| **target).count();
+            if (1..longest).contains(&learnt) {
+                // A value has no label, but a row that is asked has some.
+                *labels.last_mut().expect("an example has tokens") = 0;
+            }
+        }
         labels
+    }
+
+    /// Other examples, laid out in the same way.
+    pub fn with(&self, examples: Vec<Rendered>) -> Self {
+        Self::grouped(examples, self.layout, self.group, self.asked)
     }
 
     /// [`Batch::size`] of a batch of these groups.

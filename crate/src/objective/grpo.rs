@@ -51,7 +51,7 @@ impl Grpo {
         let divisor = match self.mean {
             Mean::Written => step.rollout_tokens.max(1.0),
             Mean::Answers => step.groups as f64 * tokens.max(1) as f64,
-            Mean::Tokens => step.first_targets.max(1) as f64,
+            Mean::Tokens => step.first_tokens.max(1) as f64,
             Mean::Longest => step.groups as f64 * self.max_completion_length,
         };
         divisor.recip()

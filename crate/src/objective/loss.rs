@@ -10,6 +10,8 @@ pub struct Step {
     pub groups: usize,
     /// Targets of the groups' first sequences.
     pub first_targets: usize,
+    /// Tokens of the answers of the groups' first sequences.
+    pub first_tokens: usize,
     /// How far the model is from the reference on answers to other prompts, where the loss needs to know: see
     /// [`Needs::baseline`].
     pub baseline: f64,
@@ -28,6 +30,8 @@ pub struct Slope {
     pub target: f64,
     /// By the score.
     pub score: f64,
+    /// By the value of each target; none for 0.
+    pub values: Vec<f64>,
 }
 
 /// What a loss needs beside the log-probabilities of the answers.
@@ -43,6 +47,9 @@ pub struct Needs {
     pub baseline: bool,
     /// Scores in place of log-probabilities.
     pub score: bool,
+    /// Beside the log-probabilities a value before each token of an answer: what the answer is expected to earn from there
+    /// on. And one behind the last, where the answer has fewer tokens than this.
+    pub values: Option<usize>,
     /// What logits are divided by before log-probabilities are taken of them: the temperature that answers are written
     /// at, where it is not 1.
     pub temperature: Option<f32>,

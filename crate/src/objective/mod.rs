@@ -6,12 +6,14 @@
 pub mod advantage;
 mod cpo;
 mod dpo;
+pub mod gae;
 mod grpo;
 mod kto;
 mod logistic;
 mod loss;
 mod metrics;
 mod orpo;
+mod ppo;
 mod reward;
 mod rloo;
 mod sequence;

@@ -24,6 +24,8 @@ pub struct Sequence {
     pub reference: f64,
     /// Its score, under a score head.
     pub score: f64,
+    /// The value at each target, under a value head.
+    pub values: Vec<f64>,
     /// Whether the answer was found good, of a single answer.
     pub label: bool,
     /// By how much the chosen answer's score is to be the higher one, of a pair.
@@ -37,6 +39,12 @@ pub struct Sequence {
 pub struct Rollout {
     /// How much more it earned than others.
     pub advantage: f64,
+    /// How much more each token led to than was expected, where the loss has values.
+    pub advantages: Vec<f64>,
+    /// The value at each target when the answer was written, then.
+    pub values: Vec<f64>,
+    /// What was earned from each target on, then.
+    pub returns: Vec<f64>,
     /// Each token's log-probability under the model as it was when the answer was written; none where it is that still.
     pub old: Vec<f64>,
     /// Each token's log-probability under the reference, where the loss needs one.
@@ -56,6 +64,11 @@ impl Sequence {
     /// Whether there is no answer.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The log-probability of each token of the answer.
+    pub fn log_probs(&self) -> Vec<f64> {
+        self.answer().map(|token| f64::from(token.log_prob)).collect()
     }
 
     /// The sum of the answer's log-probabilities.

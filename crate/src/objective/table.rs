@@ -1,7 +1,7 @@
 //! The table of losses: one is a file beside this one and a row here.
 
 use super::loss::Loss;
-use super::{cpo, dpo, grpo, kto, orpo, reward, rloo, simpo};
+use super::{cpo, dpo, grpo, kto, orpo, ppo, reward, rloo, simpo};
 use crate::settings::config::{LossType, Objective, RunConfig};
 use crate::{Error, Result};
 
@@ -26,6 +26,7 @@ const LOSSES: &[(Objective, Option<LossType>, Make)] = &[
     (Objective::Grpo, Some(LossType::Bnpo), |config| Box::new(grpo::Grpo::new(config, grpo::Mean::Tokens))),
     (Objective::Grpo, Some(LossType::DrGrpo), |config| Box::new(grpo::Grpo::new(config, grpo::Mean::Longest))),
     (Objective::Rloo, None, |config| Box::new(rloo::Rloo::new(config))),
+    (Objective::Ppo, None, |config| Box::new(ppo::Ppo::new(config))),
 ];
 
 /// The values of `loss_type` that an objective has.
@@ -73,9 +74,17 @@ mod tests {
             let answer = tokens.iter().filter(|token| token.answer).zip(by);
             answer.map(|(token, by)| f64::from(token.log_prob) + by).collect()
         };
-        let rollout =
-            Rollout { advantage: reference + 2.75, old: near(&[0.05, -0.4, 0.5]), reference: near(&[0.3, -0.2, 0.1]) };
-        Sequence { tokens, reference, score: reference, label: reference > -4.0, margin: 0.2, rollout }
+        let rollout = Rollout {
+            advantage: reference + 2.75,
+            advantages: vec![reference + 2.75, 0.5, -0.75, 1.25],
+            old: near(&[0.05, -0.4, 0.5]),
+            reference: near(&[0.3, -0.2, 0.1]),
+            values: vec![0.1, 0.5, -0.3, 0.2],
+            returns: vec![1.0, -0.5, 0.4, 0.0],
+        };
+        // Some within the clip range of the old ones, and some outside on either side.
+        let values = [0.2, 0.9, -0.35, -0.4][..tokens.len()].to_vec();
+        Sequence { tokens, reference, score: reference, values, label: reference > -4.0, margin: 0.2, rollout }
     }
 
     /// Two pairs, and for a single answer's objective four rows, near no edge of any loss.
@@ -91,7 +100,8 @@ mod tests {
 
     fn total(loss: &dyn Loss, groups: &[Vec<Sequence>]) -> (f64, Vec<Slope>) {
         let first_targets = groups.iter().map(|group| group[0].tokens.len()).sum();
-        let step = Step { groups: groups.len(), first_targets, baseline: 0.3, rollout_tokens: 7.0 };
+        let first_tokens = groups.iter().map(|group| group[0].len()).sum();
+        let step = Step { groups: groups.len(), first_targets, first_tokens, baseline: 0.3, rollout_tokens: 7.0 };
         let mut metrics = Metrics::default();
         let mut slopes = vec![Slope::default(); groups.iter().map(Vec::len).sum()];
         let mut rest = &mut slopes[..];
@@ -160,6 +170,10 @@ mod tests {
                         };
                         let got = slope.target + of_answer;
                         check("a token", got, by(&|sequence, near| sequence.tokens[token].log_prob += near));
+                        if loss.needs().values.is_some() {
+                            let by = by(&|sequence, near| sequence.values[token] += f64::from(near));
+                            check("a value", slope.values[token], by);
+                        }
                     }
                 }
             }

@@ -55,14 +55,33 @@ pub enum Head {
     Measures {
         /// `[capacity, 4]`: see [`Tape::measure`].
         measures: Buffer,
+        /// And a value each, where there is a value head.
+        values: Option<Scores>,
     },
     /// A score each, by which their gradients are found.
-    Scores {
-        /// `[capacity]`: the scores.
-        scores: Buffer,
-        /// `[capacity]`: their gradients.
-        grads: Buffer,
-    },
+    Scores(Scores),
+}
+
+/// One number for each row that has a target.
+#[derive(Clone)]
+pub struct Scores {
+    /// `[capacity]`: the numbers.
+    pub made: Buffer,
+    /// `[capacity]`: their gradients.
+    pub grads: Buffer,
+}
+
+impl Scores {
+    fn new(context: &Context, capacity: usize) -> Result<Self> {
+        let buffer = |what| context.buffer(what, capacity as u64 * 4);
+        Ok(Self { made: buffer("scores")?, grads: buffer("gradients of the scores")? })
+    }
+
+    /// Uploads the gradients of the first ones; those of the rest are 0.
+    fn write(&self, context: &Context, grads: &[f32]) {
+        context.clear([&self.grads]);
+        context.write(&self.grads, 0, grads);
+    }
 }
 
 impl Targets {
@@ -94,7 +113,19 @@ impl Targets {
     /// As [`Context::buffer`].
     pub fn measured(self, context: &Context) -> Result<Self> {
         let measures = context.buffer("measures", self.capacity as u64 * 16)?;
-        Ok(Self { head: Head::Measures { measures }, ..self })
+        Ok(Self { head: Head::Measures { measures, values: None }, ..self })
+    }
+
+    /// As [`Targets::measured`], with values.
+    ///
+    /// # Errors
+    /// As [`Context::buffer`].
+    pub fn valued(self, context: &Context) -> Result<Self> {
+        let mut targets = self.measured(context)?;
+        if let Head::Measures { values, .. } = &mut targets.head {
+            *values = Some(Scores::new(context, targets.capacity)?);
+        }
+        Ok(targets)
     }
 
     /// With [`Head::Scores`].
@@ -102,9 +133,7 @@ impl Targets {
     /// # Errors
     /// As [`Context::buffer`].
     pub fn scored(self, context: &Context) -> Result<Self> {
-        let buffer = |what| context.buffer(what, self.capacity as u64 * 4);
-        let (scores, grads) = (buffer("scores")?, buffer("gradients of the scores")?);
-        Ok(Self { head: Head::Scores { scores, grads }, ..self })
+        Ok(Self { head: Head::Scores(Scores::new(context, self.capacity)?), ..self })
     }
 
     /// With logits divided by a temperature: their input, of so many channels, is.
@@ -134,18 +163,16 @@ impl Targets {
         self.gates(targets.len())
     }
 
-    /// Uploads what was found for the targets that were written last: the weights of their losses, or the gradients of
-    /// their scores. Returns the gates to open.
-    pub fn write_found(&self, context: &Context, found: &[f32]) -> usize {
-        match &self.head {
-            Head::Losses | Head::Measures { .. } => context.write(&self.weights, 0, found),
-            Head::Scores { grads, .. } => {
-                // Those of the batch before may be more.
-                context.clear([grads]);
-                context.write(grads, 0, found);
-            }
+    /// Uploads what was found for the targets that were written last. Returns the gates to open.
+    pub fn write_found(&self, context: &Context, found: &Found) -> usize {
+        let Found { weights, grads } = found;
+        if !weights.is_empty() {
+            context.write(&self.weights, 0, weights);
         }
-        self.gates(found.len())
+        if let Head::Scores(scores) | Head::Measures { values: Some(scores), .. } = &self.head {
+            scores.write(context, grads);
+        }
+        self.gates(weights.len().max(grads.len()))
     }
 
     /// The gates to open for so many targets.
@@ -157,6 +184,15 @@ impl Targets {
     pub fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         chunks(self.capacity, self.chunk)
     }
+}
+
+/// What was found for some targets by what the head made of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Found {
+    /// The weights of their losses; none under [`Head::Scores`].
+    pub weights: Vec<f32>,
+    /// The gradients of their scores or values; none where there are none.
+    pub grads: Vec<f32>,
 }
 
 /// Some rows of a value of so many columns.

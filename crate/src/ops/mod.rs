@@ -35,7 +35,7 @@ pub use cache::CacheLayer;
 pub use direction::Direction;
 pub use importance::{Importance, record_importance, record_mask};
 pub use linear::LowRank;
-pub use loss::{Head, Targets};
+pub use loss::{Found, Head, Scores, Targets};
 pub use optimizer::{DECAY_BLOCK, Hyper, PIECE, record_step};
 pub use rope::RopeTable;
 pub use tune::{Tried, tune};

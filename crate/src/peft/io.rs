@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use serde_json::{Map, Value, json};
 
-use super::score::is_score;
+use super::score::{is_score, is_value};
 use super::traits::ENCODED;
-use super::{Parameters, Peft, create};
+use super::{NamedParam, Peft, create};
 use crate::gpu::Context;
 use crate::model::Model;
 use crate::settings::config::{Method, Objective, RunConfig};
@@ -55,7 +55,7 @@ pub async fn save(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> Re
         }
         None => {
             let values = params.read().await?;
-            let tensors = params.tensors.iter().zip(values);
+            let tensors = params.tensors.iter().zip(values).filter(|(tensor, _)| !is_value(&tensor.name));
             tensors.map(|(tensor, values)| (tensor.name.as_str(), tensor.shape.clone(), values)).collect()
         }
     };
@@ -101,7 +101,8 @@ pub fn tensor_bytes(peft: &dyn Peft, context: &Context) -> usize {
     let mut t = Tape::new(context);
     let params = peft.params();
     let score = params.score().map_or(0, |score| score.cols);
-    let count = peft.encoded(&mut t).map_or(params.count(), |(var, _)| t.rows(var) * t.cols(var) + score);
+    let own = params.count() - params.value().map_or(0, |value| value.cols);
+    let count = peft.encoded(&mut t).map_or(own, |(var, _)| t.rows(var) * t.cols(var) + score);
     count * size_of::<f32>()
 }
 
@@ -170,8 +171,11 @@ pub async fn load(model: &Model, folder: &str, config: &[u8], tensors: &[u8]) ->
 /// [`Error::Adapter`] for a tensor that is missing, unknown, of another shape or not of floats.
 pub fn fill(peft: &dyn Peft, folder: &str, bytes: &[u8]) -> Result<()> {
     let params = peft.params();
-    let values = tensors(params, &format!("{folder}/{TENSORS}"), bytes, &[""])?;
-    for (index, values) in values[0].iter().enumerate() {
+    let is_saved = |index: &usize| !is_value(&params.tensors[*index].name);
+    let saved: Vec<usize> = (0..params.tensors.len()).filter(is_saved).collect();
+    let wanted: Vec<&NamedParam> = saved.iter().map(|&index| &params.tensors[index]).collect();
+    let values = tensors(&wanted, &format!("{folder}/{TENSORS}"), bytes, &[""])?;
+    for (index, values) in saved.into_iter().zip(&values[0]) {
         params.write(index, values);
     }
     Ok(())
@@ -207,7 +211,12 @@ pub(crate) fn serialize<'a>(name: &str, views: impl Iterator<Item = (&'a str, Te
 }
 
 /// The values that a safetensors file holds for the parameters under each of these prefixes, and nothing else.
-pub(crate) fn tensors(params: &Parameters, file: &str, bytes: &[u8], prefixes: &[&str]) -> Result<Vec<Vec<Vec<f32>>>> {
+pub(crate) fn tensors(
+    wanted: &[&NamedParam],
+    file: &str,
+    bytes: &[u8],
+    prefixes: &[&str],
+) -> Result<Vec<Vec<Vec<f32>>>> {
     let wrong = |what: String| Error::Adapter {
         file: file.into(),
         what,
@@ -219,8 +228,8 @@ pub(crate) fn tensors(params: &Parameters, file: &str, bytes: &[u8], prefixes: &
         found.iter().filter(|(_, view)| !view.data().is_empty()).map(|(name, _)| name).collect();
     let mut all = Vec::with_capacity(prefixes.len());
     for prefix in prefixes {
-        let mut values = Vec::with_capacity(params.tensors.len());
-        for tensor in &params.tensors {
+        let mut values = Vec::with_capacity(wanted.len());
+        for tensor in wanted {
             let name = format!("{prefix}{}", tensor.name);
             let view = found.tensor(&name).map_err(|_| wrong(format!("the tensor {name} is missing")))?;
             if view.shape() != tensor.shape {

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::field::{Field, FieldValue, Input, choice};
+pub use super::choices::*;
+use super::field::{Field, FieldValue, Input};
 pub use super::method::Method;
 pub use super::objective::{Objective, Rows};
 use super::patterns::Patterns;
@@ -13,128 +14,6 @@ pub use super::reward::RewardKind;
 use super::target_modules::TargetModules;
 pub use crate::tape::Recompute;
 use crate::{Error, Result};
-
-choice! {
-    /// How the learning rate goes, after warm-up.
-    LrScheduler, "constant, linear or cosine" {
-        /// Stays.
-        Constant = "constant",
-        /// Falls to 0 in a line.
-        Linear = "linear",
-        /// Falls to 0 along half a cosine.
-        Cosine = "cosine",
-    }
-}
-
-choice! {
-    /// What virtual tokens start as.
-    PromptTuningInit, "RANDOM, SAMPLE_VOCAB or TEXT" {
-        /// Random numbers.
-        Random = "RANDOM",
-        /// The embeddings of tokens drawn at random.
-        SampleVocab = "SAMPLE_VOCAB",
-        /// The embeddings of a text.
-        Text = "TEXT",
-    }
-}
-
-choice! {
-    /// What lies between the two layers of a bottleneck.
-    NonLinearity, "relu, gelu, silu or tanh" {
-        /// max(x, 0).
-        Relu = "relu",
-        /// x times the normal distribution's integral.
-        Gelu = "gelu",
-        /// x times the sigmoid.
-        Silu = "silu",
-        /// The hyperbolic tangent.
-        Tanh = "tanh",
-    }
-}
-
-choice! {
-    /// Where adapters stand in a block.
-    Placement, "houlsby or pfeiffer" {
-        /// After attention and after the feed-forward.
-        Houlsby = "houlsby",
-        /// After the feed-forward alone.
-        Pfeiffer = "pfeiffer",
-    }
-}
-
-choice! {
-    /// What makes virtual tokens.
-    Encoder, "MLP, LSTM or NONE" {
-        /// Three linear layers.
-        Mlp = "MLP",
-        /// An LSTM in both directions, and two linear layers.
-        Lstm = "LSTM",
-        /// Nothing: they are trained themselves, as those of a saved adapter.
-        None = "NONE",
-    }
-}
-
-impl FieldValue for Recompute {
-    const KIND: &'static str = "choice";
-    const EXPECTED: &'static str = "auto, none, gate-up or block";
-    const CHOICES: &'static [&'static str] =
-        &[Self::Auto.name(), Self::None.name(), Self::GateUp.name(), Self::Block.name()];
-
-    fn read(input: Input) -> Option<Self> {
-        let name = String::read(input)?;
-        Self::ALL.into_iter().find(|recompute| recompute.name() == name)
-    }
-
-    fn json(&self) -> Value {
-        self.name().into()
-    }
-}
-
-choice! {
-    /// How an objective makes its loss of answers, under TRL's name.
-    LossType, "sigmoid, hinge, ipo, robust, simpo, dapo, grpo, bnpo or dr_grpo" {
-        /// The logistic loss.
-        Sigmoid = "sigmoid",
-        /// The hinge loss.
-        Hinge = "hinge",
-        /// The squared distance to a margin.
-        Ipo = "ipo",
-        /// The logistic loss over pairs of which a known share is the wrong way round.
-        Robust = "robust",
-        /// The logistic loss of means over the tokens, with a margin.
-        Simpo = "simpo",
-        /// The mean over the tokens of all answers that were written together.
-        Dapo = "dapo",
-        /// The mean over the answers of the means over their tokens.
-        Grpo = "grpo",
-        /// The mean over the tokens of a step.
-        Bnpo = "bnpo",
-        /// The sum over the tokens, of answers taken to be as long as they may.
-        DrGrpo = "dr_grpo",
-    }
-}
-
-choice! {
-    /// What is compared with the model that wrote an answer.
-    ImportanceSampling, "token or sequence" {
-        /// Each token by itself.
-        Token = "token",
-        /// The answer, by the mean over its tokens.
-        Sequence = "sequence",
-    }
-}
-
-choice! {
-    /// What rewards are divided by.
-    ScaleRewards, "group, batch or none" {
-        /// The standard deviation of the answers to the same prompt.
-        Group = "group",
-        /// That of all answers that were written together.
-        Batch = "batch",
-        /// Nothing.
-        None = "none",
-    }
-}
 
 macro_rules! run_config {
     (|$method:ident, $objective:ident| $($group:literal { $($name:ident $(($($alias:literal),*))?: $type:ty = $default:expr,
@@ -274,9 +153,9 @@ run_config! { |method, objective|
         assistant_only_loss: bool = true, for [Sft], "Of a conversation, learn only the assistant's turns.";
     }
     "Objective" {
-        beta: f64 = match objective { Objective::Grpo => 0.0, Objective::Rloo => 0.05, _ => 0.1 }, in 0..=1000,
-            for [Dpo, Kto, Orpo, Cpo, Grpo, Rloo],
-            "Weight of the comparison: in DPO, KTO, GRPO and RLOO, higher stays nearer to the model as it was.";
+        beta("kl_coef"): f64 = match objective { Objective::Grpo => 0.0, Objective::Rloo | Objective::Ppo => 0.05, _ => 0.1 }, in 0..=1000,
+            for [Dpo, Kto, Orpo, Cpo, Grpo, Rloo, Ppo],
+            "Weight of the comparison: in DPO, KTO, GRPO, RLOO and PPO, higher stays nearer to the model as it was.";
         loss_type: LossType = if objective == Objective::Grpo { LossType::Dapo } else { LossType::Sigmoid },
             for [Dpo, Cpo, Grpo], "How the loss is made of answers.";
         label_smoothing: f64 = 0.0, in 0..=0.499999, for [Dpo, Cpo],
@@ -287,21 +166,21 @@ run_config! { |method, objective|
         simpo_gamma: f64 = 0.5, in 0..=1000, for [Cpo], "The margin of the loss simpo, times beta.";
         center_rewards_coefficient: f64 = 0.0, in 0..=1000, for [Reward],
             "Pull of a pair's scores towards a sum of 0: 0.01 keeps them comparable from prompt to prompt.";
-        reward: Vec<RewardKind> = Vec::new(), for [Grpo, Rloo], "What an answer earns; any number of them are added up.";
-        reward_weights: Vec<f64> = Vec::new(), for [Grpo, Rloo], "What each reward is multiplied by; none for 1.";
-        num_generations: u32 = if objective == Objective::Rloo { 2 } else { 8 }, in 2..=256, for [Grpo, Rloo],
-            "Answers to each prompt, which are compared with each other.";
-        max_completion_length: u32 = 512, in 1..=131072, for [Grpo, Rloo], "Tokens after which an answer is cut.";
-        temperature: f64 = 1.0, in 0.01..=100, for [Grpo, Rloo], "Higher makes for more variety among the answers.";
-        top_p: f64 = 1.0, in 0.000001..=1, for [Grpo, Rloo], "Draw only from the likeliest tokens that hold this share of the probability.";
-        top_k: u32 = 0, in 0..=1000000, for [Grpo, Rloo], "Draw only from so many of the likeliest tokens; 0 is from all.";
-        min_p: f64 = 0.0, in 0..=1, for [Grpo, Rloo], "Draw only from tokens that are at least this many times as likely as the likeliest.";
-        repetition_penalty: f64 = 1.0, in 1..=100, for [Grpo, Rloo], "Makes tokens that were there before less likely; 1 does nothing.";
-        generation_batch_size: u32 = 8, in 1..=256, for [Grpo, Rloo], "Answers that are written at once. More are faster, and need more memory.";
-        num_iterations: u32 = 1, in 1..=1000, for [Grpo, Rloo], "How often the same answers are learnt from.";
-        steps_per_generation: u32 = 0, in 0..=65536, for [Grpo, Rloo],
+        reward: Vec<RewardKind> = Vec::new(), for [Grpo, Rloo, Ppo], "What an answer earns; any number of them are added up.";
+        reward_weights: Vec<f64> = Vec::new(), for [Grpo, Rloo, Ppo], "What each reward is multiplied by; none for 1.";
+        num_generations: u32 = match objective { Objective::Rloo => 2, Objective::Ppo => 1, _ => 8 }, in 1..=256, for [Grpo, Rloo, Ppo],
+            "Answers to each prompt; GRPO and RLOO compare them with each other.";
+        max_completion_length("response_length"): u32 = if objective == Objective::Ppo { 53 } else { 512 }, in 1..=131072, for [Grpo, Rloo, Ppo], "Tokens after which an answer is cut.";
+        temperature: f64 = if objective == Objective::Ppo { 0.7 } else { 1.0 }, in 0.01..=100, for [Grpo, Rloo, Ppo], "Higher makes for more variety among the answers.";
+        top_p: f64 = 1.0, in 0.000001..=1, for [Grpo, Rloo, Ppo], "Draw only from the likeliest tokens that hold this share of the probability.";
+        top_k: u32 = 0, in 0..=1000000, for [Grpo, Rloo, Ppo], "Draw only from so many of the likeliest tokens; 0 is from all.";
+        min_p: f64 = 0.0, in 0..=1, for [Grpo, Rloo, Ppo], "Draw only from tokens that are at least this many times as likely as the likeliest.";
+        repetition_penalty: f64 = 1.0, in 1..=100, for [Grpo, Rloo, Ppo], "Makes tokens that were there before less likely; 1 does nothing.";
+        generation_batch_size: u32 = 8, in 1..=256, for [Grpo, Rloo, Ppo], "Answers that are written at once. More are faster, and need more memory.";
+        num_iterations("num_ppo_epochs"): u32 = if objective == Objective::Ppo { 4 } else { 1 }, in 1..=1000, for [Grpo, Rloo, Ppo], "How often the same answers are learnt from.";
+        steps_per_generation: u32 = 0, in 0..=65536, for [Grpo, Rloo, Ppo],
             "Batches that answers are written for at a time; 0 for those of a step.";
-        epsilon: f64 = 0.2, in 0..=1000, for [Grpo, Rloo], "How far from 1 the ratio to the model that wrote an answer counts.";
+        epsilon("cliprange"): f64 = 0.2, in 0..=1000, for [Grpo, Rloo, Ppo], "How far from 1 the ratio to the model that wrote an answer counts.";
         epsilon_high: f64 = 0.0, in 0..=1000, for [Grpo, Rloo], "The same above 1; 0 for as far as below.";
         mask_truncated_completions: bool = false, for [Grpo, Rloo], "Learn nothing from answers that were cut.";
         importance_sampling_level: ImportanceSampling = ImportanceSampling::Token, for [Grpo],
@@ -311,6 +190,15 @@ run_config! { |method, objective|
         use_bias_correction_kl: bool = true, for [Grpo], "Weigh the distance from the reference by the ratio, too.";
         normalize_advantages: bool = false, for [Rloo], "Bring the advantages to a mean of 0 and a deviation of 1.";
         reward_clip_range: Vec<f64> = Vec::new(), for [Rloo], "The least and the most that an answer may earn, such as -1,1.";
+        vf_coef: f64 = 0.1, in 0..=1000, for [Ppo], "Weight of learning what an answer will earn.";
+        cliprange_value: f64 = 0.2, in 0..=1000, for [Ppo],
+            "How far what is expected of an answer may move from what was expected when it was written.";
+        gamma: f64 = 1.0, in 0..=1, for [Ppo], "What the next token's reward is worth of this one's; 1 for all of it.";
+        lam: f64 = 0.95, in 0..=1, for [Ppo],
+            "How far ahead a token is judged by what was earned: 0 by what is expected at the next, 1 by what came in the end.";
+        kl_estimator: KlEstimator = KlEstimator::K1, for [Ppo], "How the distance from the reference is estimated at each token.";
+        whiten_rewards: bool = false, for [Ppo], "Bring the rewards of all tokens to a deviation of 1.";
+        missing_eos_penalty: f64 = 0.0, in 0..=1000000, for [Ppo], "Taken off what an answer earned that was cut.";
     }
     "Reports" {
         logging_steps: u32 = 1, in 1..=1000000000, "Steps between reports; each has their mean loss.";
@@ -577,6 +465,17 @@ impl RunConfig {
             return Err(invalid("packing", what.into(), "leave it out".into()));
         }
         let (answers, group) = (self.generation_size(), self.num_generations as usize);
+        if group == 1 && self.objective != Objective::Ppo {
+            let what = format!(
+                "{} compares the answers to a prompt with each other, and 1 is one alone",
+                self.objective.name()
+            );
+            return Err(invalid("num_generations", what, "give 2 or more".into()));
+        }
+        if group == 1 && self.reward.iter().any(|kind| matches!(kind, RewardKind::JudgePairs(_))) {
+            let what = "judge-pairs compares the answers to a prompt, and 1 is one alone";
+            return Err(invalid("num_generations", what.into(), "give 2 or more, or a reward by judge".into()));
+        }
         if !answers.is_multiple_of(group) {
             let what = format!("answers come {group} to a prompt, and {answers} are asked for at a time");
             let help = "let per_device_train_batch_size times gradient_accumulation_steps (or steps_per_generation) be \

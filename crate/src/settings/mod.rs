@@ -1,5 +1,6 @@
 //! The settings of a run: its fields, what they may hold, and the table of the tuning methods.
 
+mod choices;
 pub mod config;
 pub mod field;
 mod method;

@@ -31,7 +31,7 @@ macro_rules! objectives {
     ($($objective:ident = $name:literal, $label:literal, $rows:ident, learning_rate $rate:literal, $help:literal;)*) => {
         choice! {
             /// What a run learns from, and the kind of its loss.
-            Objective, "sft, dpo, kto, orpo, cpo, reward, grpo or rloo" { $(#[doc = $help] $objective = $name,)* }
+            Objective, "sft, dpo, kto, orpo, cpo, reward, grpo, rloo or ppo" { $(#[doc = $help] $objective = $name,)* }
         }
 
         impl Objective {
@@ -78,6 +78,8 @@ objectives! {
         "Answers each prompt several times, and learns from those that earn more than the others.";
     Rloo = "rloo", "RLOO", Prompts, learning_rate 1e-6,
         "Learns from how much more an answer earns than the others to its prompt, and to stay near the model it began as.";
+    Ppo = "ppo", "PPO", Prompts, learning_rate 3e-6,
+        "Learns, beside answering, what an answer will earn, and from how much more each of its tokens led to.";
 }
 
 impl Objective {

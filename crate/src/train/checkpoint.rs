@@ -118,7 +118,8 @@ impl Trainer {
         }
         let params = self.peft.params();
         let (kinds, buffers): (Vec<_>, Vec<_>) = self.state().into_iter().unzip();
-        let state = io::tensors(params, &format!("{folder}/{OPTIMIZER}"), &read(OPTIMIZER)?, &kinds)?;
+        let all: Vec<_> = params.tensors.iter().collect();
+        let state = io::tensors(&all, &format!("{folder}/{OPTIMIZER}"), &read(OPTIMIZER)?, &kinds)?;
         for (buffers, values) in buffers.into_iter().zip(&state) {
             for (index, values) in values.iter().enumerate() {
                 params.write_to(buffers, index, values);

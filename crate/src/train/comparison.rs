@@ -9,7 +9,7 @@ use crate::Result;
 use crate::data::batch::{Asked, Size};
 use crate::data::render::Rendered;
 use crate::model::Model;
-use crate::objective::{self, Loss, Metrics, Sequence, Slope, Step};
+use crate::objective::{self, Loss, Metrics, Needs, Sequence, Slope, Step};
 use crate::peft::Peft;
 use crate::settings::config::RunConfig;
 
@@ -36,22 +36,22 @@ impl Comparison {
     pub fn new(model: &Model, config: &RunConfig, examples: usize) -> Result<Option<Self>> {
         let Some(loss) = objective::create(config)? else { return Ok(None) };
         let needs = loss.needs();
-        let asked = measure::asked(model, needs, config.method);
+        let asked = |needs| measure::asked(model, needs, config.method);
         Ok(Some(Self {
-            loss,
             group: config.objective.group(),
-            asked,
+            asked: asked(needs),
             reference: None,
-            referee: Measurer::new(needs, asked),
-            policy: Measurer::new(needs, asked),
+            referee: Measurer::new(without_values(needs), asked(without_values(needs))),
+            policy: Measurer::new(needs, asked(needs)),
             known: vec![None; examples],
+            loss,
         }))
     }
 
     /// Makes an adapter the reference, in place of the model without one. It never moves.
     pub fn refer_to(&mut self, reference: Rc<dyn Peft>) {
         self.reference = Some(reference);
-        self.referee = Measurer::new(self.loss.needs(), self.asked);
+        self.referee = self.referee.anew();
     }
 
     /// Which rows it asks.
@@ -116,17 +116,17 @@ impl Comparison {
         Ok((sum / examples.len() as f64).max(0.0))
     }
 
-    /// What the model makes of each token of some answers.
+    /// What the model makes of some answers.
     ///
     /// # Errors
     /// As [`Measurer::measure`].
-    pub(super) async fn policy_tokens(
+    pub(super) async fn policy_answers(
         &mut self,
         model: &Model,
         peft: &dyn Peft,
         answers: &[&Rendered],
-    ) -> Result<Vec<Vec<f64>>> {
-        Ok(token_log_probs(self.policy.measure(model, Some(peft), answers, 1).await?))
+    ) -> Result<Vec<Sequence>> {
+        self.policy.measure(model, Some(peft), answers, 1).await
     }
 
     /// What the reference makes of each token of some answers.
@@ -134,7 +134,8 @@ impl Comparison {
     /// # Errors
     /// As [`Measurer::measure`].
     pub(super) async fn reference_tokens(&mut self, model: &Model, answers: &[&Rendered]) -> Result<Vec<Vec<f64>>> {
-        Ok(token_log_probs(self.referee.measure(model, self.reference.as_deref(), answers, 1).await?))
+        let measured = self.referee.measure(model, self.reference.as_deref(), answers, 1).await?;
+        Ok(measured.iter().map(Sequence::log_probs).collect())
     }
 
     /// The loss of some groups, which is their part of the step's, and its slope at each of their sequences.
@@ -208,14 +209,17 @@ impl Comparison {
         }
         let firsts = measured.iter().flat_map(|(sequences, _)| sequences.iter().step_by(self.group));
         let first_targets = firsts.map(|sequence| sequence.tokens.len()).sum();
-        let all = Step { groups: examples.len() / self.group, first_targets, ..Step::default() };
+        let firsts = measured.iter().flat_map(|(sequences, _)| sequences.iter().step_by(self.group));
+        let first_tokens = firsts.map(Sequence::len).sum();
+        let all = Step { groups: examples.len() / self.group, first_targets, first_tokens, ..Step::default() };
         let mut evaluated = Evaluated { loss: 0.0, groups: Vec::new(), metrics: Metrics::default() };
         let mut slopes = vec![Slope::default(); self.group];
         for (sequences, baseline) in &measured {
             let step = Step { baseline: *baseline, ..all };
             for group in sequences.chunks(self.group) {
                 evaluated.loss += self.loss.group(group, &step, &mut slopes, &mut evaluated.metrics);
-                let alone = Step { groups: 1, first_targets: group[0].tokens.len(), ..step };
+                let (first_targets, first_tokens) = (group[0].tokens.len(), group[0].len());
+                let alone = Step { groups: 1, first_targets, first_tokens, ..step };
                 let loss = self.loss.group(group, &alone, &mut slopes, &mut Metrics::default());
                 let tokens = group.iter().map(|sequence| sequence.tokens.len().max(1)).sum();
                 evaluated.groups.push(ExampleLoss { loss, tokens });
@@ -226,9 +230,9 @@ impl Comparison {
     }
 }
 
-fn token_log_probs(sequences: Vec<Sequence>) -> Vec<Vec<f64>> {
-    let tokens = |sequence: Sequence| sequence.tokens.into_iter().map(|token| f64::from(token.log_prob)).collect();
-    sequences.into_iter().map(tokens).collect()
+/// The reference has no value head.
+fn without_values(needs: Needs) -> Needs {
+    Needs { values: None, ..needs }
 }
 
 /// What a model makes of groups that are not learnt.

@@ -8,7 +8,7 @@ use crate::data::batch::{Asked, Batch, Dataset, Layout, NO_LABEL, Size};
 use crate::data::render::Rendered;
 use crate::model::Model;
 use crate::objective::{Needs, Sequence, Slope, Token};
-use crate::ops::Targets;
+use crate::ops::{Found, Targets};
 use crate::peft::{Peft, score};
 use crate::settings::config::Method;
 
@@ -20,6 +20,7 @@ pub(super) fn asked(model: &Model, needs: Needs, method: Method) -> Asked {
     match needs {
         Needs { score: true, .. } => Asked::Score { pad: score::pad(model, method) },
         Needs { prompt: true, .. } => Asked::Prompts,
+        Needs { values: Some(longest), .. } => Asked::Values { longest },
         _ => Asked::Targets,
     }
 }
@@ -30,7 +31,11 @@ pub(super) fn asked(model: &Model, needs: Needs, method: Method) -> Asked {
 /// As [`Targets::new`].
 pub(super) fn targets(model: &Model, capacity: usize, needs: Needs) -> Result<Targets> {
     let targets = Targets::new(&model.context, capacity, model.config.vocab)?;
-    let targets = if needs.score { targets.scored(&model.context) } else { targets.measured(&model.context) }?;
+    let targets = match needs {
+        Needs { score: true, .. } => targets.scored(&model.context),
+        Needs { values: Some(_), .. } => targets.valued(&model.context),
+        _ => targets.measured(&model.context),
+    }?;
     match needs.temperature {
         Some(temperature) => targets.at_temperature(&model.context, model.config.hidden, temperature),
         None => Ok(targets),
@@ -44,8 +49,14 @@ pub(super) fn unweighted(batch: &Batch) -> Vec<(u32, u32, f32)> {
 }
 
 /// What a pass made of a batch, by sequence: `made` as [`Pass::made`] gives it, `examples` those of the batch in order.
-pub(super) fn sequences(batch: &Batch, examples: &[&Rendered], needs: Needs, made: &[f32]) -> Vec<Sequence> {
+pub(super) fn sequences(
+    batch: &Batch,
+    examples: &[&Rendered],
+    needs: Needs,
+    (made, values): &(Vec<f32>, Vec<f32>),
+) -> Vec<Sequence> {
     let mut made = made.chunks(if needs.score { 1 } else { 4 });
+    let mut values = values.iter();
     let mut start = 0;
     let mut sequences = Vec::with_capacity(examples.len());
     for example in examples {
@@ -54,6 +65,7 @@ pub(super) fn sequences(batch: &Batch, examples: &[&Rendered], needs: Needs, mad
         let mut sequence =
             Sequence { label: example.label.unwrap_or_default(), margin: example.margin, ..Sequence::default() };
         for row in (start..end).filter(|&row| batch.labels[row] != NO_LABEL) {
+            sequence.values.extend(values.next().map(|value| f64::from(*value)));
             match made.next() {
                 Some(&[score]) => sequence.score = f64::from(score),
                 Some(&[log_prob, entropy, mean_logit, likeliest]) => sequence.tokens.push(Token {
@@ -61,8 +73,8 @@ pub(super) fn sequences(batch: &Batch, examples: &[&Rendered], needs: Needs, mad
                     entropy,
                     mean_logit,
                     likeliest: likeliest != 0.0,
-                    // The row predicts the token behind it.
-                    answer: example.targets[row + 1 - start - virtual_tokens],
+                    // The row predicts the token behind it; behind the last there is none.
+                    answer: example.targets.get(row + 1 - start - virtual_tokens).copied().unwrap_or_default(),
                 }),
                 _ => unreachable!("a pass makes something of each target"),
             }
@@ -73,17 +85,21 @@ pub(super) fn sequences(batch: &Batch, examples: &[&Rendered], needs: Needs, mad
     sequences
 }
 
-/// What the second part of a pass needs: the weight of each target's loss, or the gradient of each score.
-pub(super) fn found(sequences: &[Sequence], slopes: &[Slope], needs: Needs) -> Vec<f32> {
-    let mut found = Vec::new();
+/// What the second part of a pass needs.
+pub(super) fn found(sequences: &[Sequence], slopes: &[Slope], needs: Needs) -> Found {
+    let mut found = Found::default();
     for (sequence, slope) in sequences.iter().zip(slopes) {
         if needs.score {
-            found.push(slope.score as f32);
+            found.grads.push(slope.score as f32);
             continue;
+        }
+        if needs.values.is_some() {
+            let slopes = slope.values.iter().copied().chain(std::iter::repeat(0.0));
+            found.grads.extend(slopes.take(sequence.values.len()).map(|slope| slope as f32));
         }
         let mut by_token = slope.tokens.iter();
         // A loss falls as its log-probability rises, and the loss head weighs losses.
-        found.extend(sequence.tokens.iter().map(|token| {
+        found.weights.extend(sequence.tokens.iter().map(|token| {
             let own = if token.answer { slope.answer + by_token.next().copied().unwrap_or_default() } else { 0.0 };
             -(slope.target + own) as f32
         }));
@@ -102,6 +118,11 @@ impl Measurer {
     /// One that measures what a loss needs.
     pub fn new(needs: Needs, asked: Asked) -> Self {
         Self { needs, asked, passes: VecDeque::new() }
+    }
+
+    /// One that measures the same, of another adapter.
+    pub fn anew(&self) -> Self {
+        Self::new(self.needs, self.asked)
     }
 
     /// Some groups of sequences as a batch for this adapter.

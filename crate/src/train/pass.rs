@@ -4,8 +4,8 @@ use crate::Result;
 use crate::data::batch::{Batch, Size};
 use crate::gpu::{Buffer, Context, KernelTime, Plan, PlanStats};
 use crate::model::{Decoder, Hooks, Inputs, Model};
-use crate::ops::{Head, Targets, Weight};
-use crate::peft::Peft;
+use crate::ops::{Found, Head, Targets};
+use crate::peft::{Parameters, Peft};
 use crate::tape::Recompute;
 use crate::tape::{Tape, Var};
 
@@ -54,14 +54,14 @@ impl Pass {
     ) -> Result<Self> {
         let context = &model.context;
         let inputs = Inputs::new(context, rows)?;
-        let score = peft.and_then(|peft| peft.params().score());
+        let params = peft.map(|peft| peft.params());
         let peft = peft.map(|peft| peft as &dyn Hooks);
         let decoder =
             Decoder { model, peft, training: training.is_some(), recompute: training.unwrap_or(Recompute::None) };
         let mut t = Tape::new(context);
         let h = decoder.embed(&mut t, &inputs);
         let h = decoder.blocks(&mut t, &inputs, 0..model.layers.len(), h, None, Some(&targets));
-        let plan = end(t, &decoder, h, &targets, score)?;
+        let plan = end(t, &decoder, h, &targets, params)?;
         Ok(Self { context: context.clone(), inputs, targets, plan, trunk: None })
     }
 
@@ -91,7 +91,7 @@ impl Pass {
             None => decoder.embed(&mut t, &inputs),
         };
         let h = decoder.blocks(&mut t, &inputs, first..model.layers.len(), h, None, Some(&targets));
-        let plan = end(t, &decoder, h, &targets, peft.params().score())?;
+        let plan = end(t, &decoder, h, &targets, Some(peft.params()))?;
         let trunk = hidden.map(|hidden| -> Result<TrunkPass> {
             let mut t = Tape::new(context);
             let h = decoder.embed(&mut t, &inputs);
@@ -135,22 +135,27 @@ impl Pass {
         self.run_below(hidden) + self.plan.run_part(0, gates)
     }
 
-    /// The second part, from there on: `found` has the weight of each target's loss, or the gradient of its score.
-    pub fn finish(&self, found: &[f32]) -> PlanStats {
+    /// The second part, from there on, with what was found by what the first has made.
+    pub fn finish(&self, found: &Found) -> PlanStats {
         let gates = self.targets.write_found(&self.context, found);
         self.plan.run_part(1, gates)
     }
 
-    /// What the first part made of so many targets, `[targets, 4]` measures or `[targets]` scores.
+    /// What the first part made of so many targets, `[targets, 4]` measures or `[targets]` scores; and the values that stand
+    /// beside measures, or none.
     ///
     /// # Errors
     /// [`crate::Error::Gpu`] when the device failed.
-    pub async fn made(&self, targets: usize) -> Result<Vec<f32>> {
-        match &self.targets.head {
-            Head::Losses => self.context.read(&self.targets.nll, 0, targets).await,
-            Head::Measures { measures } => self.context.read(measures, 0, 4 * targets).await,
-            Head::Scores { scores, .. } => self.context.read(scores, 0, targets).await,
-        }
+    pub async fn made(&self, targets: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+        let context = &self.context;
+        Ok(match &self.targets.head {
+            Head::Losses => (context.read(&self.targets.nll, 0, targets).await?, Vec::new()),
+            Head::Measures { measures, values: None } => (context.read(measures, 0, 4 * targets).await?, Vec::new()),
+            Head::Measures { measures, values: Some(values) } => {
+                (context.read(measures, 0, 4 * targets).await?, context.read(&values.made, 0, targets).await?)
+            }
+            Head::Scores(scores) => (context.read(&scores.made, 0, targets).await?, Vec::new()),
+        })
     }
 
     fn run_below(&self, hidden: Option<&[f32]>) -> PlanStats {
@@ -209,26 +214,45 @@ impl Pass {
 
 /// Ends a recording in the last norm and the head, and in training walks it back: in a part of its own where the weights
 /// are found by what the head makes.
-fn end<'a>(mut t: Tape<'a>, decoder: &Decoder<'a>, h: Var, targets: &Targets, score: Option<&Weight>) -> Result<Plan> {
+fn end<'a>(
+    mut t: Tape<'a>,
+    decoder: &Decoder<'a>,
+    h: Var,
+    targets: &Targets,
+    params: Option<&'a Parameters>,
+) -> Result<Plan> {
     let mut h = decoder.norm(&mut t, h);
+    let value = match &targets.head {
+        Head::Measures { values: Some(values), .. } => {
+            let head = params.and_then(Parameters::value).expect("a run with values has a value head");
+            let value = t.linear(h, head);
+            t.keep(value, &values.made);
+            Some((value, values))
+        }
+        _ => None,
+    };
     if let Some(scale) = &targets.scale {
         h = t.scale(h, 0, scale);
     }
     let training = decoder.training;
     match &targets.head {
         Head::Losses => t.cross_entropy(h, decoder.head(), targets, training),
-        Head::Measures { measures } => {
+        Head::Measures { measures, .. } => {
             t.measure(h, decoder.head(), targets, measures);
             if training {
                 t.list.next_part();
+                if let Some((value, values)) = value {
+                    t.seed_grad(value, &values.grads);
+                }
                 t.cross_entropy(h, decoder.head(), targets, training);
             }
         }
-        Head::Scores { scores, grads } => {
-            let score = t.linear(h, score.expect("a reward model's adapter has a score head"));
-            t.keep(score, scores);
+        Head::Scores(scores) => {
+            let head = params.and_then(Parameters::score).expect("a reward model's adapter has a score head");
+            let score = t.linear(h, head);
+            t.keep(score, &scores.made);
             t.list.next_part();
-            t.seed_grad(score, grads);
+            t.seed_grad(score, &scores.grads);
         }
     }
     if training {

@@ -7,7 +7,7 @@ use super::event::Event;
 use super::rollouts::{Policy, Rollouts};
 use super::trainer::{Trainer, has_room, layout, settled};
 use crate::Result;
-use crate::data::batch::{Dataset, mix, order};
+use crate::data::batch::{Asked, Dataset, mix, order};
 use crate::model::Model;
 use crate::peft::Peft;
 use crate::settings::config::{Rows, RunConfig};
@@ -26,7 +26,8 @@ impl Trainer {
         let longest = rollouts.longest(&config);
         has_room(&model, peft.as_ref(), longest)?;
         let comparison = Comparison::new(&model, &config, 0)?;
-        let dataset = Dataset::new(Vec::new(), layout(&config, &model, peft.as_ref(), longest));
+        let asked = comparison.as_ref().map_or(Asked::Targets, Comparison::asked);
+        let dataset = Dataset::grouped(Vec::new(), layout(&config, &model, peft.as_ref(), longest), 1, asked);
         let a_generation = config.batches_of_generation() / config.gradient_accumulation_steps as usize;
         let an_epoch = rollouts.an_epoch(&config) * a_generation * config.num_iterations as usize;
         Self::of(model, peft, config, dataset, comparison, an_epoch, Some(rollouts))
@@ -54,7 +55,7 @@ impl Trainer {
     /// Makes the current answers the data set.
     pub(super) fn take_rollouts(&mut self) {
         if let Some(rollouts) = &self.rollouts {
-            self.dataset = Dataset::new(rollouts.rendered(), *self.dataset.layout());
+            self.dataset = self.dataset.with(rollouts.rendered());
         }
     }
 }

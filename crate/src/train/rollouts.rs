@@ -19,6 +19,7 @@ use crate::generate::{Generated, Generator, Sampling};
 use crate::model::Model;
 use crate::objective::Rollout;
 use crate::objective::advantage::{advantages, compared, without_spread};
+use crate::objective::gae::{self, Estimate, Known};
 use crate::peft::Peft;
 use crate::reward::Reward;
 use crate::settings::config::{Objective, RunConfig};
@@ -44,6 +45,11 @@ pub(super) struct Rolled {
     advantage: f64,
     old: Vec<f64>,
     reference: Vec<f64>,
+    /// What the tokens led to, with values.
+    #[serde(default)]
+    estimate: Estimate,
+    #[serde(default)]
+    values: Vec<f64>,
 }
 
 impl Rolled {
@@ -55,6 +61,8 @@ impl Rolled {
             advantage: 0.0,
             old: Vec::new(),
             reference: Vec::new(),
+            estimate: Estimate::default(),
+            values: Vec::new(),
         }
     }
 
@@ -63,9 +71,22 @@ impl Rolled {
         Rendered { ids: self.ids.clone(), targets, ..Rendered::default() }
     }
 
+    /// What its tokens led to is found by this.
+    fn known(&self, score: f64) -> Known<'_> {
+        Known { score, old: &self.old, reference: &self.reference, values: &self.values }
+    }
+
     /// What a loss is told of it.
     pub fn rollout(&self) -> Rollout {
-        Rollout { advantage: self.advantage, old: self.old.clone(), reference: self.reference.clone() }
+        let Estimate { advantages, returns } = self.estimate.clone();
+        Rollout {
+            advantage: self.advantage,
+            advantages,
+            old: self.old.clone(),
+            reference: self.reference.clone(),
+            values: self.values.clone(),
+            returns,
+        }
     }
 }
 
@@ -173,7 +194,9 @@ impl Rollouts {
         };
         let answers = config.per_device_train_batch_size as usize;
         let rows = answers * (peft.virtual_tokens() + self.longest(config));
-        Size::new(rows.next_multiple_of(ROUND), answers * answer)
+        // With values one more for each, behind the last token.
+        let beside = usize::from(config.objective == Objective::Ppo);
+        Size::new(rows.next_multiple_of(ROUND), answers * (answer + beside))
     }
 
     /// Gives every answer that is learnt from, and what it earned, to `keep`, in order.
@@ -195,11 +218,11 @@ impl Rollouts {
     ///
     /// # Errors
     /// As [`Generator::new`].
-    pub(super) fn prepare(&mut self, model: &Rc<Model>, peft: &dyn Peft, config: &RunConfig) -> Result<()> {
+    pub(super) fn prepare(&mut self, model: &Rc<Model>, peft: Option<&dyn Peft>, config: &RunConfig) -> Result<()> {
         if self.generator.is_none() && matches!(self.source, Source::Written(_)) {
-            let positions = peft.virtual_tokens() + self.longest(config);
+            let positions = peft.map_or(0, |peft| peft.virtual_tokens()) + self.longest(config);
             let slots = (config.generation_batch_size as usize).min(config.generation_size());
-            self.generator = Some(Generator::new(model.clone(), Some(peft), positions, slots)?);
+            self.generator = Some(Generator::new(model.clone(), peft, positions, slots)?);
         }
         Ok(())
     }
@@ -245,7 +268,7 @@ impl Rollouts {
                 (written, Judged::recorded(&rows, config))
             }
             Source::Written(_) => {
-                self.prepare(model, policy.peft, config)?;
+                self.prepare(model, Some(policy.peft), config)?;
                 let Source::Written(questions) = &self.source else { unreachable!("it was just looked at") };
                 let written = write(self.generator.as_ref(), config, questions, &numbers, seed).await?;
                 let judged = Judged::by(&mut self.rewards, questions, &written, config).await?;
@@ -254,7 +277,16 @@ impl Rollouts {
         };
         let mut metrics = judged.metrics(model, &written);
         let mut rolled: Vec<Rolled> = written.iter().map(|written| Rolled::new(written, model, config)).collect();
-        compare(&mut rolled, &judged.totals, &mut metrics, policy, comparison).await?;
+        let totals = match config.objective {
+            Objective::Ppo => {
+                let ended = written.iter().map(|written| written.ended(model));
+                let penalty = |ended: bool| if ended { 0.0 } else { config.missing_eos_penalty };
+                let after = |(total, ended): (&Option<f64>, bool)| Some((*total)? - penalty(ended));
+                judged.totals.iter().zip(ended).map(after).collect()
+            }
+            _ => judged.totals.clone(),
+        };
+        compare(&mut rolled, &totals, &mut metrics, policy, comparison).await?;
 
         let mut generation = Generation { metrics, events: Vec::new() };
         for (answer, (written, rolled)) in written.into_iter().zip(&rolled).enumerate() {
@@ -281,12 +313,18 @@ impl Rollouts {
         Ok(generation)
     }
 
-    /// Has the model write one answer to each held-out prompt, and says how many tokens they have and what they earned.
+    /// Has the model, with an adapter or without, write one answer to each held-out prompt: an event with how many tokens they
+    /// have and what they earned, after so many steps. The adapter is the same each time.
     ///
     /// # Errors
-    /// As [`Rollouts::next`].
-    pub(super) async fn evaluate(&mut self, policy: Policy<'_>) -> Result<(usize, Map<String, Value>)> {
-        let Policy { model, peft, config } = policy;
+    /// [`Error::Gpu`] when the device failed, and what a reward fails with.
+    pub async fn evaluate(
+        &mut self,
+        model: &Rc<Model>,
+        peft: Option<&dyn Peft>,
+        config: &RunConfig,
+        step: usize,
+    ) -> Result<Event> {
         self.prepare(model, peft, config)?;
         let numbers: Vec<usize> = (0..self.held_out.len()).collect();
         // The same draws each time, and none of the run's.
@@ -294,7 +332,8 @@ impl Rollouts {
         let written = write(self.generator.as_ref(), config, &self.held_out, &numbers, seed).await?;
         let judged = Judged::by(&mut self.rewards, &self.held_out, &written, config).await?;
         let tokens = written.iter().map(|written| written.ids.len()).sum();
-        Ok((tokens, judged.metrics(model, &written)))
+        let metrics = judged.metrics(model, &written);
+        Ok(Event::Eval { step, loss: None, tokens, examples: Vec::new(), metrics })
     }
 }
 
@@ -335,21 +374,32 @@ async fn compare(
 ) -> Result<()> {
     let Policy { model, peft, config } = policy;
     let reference = comparison.loss().needs().reference;
+    let has_values = config.objective == Objective::Ppo;
     let takes_distance = config.objective == Objective::Rloo && reference;
+    if has_values {
+        // What nobody judged has no return, and its value nothing to learn.
+        rolled.iter_mut().zip(totals).for_each(|(rolled, total)| rolled.masked |= total.is_none());
+    }
     for rolled in rolled.chunks_mut(config.per_device_train_batch_size as usize) {
         let rows: Vec<Rendered> = rolled.iter().map(Rolled::rendered).collect();
         let rows: Vec<&Rendered> = rows.iter().collect();
         if rows.iter().all(|row| row.target_tokens() == 0) {
             continue;
         }
-        if config.answers_grow_old() || takes_distance {
-            let old = comparison.policy_tokens(model, peft, &rows).await?;
-            rolled.iter_mut().zip(old).for_each(|(rolled, old)| rolled.old = old);
+        if config.answers_grow_old() || takes_distance || has_values {
+            let answers = comparison.policy_answers(model, peft, &rows).await?;
+            for (rolled, answer) in rolled.iter_mut().zip(answers) {
+                (rolled.old, rolled.values) = (answer.log_probs(), answer.values);
+            }
         }
         if reference {
             let found = comparison.reference_tokens(model, &rows).await?;
             rolled.iter_mut().zip(found).for_each(|(rolled, found)| rolled.reference = found);
         }
+    }
+    if has_values {
+        estimate(rolled, totals, metrics, config);
+        return Ok(());
     }
     let mut distances = vec![0.0; rolled.len()];
     if takes_distance {
@@ -364,6 +414,37 @@ async fn compare(
     let found = advantages(config, &compared);
     rolled.iter_mut().zip(found).for_each(|(rolled, advantage)| rolled.advantage = advantage);
     Ok(())
+}
+
+/// Finds what each token led to, with values; and TRL's metrics of that.
+fn estimate(rolled: &mut [Rolled], totals: &[Option<f64>], metrics: &mut Map<String, Value>, config: &RunConfig) {
+    let known: Vec<Known> =
+        rolled.iter().zip(totals).filter_map(|(rolled, total)| Some(rolled.known((*total)?))).collect();
+    let estimates = gae::estimate(config, &known);
+    let answers = known.len().max(1) as f64;
+    let distance: f64 =
+        known.iter().flat_map(|answer| gae::distances(config, answer.old, answer.reference)).sum::<f64>() / answers;
+    let score = known.iter().map(|answer| answer.score).sum::<f64>() / answers;
+    let surprise = known.iter().flat_map(|answer| answer.old).map(|old| -old).sum::<f64>() / answers;
+    let tokens: usize = known.iter().map(|answer| answer.old.len()).sum();
+    let beside = -config.beta * distance;
+    for (name, value) in [
+        // By token, as the other objectives tell it.
+        ("kl", distance * answers / tokens.max(1) as f64),
+        ("objective/kl", distance),
+        ("objective/entropy", surprise),
+        ("objective/non_score_reward", beside),
+        ("objective/rlhf_reward", score + beside),
+        ("objective/scores", score),
+    ] {
+        metrics.insert(name.into(), value.into());
+    }
+    let judged = rolled.iter_mut().zip(totals).filter(|(_, total)| total.is_some());
+    for ((rolled, _), estimate) in judged.zip(estimates) {
+        let tokens = estimate.advantages.len().max(1) as f64;
+        rolled.advantage = estimate.advantages.iter().sum::<f64>() / tokens;
+        rolled.estimate = estimate;
+    }
 }
 
 fn sampling(config: &RunConfig, seed: u64) -> Sampling {

@@ -12,7 +12,7 @@ use super::measure;
 use super::optimizer::{Optimizer, StepReport};
 use super::pass::Pass;
 use super::recompute::choose_recompute;
-use super::rollouts::{Policy, Rollouts};
+use super::rollouts::Rollouts;
 use super::schedule::Schedule;
 use super::trunk::{Spill, Trunk};
 use super::tune::tune_for;
@@ -374,8 +374,8 @@ impl Trainer {
         }
         match (&mut self.comparison, &mut self.rollouts) {
             (Some(comparison), Some(rollouts)) => {
-                rollouts.prepare(&model, peft.as_ref(), &self.config)?;
-                let old = self.config.answers_grow_old() || self.config.objective == Objective::Rloo;
+                rollouts.prepare(&model, Some(peft.as_ref()), &self.config)?;
+                let old = self.config.answers_grow_old() || self.config.objective != Objective::Grpo;
                 comparison.prepare(&model, peft.as_ref(), self.largest, old)?;
             }
             (Some(comparison), None) => {
@@ -514,9 +514,12 @@ impl Trainer {
         };
         let targets_of = |number: &usize| self.dataset.targets(*number);
         let first_targets = numbers.iter().step_by(group).map(targets_of).sum();
+        let tokens_of = |number: &usize| self.dataset.examples()[*number].target_tokens();
+        let first_tokens = numbers.iter().step_by(group).map(tokens_of).sum();
         let all: usize = (0..self.dataset.examples().len()).map(|number| self.dataset.targets(number)).sum();
         let share = batches.len() as f64 / self.config.batches_of_generation() as f64;
-        let step = Step { groups: numbers.len() / group, first_targets, baseline, rollout_tokens: all as f64 * share };
+        let (groups, rollout_tokens) = (numbers.len() / group, all as f64 * share);
+        let step = Step { groups, first_targets, first_tokens, baseline, rollout_tokens };
         let (mut loss, mut metrics, mut stats) = (0.0, Metrics::default(), PlanStats::default());
         for batch in batches {
             let rows: Vec<Rendered> =
@@ -638,10 +641,9 @@ impl Trainer {
 
     async fn evaluate_held_out(&mut self) -> Result<Option<Event>> {
         if let Some(rollouts) = self.rollouts.as_mut().filter(|rollouts| rollouts.has_held_out()) {
-            let policy = Policy { model: &self.model, peft: self.peft.as_ref(), config: &self.config };
-            let (tokens, metrics) = rollouts.evaluate(policy).await?;
+            let event = rollouts.evaluate(&self.model, Some(self.peft.as_ref()), &self.config, self.step).await?;
             self.last_finished = now_ms();
-            return Ok(Some(Event::Eval { step: self.step, loss: None, tokens, examples: Vec::new(), metrics }));
+            return Ok(Some(event));
         }
         if self.held_out.is_empty() {
             return Ok(None);

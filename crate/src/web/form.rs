@@ -133,16 +133,18 @@ fn fields_of(objective: Objective) -> Vec<Value> {
                 Rows::Pairs | Rows::Verdicts => 4,
                 Rows::Prompts => 8,
             };
-            for (name, first) in [
-                ("max_steps", 40),
-                ("gradient_accumulation_steps", 1),
-                ("per_device_train_batch_size", batch),
-                ("num_generations", 4),
-                ("max_completion_length", 64),
+            // PPO compares an answer with what was expected of it, and not with others.
+            let (answers, fewest) = if objective == Objective::Ppo { (1, 1) } else { (4, 2) };
+            for (name, first, least) in [
+                ("max_steps", 40, 1),
+                ("gradient_accumulation_steps", 1, 1),
+                ("per_device_train_batch_size", batch, 1),
+                ("num_generations", answers, fewest),
+                ("max_completion_length", 64, 1),
             ] {
                 if field.name == name {
                     value["default"] = json!(first);
-                    value["min"] = json!(field.min.unwrap_or(1.0).max(1.0));
+                    value["min"] = json!(field.min.unwrap_or(1.0).max(f64::from(least)));
                     value.as_object_mut().expect("an object literal").remove("defaults");
                 }
             }
@@ -214,6 +216,11 @@ fn label(name: &str) -> String {
         "max_completion_length" => "Longest answer".into(),
         "generation_batch_size" => "Answers at once".into(),
         "num_iterations" => "Times each is learnt from".into(),
+        "vf_coef" => "Weight of the values".into(),
+        "cliprange_value" => "Range of the values".into(),
+        "lam" => "Lambda".into(),
+        "kl_estimator" => "KL estimator".into(),
+        "missing_eos_penalty" => "Penalty for no end".into(),
         "mask_truncated_completions" => "Skip answers that were cut".into(),
         "use_bias_correction_kl" => "Weigh the distance by the ratio".into(),
         "cpo_alpha" => "CPO alpha".into(),

@@ -73,6 +73,22 @@ fn a_reward_model_judges_on_the_same_base() {
     let step = run.events().into_iter().find(|event| event["event"] == "step").expect("there are steps");
     assert!(step["metrics"][format!("rewards/{judge}/mean")].is_number(), "{step}");
     assert!(step["metrics"]["kl"].is_number() && step["metrics"]["reward"].is_number());
+    let held = "eval --model {} --data {} --objective rloo --max-completion-length 6 --json --reward";
+    let told = tunesmith(&format!("{held} {judge}"), &[nano(), &data]).good().event("eval")["metrics"].clone();
+    assert!(told["reward"].is_number() && told["completions/mean_length"].is_number(), "{told}");
+
+    // PPO's value head is the run's own: a checkpoint has it, and the adapter has not.
+    let ppo = folder.join("ppo");
+    train(&format!("--objective ppo --data {{}} --out {{}} --save-steps 2 --reward {judge}"), &[nano(), &data, &ppo])
+        .good();
+    let has_value = |file: &str| read(ppo.join(file)).windows(13).any(|bytes| bytes == b".value.weight");
+    assert!(has_value("checkpoint-2/optimizer.safetensors") && !has_value("adapter_model.safetensors"));
+    let answer = "generate --model {} --adapter {} --prompt a --max-new-tokens 2 --temperature 0";
+    tunesmith(answer, &[nano(), &ppo]).good();
+    // Another run begins from it, with a value head of its own.
+    let line = format!("--objective ppo --init-adapter {} --data {{}} --out {{}} --reward {judge}", ppo.display());
+    train(&line, &[nano(), &data, &folder.join("ppo-on")]).good();
+
     // An adapter that scores nothing is none.
     let line = format!("--objective grpo --data {{}} --out {{}} --reward model:{}", out.display());
     let refused = train(&line, &[nano(), &data, &wrong]);

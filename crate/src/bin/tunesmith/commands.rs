@@ -88,15 +88,16 @@ fn method_names() -> String {
 
 fn eval() -> Command {
     Command::new("eval")
-        .about("Measures the loss of each example, and what an objective measures beside it")
+        .about("Measures the loss of each example, and what an objective measures beside it; or what answers to prompts earn")
         .arg(model())
         .arg(adapter())
         .arg(scale())
         .arg(data())
         .arg(json())
         .args(objective_flags())
+        .arg(judge_model())
         .args(loading_flags())
-        .args(flags_of(&["max_length"]))
+        .args(flags_of(&["max_length", "seed"]))
 }
 
 fn score() -> Command {

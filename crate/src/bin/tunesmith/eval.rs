@@ -1,18 +1,20 @@
 //! `tunesmith eval`
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::ArgMatches;
 use pollster::block_on;
+use serde_json::{Map, Value};
+use tunesmith::Result;
 use tunesmith::peft::{Peft, io};
-use tunesmith::settings::config::{Objective, Rows};
-use tunesmith::train::{Comparison, Event, at_once, evaluate};
-use tunesmith::{Error, Result};
+use tunesmith::settings::config::{Objective, Rows, RunConfig};
+use tunesmith::train::{Comparison, Event, Rollouts, at_once, evaluate, questions};
 
 use super::adapter::{Adapter, REFERENCE};
 use super::report::Report;
-use super::{args, base, data};
+use super::{args, base, data, rewards};
 
 /// Measures the loss of every example of a file, and what the objective measures beside it.
 ///
@@ -30,17 +32,11 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         }
     }
     config.validate()?;
+    let path = args::path(matches, "data").expect("a required flag");
     if config.objective.rows() == Rows::Prompts {
-        return Err(Error::Config {
-            field: "objective".into(),
-            what: format!(
-                "{} has the model write its answers, so there is no loss of given ones",
-                config.objective.name()
-            ),
-            help: "give held-out prompts to train as --eval-data, or measure another objective".into(),
-        });
+        return earned(matches, &config, path, adapter.as_ref(), report);
     }
-    let data = data::read(args::path(matches, "data").expect("a required flag"))?;
+    let data = data::read(path)?;
     let model = base::load(matches, &config, report)?;
     let lines: Vec<usize> = data.examples.iter().map(|(line, _)| *line).collect();
     let examples = data::render(data, &model, &config, report)?;
@@ -67,9 +63,41 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
             report.line(&format!("{line:>6}  {:>8.4}  {:>6}", example.loss, example.tokens))?;
         }
         report.line(&format!("   all  {loss:>8.4}  {tokens:>6}"))?;
-        for (name, value) in &metrics {
-            report.line(&format!("{name:>22}  {:>10.4}", value.as_f64().unwrap_or_default()))?;
-        }
+        told(&metrics, report)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has the model answer each prompt of a file, and says what the answers earn.
+fn earned(
+    matches: &ArgMatches,
+    config: &RunConfig,
+    path: &Path,
+    adapter: Option<&Adapter>,
+    report: &mut Report,
+) -> Result<ExitCode> {
+    let rows = data::prompts(path, report)?;
+    let name = path.display().to_string();
+    rewards::check(config, &name, &rows)?;
+    let model = Rc::new(base::load(matches, config, report)?);
+    let (asked, errors) = questions(&model, config, &name, &rows);
+    data::refuse(errors, rows.len(), &name, report)?;
+    let judge = base::judge(matches, report)?;
+    let peft = adapter.map(|adapter| adapter.load(&model, matches)).transpose()?;
+    let rewards = rewards::create(config, &model, judge.as_ref())?;
+    let mut rollouts = Rollouts::written(asked.clone(), asked, rewards)?;
+    let event = block_on(rollouts.evaluate(&model, peft.as_deref(), config, 0))?;
+    if report.json() {
+        report.event(&event)?;
+    } else if let Event::Eval { metrics, .. } = event {
+        told(&metrics, report)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes each measure on a line.
+fn told(metrics: &Map<String, Value>, report: &mut Report) -> Result<()> {
+    metrics
+        .iter()
+        .try_for_each(|(name, value)| report.line(&format!("{name:>22}  {:>10.4}", value.as_f64().unwrap_or_default())))
 }
