@@ -30,6 +30,7 @@ impl Rule {
             RewardKind::Model(_)
             | RewardKind::Judge(_)
             | RewardKind::JudgePairs(_)
+            | RewardKind::JsonSchema(_)
             | RewardKind::Command(_)
             | RewardKind::Function => return Ok(None),
             RewardKind::Regex(pattern) => Some(pattern.as_str()),
@@ -111,6 +112,7 @@ impl Rule {
             RewardKind::Model(_)
             | RewardKind::Judge(_)
             | RewardKind::JudgePairs(_)
+            | RewardKind::JsonSchema(_)
             | RewardKind::Command(_)
             | RewardKind::Function => return None,
         })

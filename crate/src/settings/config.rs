@@ -195,7 +195,7 @@ run_config! { |method, objective|
             "How far what is expected of an answer may move from what was expected when it was written.";
         gamma: f64 = 1.0, in 0..=1, for [Ppo], "What the next token's reward is worth of this one's; 1 for all of it.";
         lam: f64 = 0.95, in 0..=1, for [Ppo],
-            "How far ahead a token is judged by what was earned: 0 by what is expected at the next, 1 by what came in the end.";
+            "How far ahead a token is judged by what came: 0 by what the next expects, 1 by the end alone.";
         kl_estimator: KlEstimator = KlEstimator::K1, for [Ppo], "How the distance from the reference is estimated at each token.";
         whiten_rewards: bool = false, for [Ppo], "Bring the rewards of all tokens to a deviation of 1.";
         missing_eos_penalty: f64 = 0.0, in 0..=1000000, for [Ppo], "Taken off what an answer earned that was cut.";

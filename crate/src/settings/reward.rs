@@ -52,6 +52,7 @@ reward_kinds! {
     Regex(String, "PATTERN") = "regex", "1 where the pattern is found in the answer, else 0.";
     Json = "json", "1 where the answer is JSON, else 0.";
     JsonFields(String, "A+B") = "json-fields", "The share of these fields that the answer has, as an object of JSON with no others; 0 where it is none.";
+    JsonSchema(String, "FILE") = "json-schema", "1 where the answer is JSON that the schema in a file holds for, else 0. Native only.";
     MaxWords(u32, "N") = "max-words", "1 where the answer has from 1 to so many words, else 0.";
     ThinkFormat = "think-format", "1 where the answer begins with a think tag and closes it, once, else 0.";
     SoftOverlong(u32, "N") = "soft-overlong", "0, and down to -1 over the last so many tokens before the most that an answer may have.";
@@ -99,6 +100,7 @@ mod tests {
             r"regex:^a,b:\d+$",
             "json",
             "json-fields:a+b",
+            "json-schema:a.json",
             "max-words:12",
             "think-format",
             "command:python3 judge.py --fast",

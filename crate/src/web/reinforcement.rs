@@ -115,6 +115,10 @@ impl Session {
                 format!("{} is a program, and a page starts none", kind.name()),
                 "write a function of your own, or use the command line",
             ),
+            RewardKind::JsonSchema(_) => unknown(
+                format!("{} is a file, and a page reads none", kind.name()),
+                "name the fields with json-fields, write a function of your own, or use the command line",
+            ),
             _ => Ok(Box::new(OwnFunction::new(judge.cloned()))),
         }
     }

@@ -127,6 +127,7 @@ fn what_cannot_be_learnt_from_is_refused() {
         ("--objective grpo --data {} --out {} --reward number:answer", &data, "line 1: the reward number:answer"),
         ("--objective grpo --data {} --out {} --reward regex:(", &data, "is no regular expression"),
         ("--objective grpo --data {} --out {} --reward function", &data, "written in the page"),
+        ("--objective grpo --data {} --out {} --reward json-schema:none.json", &data, "none.json"),
         ("--objective grpo --rollouts {} --out {}", &rollouts, "line 1: it is no rollout"),
         ("--objective sft --rollouts {} --out {}", &rollouts, "learns from no answers of the model's own"),
     ] {

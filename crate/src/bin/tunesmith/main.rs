@@ -23,6 +23,7 @@ mod merge;
 mod profile;
 mod report;
 mod reward_command;
+mod reward_schema;
 mod rewards;
 mod run_folder;
 mod score;

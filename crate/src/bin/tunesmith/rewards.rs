@@ -15,6 +15,7 @@ use tunesmith::{Error, Result};
 use super::adapter::Adapter;
 use super::data;
 use super::reward_command::RewardCommand;
+use super::reward_schema::RewardSchema;
 
 /// Makes sure that the rows have what the rules compare with.
 ///
@@ -59,6 +60,10 @@ fn reward(kind: &RewardKind, model: &Rc<Model>, judging: &Rc<Model>) -> Result<B
         }
         RewardKind::JudgePairs(path) => {
             Ok(Box::new(JudgeReward::new(&kind.name(), judge(judging, Path::new(path))?, true)))
+        }
+        RewardKind::JsonSchema(path) => {
+            let (file, text) = data::text(Path::new(path))?;
+            Ok(Box::new(RewardSchema::new(&kind.name(), &file, &text)?))
         }
         RewardKind::Command(command) => Ok(Box::new(RewardCommand::start(&kind.name(), command)?)),
         RewardKind::Function => Err(Error::Config {
