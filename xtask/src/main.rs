@@ -7,6 +7,7 @@ mod document;
 mod fixtures;
 mod imports;
 mod lab;
+mod lessons;
 mod model;
 mod page;
 mod process;
@@ -40,8 +41,8 @@ usage: cargo xtask COMMAND
             takes the flags of `tunesmith bench` (default: --synthetic smollm2-135m)
   lab       train every method on the starter sets with a release build: the tables go into docs/methods.md;
             takes the flags of `tunesmith lab`
-  stages    train the preference objectives on the preference sets with a release build: the tables go into
-            docs/stages.md; takes the names of sets, and then the flags of `tunesmith train`
+  stages    train the preference objectives on the preference sets, and reinforcement on prompts, with a release
+            build: the tables go into docs/stages.md; takes the names of tables, and then the flags of `tunesmith train`
   fixtures  make the golden numbers of tests/golden again with PyTorch (a download of several GB; optional)";
 
 fn main() -> ExitCode {

@@ -1,11 +1,12 @@
-//! `cargo xtask stages`: what objectives that compare answers make of the preference sets, by a release build; the tables
-//! go into `docs/stages.md`.
+//! `cargo xtask stages`: what objectives that compare answers make of the preference sets, and reinforcement of prompts, by a
+//! release build; the tables go into `docs/stages.md`.
 
 use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
 use crate::document::put_section;
+use crate::lessons::{LESSONS, teach};
 use crate::model;
 use crate::process::{Failure, Result, cargo, command, read, root, run, target, words};
 use crate::setup::{self, Needs};
@@ -25,22 +26,21 @@ const OBJECTIVES: [(&str, &str, &str); 4] = [
     ("reward", "reward", "accuracy"),
 ];
 
-/// Trains each objective on the named sets, or on all, with the flags beside the defaults, and judges the held-out pairs.
+/// Trains each objective on the named sets, or on all, with the flags beside the defaults, and judges the held-out pairs;
+/// and gives the named [`LESSONS`], or all.
 /// A set's table is written anew with each of its rows, so that what is done is kept when the rest is not waited for.
 pub fn run_all(arguments: &[&str]) -> Result<()> {
     let named = arguments.iter().take_while(|word| !word.starts_with('-')).count();
-    let (sets, flags) = arguments.split_at(named);
-    if let Some(unknown) = sets.iter().find(|set| !SETS.contains(set)) {
-        return Err(Failure::new(
-            format!("there is no preference set {unknown:?}"),
-            format!("take {}", SETS.join(" or ")),
-        ));
+    let (names, flags) = arguments.split_at(named);
+    let known: Vec<&str> = SETS.into_iter().chain(LESSONS.iter().map(|lesson| lesson.name)).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        return Err(Failure::new(format!("there is no stage {unknown:?}"), format!("take {}", known.join(" or "))));
     }
-    let sets = if sets.is_empty() { &SETS[..] } else { sets };
+    let is_asked = |name: &str| names.is_empty() || names.contains(&name);
     setup::ensure(&Needs { gpu: true, python: true, ..Needs::default() })?;
     model::fetch()?;
     run(cargo().args(["build", "--release", "--package", "tunesmith"]), "see the lines above")?;
-    for &set in sets {
+    for set in SETS.into_iter().filter(|set| is_asked(set)) {
         let [learnt, held_out] = split(set)?;
         let mut table = format!("## {set}\n\n| `--objective` | held-out pairs right | seconds |\n|---|---|---|\n");
         for (objective, judge, measure) in OBJECTIVES {
@@ -61,6 +61,9 @@ pub fn run_all(arguments: &[&str]) -> Result<()> {
             put_section("docs/stages.md", set, &table)?;
         }
     }
+    for lesson in LESSONS.iter().filter(|lesson| is_asked(lesson.name)) {
+        teach(lesson, flags)?;
+    }
     println!("\nThe tables are in docs/stages.md");
     Ok(())
 }
@@ -69,14 +72,15 @@ fn failed(command: &Command) -> Failure {
     Failure::new(format!("`{}` tells no accuracy", words(command)), "run it by hand and see what it says")
 }
 
-fn tunesmith() -> Command {
+/// The release build's command line.
+pub fn tunesmith() -> Command {
     let mut command = command(target().join("release").join(format!("tunesmith{}", std::env::consts::EXE_SUFFIX)));
     command.current_dir(root());
     command
 }
 
 /// The rows to learn, and those held out, as files; gives their paths in the repository.
-fn split(set: &str) -> Result<[String; 2]> {
+pub fn split(set: &str) -> Result<[String; 2]> {
     let path = root().join(format!("docs/starters/{set}.jsonl"));
     let text = fs::read_to_string(&path).map_err(|error| Failure::io(&path, error))?;
     let folder = root().join("target/stages");

@@ -5,7 +5,7 @@
 use super::grpo::{Clip, temperature};
 use super::loss::{Loss, Needs, Slope, Step};
 use super::metrics::Metrics;
-use super::sequence::Sequence;
+use super::sequence::{Sequence, Token};
 use crate::settings::config::RunConfig;
 
 /// The loss of single answers that know the advantage and the return of each token.
@@ -68,6 +68,15 @@ impl Loss for Ppo {
             value += lost;
             value_clipped += usize::from(clipped);
             slopes[0].values.push(self.vf_coef * slope / places);
+        }
+        if self.reference {
+            // As GRPO tells it: of the model as it is now, and never below 0.
+            let now = answer.answer().zip(&answer.rollout.reference);
+            let distance = |(token, reference): (&Token, &f64)| {
+                let d = reference - f64::from(token.log_prob);
+                d.exp() - d - 1.0
+            };
+            metrics.mean_of("kl", now.map(distance).sum(), answer.len());
         }
         metrics.entropy(answer);
         metrics.mean_of("loss/policy_avg", policy, ratios.len());

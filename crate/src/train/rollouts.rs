@@ -426,11 +426,8 @@ fn estimate(rolled: &mut [Rolled], totals: &[Option<f64>], metrics: &mut Map<Str
         known.iter().flat_map(|answer| gae::distances(config, answer.old, answer.reference)).sum::<f64>() / answers;
     let score = known.iter().map(|answer| answer.score).sum::<f64>() / answers;
     let surprise = known.iter().flat_map(|answer| answer.old).map(|old| -old).sum::<f64>() / answers;
-    let tokens: usize = known.iter().map(|answer| answer.old.len()).sum();
     let beside = -config.beta * distance;
     for (name, value) in [
-        // By token, as the other objectives tell it.
-        ("kl", distance * answers / tokens.max(1) as f64),
         ("objective/kl", distance),
         ("objective/entropy", surprise),
         ("objective/non_score_reward", beside),
