@@ -22,15 +22,13 @@ pub struct Lesson {
 /// Every lesson there is.
 pub const LESSONS: &[Lesson] = &[
     Lesson { name: "short-answers-grpo", prompts: "short-answers", judge: None, flags: SHORT },
-    Lesson { name: "formal-rloo", prompts: "prefer-formal", judge: Some("prefer-formal"), flags: RLOO },
     Lesson { name: "formal-ppo", prompts: "prefer-formal", judge: Some("prefer-formal"), flags: PPO },
 ];
 
 /// A dozen words and a full stop; and since the model writes no such answer at first, what is shorter is better.
 const SHORT: &str = r"--objective grpo --reward regex:^(\S+\s+){0,11}\S*[.]$ --reward soft-overlong:40 --max-completion-length 48
     --gradient-accumulation-steps 1 --max-steps 40 --learning-rate 4e-4";
-const RLOO: &str = "--objective rloo --num-generations 4 --max-completion-length 32 --gradient-accumulation-steps 1
-    --max-steps 30 --learning-rate 4e-4";
+/// Answers that the reward model of a formal tone scores higher.
 const PPO: &str = "--objective ppo --num-iterations 2 --max-completion-length 32 --gradient-accumulation-steps 1
     --max-steps 50 --learning-rate 4e-4";
 

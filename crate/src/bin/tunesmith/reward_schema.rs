@@ -25,8 +25,8 @@ impl RewardSchema {
         };
         let schema: Value = serde_json::from_str(text)
             .map_err(|error| wrong(Some(error.line()), format!("this is no JSON: {error}")))?;
-        let validator =
-            jsonschema::validator_for(&schema).map_err(|error| wrong(None, format!("this is no JSON schema: {error}")))?;
+        let validator = jsonschema::validator_for(&schema)
+            .map_err(|error| wrong(None, format!("this is no JSON schema: {error}")))?;
         Ok(Self { name: name.into(), validator })
     }
 
@@ -55,7 +55,14 @@ mod tests {
         let schema = r#"{"type":"object","required":["name"],"properties":{"name":{"type":"string"},
             "age":{"type":"integer","minimum":0}},"additionalProperties":false}"#;
         let schema = RewardSchema::new("json-schema:s.json", "s.json", schema).unwrap();
-        let earned = ["{\"name\":\"a\"}", " {\"name\":\"a\",\"age\":3}\n", "{\"age\":3}", "{\"name\":1}", "{\"name\":\"a\",\"b\":1}", "name"];
+        let earned = [
+            "{\"name\":\"a\"}",
+            " {\"name\":\"a\",\"age\":3}\n",
+            "{\"age\":3}",
+            "{\"name\":1}",
+            "{\"name\":\"a\",\"b\":1}",
+            "name",
+        ];
         assert_eq!(earned.map(|text| schema.grade(text)), [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
     }
 
