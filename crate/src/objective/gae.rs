@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::distance::k3;
 use crate::settings::config::{KlEstimator, RunConfig};
 
 /// What keeps a spread of 0 from dividing.
@@ -34,7 +35,7 @@ pub struct Estimate {
 pub fn distances(config: &RunConfig, old: &[f64], reference: &[f64]) -> Vec<f64> {
     let distance = |(old, reference): (&f64, &f64)| match config.kl_estimator {
         KlEstimator::K1 => old - reference,
-        KlEstimator::K3 => (reference - old).exp() - 1.0 - (reference - old),
+        KlEstimator::K3 => k3(reference - old),
     };
     old.iter().zip(reference).map(distance).collect()
 }

@@ -3,6 +3,7 @@
 //! them. Of the same kind are DAPO (Yu et al. 2025, arXiv:2503.14476), Dr. GRPO (Liu et al. 2025, arXiv:2503.20783) and, with
 //! ratios of whole answers, GSPO (Zheng et al. 2025, arXiv:2507.18071).
 
+use super::distance::k3;
 use super::loss::{Loss, Needs, Slope, Step};
 use super::metrics::Metrics;
 use super::sequence::Sequence;
@@ -126,9 +127,8 @@ impl Loss for Grpo {
         if self.beta != 0.0 {
             let mut distance = 0.0;
             for (at, (token, reference)) in answer.answer().zip(&answer.rollout.reference).enumerate() {
-                // d = reference - log_prob: e^d - d - 1 is never below 0, and its mean is the KL divergence.
                 let d = reference - f64::from(token.log_prob);
-                let (kl, slope) = (d.exp() - d - 1.0, 1.0 - d.exp());
+                let (kl, slope) = (k3(d), 1.0 - d.exp());
                 let ratio = if self.use_bias_correction_kl { ratios[at] } else { 1.0 };
                 distance += ratio * kl;
                 beside[at] = self.beta * ratio * slope;

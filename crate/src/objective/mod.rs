@@ -5,6 +5,7 @@
 
 pub mod advantage;
 mod cpo;
+mod distance;
 mod dpo;
 pub mod gae;
 mod grpo;

@@ -2,6 +2,7 @@
 //! arXiv:1909.08593): each token becomes likelier by how much more it led to than a value head expected, within a range of
 //! ratios to the model that wrote it, and the value head learns what came.
 
+use super::distance::k3;
 use super::grpo::{Clip, temperature};
 use super::loss::{Loss, Needs, Slope, Step};
 use super::metrics::Metrics;
@@ -72,10 +73,7 @@ impl Loss for Ppo {
         if self.reference {
             // As GRPO tells it: of the model as it is now, and never below 0.
             let now = answer.answer().zip(&answer.rollout.reference);
-            let distance = |(token, reference): (&Token, &f64)| {
-                let d = reference - f64::from(token.log_prob);
-                d.exp() - d - 1.0
-            };
+            let distance = |(token, reference): (&Token, &f64)| k3(reference - f64::from(token.log_prob));
             metrics.mean_of("kl", now.map(distance).sum(), answer.len());
         }
         metrics.entropy(answer);

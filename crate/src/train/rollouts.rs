@@ -277,15 +277,10 @@ impl Rollouts {
         };
         let mut metrics = judged.metrics(model, &written);
         let mut rolled: Vec<Rolled> = written.iter().map(|written| Rolled::new(written, model, config)).collect();
-        let totals = match config.objective {
-            Objective::Ppo => {
-                let ended = written.iter().map(|written| written.ended(model));
-                let penalty = |ended: bool| if ended { 0.0 } else { config.missing_eos_penalty };
-                let after = |(total, ended): (&Option<f64>, bool)| Some((*total)? - penalty(ended));
-                judged.totals.iter().zip(ended).map(after).collect()
-            }
-            _ => judged.totals.clone(),
-        };
+        // Objectives other than PPO have no such penalty.
+        let penalty = |written: &Written| if written.ended(model) { 0.0 } else { config.missing_eos_penalty };
+        let earned = |(total, written)| Some(Option::<f64>::clone(total)? - penalty(written));
+        let totals: Vec<Option<f64>> = judged.totals.iter().zip(&written).map(earned).collect();
         compare(&mut rolled, &totals, &mut metrics, policy, comparison).await?;
 
         let mut generation = Generation { metrics, events: Vec::new() };
@@ -373,8 +368,8 @@ async fn compare(
     comparison: &mut Comparison,
 ) -> Result<()> {
     let Policy { model, peft, config } = policy;
-    let reference = comparison.loss().needs().reference;
-    let has_values = config.objective == Objective::Ppo;
+    let needs = comparison.loss().needs();
+    let (reference, has_values) = (needs.reference, needs.values.is_some());
     let takes_distance = config.objective == Objective::Rloo && reference;
     if has_values {
         // What nobody judged has no return, and its value nothing to learn.
