@@ -6,6 +6,7 @@ mod activation;
 mod adalora;
 mod attention;
 mod autograd;
+mod choose;
 mod decoder;
 mod layers;
 mod loss;
@@ -18,6 +19,7 @@ pub use activation::{activation, activation_slope};
 pub use adalora::{Allocator, Schedule};
 pub use attention::{attention, attention_backward};
 pub use autograd::{Function, Tape, Var};
+pub use choose::{Choice, choose};
 pub use decoder::{Adapter, Batch, Decoder, Lora, Target};
 pub use layers::{
     dropout, dropout_keeps, embed, embed_backward, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,

@@ -91,14 +91,17 @@ pub fn embed_backward(ids: &[u32], vocab: usize, tokens: usize, dy: &Matrix) -> 
     [Matrix { rows: vocab, cols: dy.cols, data: both.data }, Matrix { rows: tokens, cols: dy.cols, data: dprompt }]
 }
 
-/// Whether dropout with probability `p` keeps element `index`: the PCG hash (`pcg_hash` of Jarzynski and Olano 2020)
-/// chained over the counters, its top 24 bits taken as a number in [0, 1).
+/// The PCG hash (`pcg_hash` of Jarzynski and Olano 2020).
+pub fn pcg(value: u32) -> u32 {
+    let state = value.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
+    (word >> 22) ^ word
+}
+
+/// Whether dropout with probability `p` keeps element `index`: the PCG hash chained over the counters, its top 24 bits
+/// taken as a number in [0, 1).
 pub fn dropout_keeps(seed: u32, step: u32, site: u32, index: u32, p: f32) -> bool {
-    let hash = [seed, step, site, index].into_iter().fold(0, |hash, counter| {
-        let state = (counter ^ hash).wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-        let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
-        (word >> 22) ^ word
-    });
+    let hash = [seed, step, site, index].into_iter().fold(0, |hash, counter| pcg(counter ^ hash));
     f64::from(hash >> 8) / f64::from(1 << 24) >= f64::from(p)
 }
 

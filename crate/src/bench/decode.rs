@@ -6,11 +6,11 @@ use super::timing::Timing;
 use crate::Result;
 use crate::clock::now_ms;
 use crate::data::batch::mix;
-use crate::generate::Generator;
+use crate::generate::{Generator, Start};
 use crate::gpu::KernelTime;
 use crate::model::Model;
 
-/// What generation costs, sampling not counted.
+/// What generation costs, the choice of tokens counted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DecodeCost {
     /// Sequences at once.
@@ -40,9 +40,10 @@ const TOKENS: usize = 33;
 /// As [`Generator::new`] and [`Generator::generate`].
 pub async fn measure(model: &Model, slots: usize) -> Result<(DecodeCost, Vec<KernelTime>)> {
     let generator = Generator::new(model, None, PROMPT + TOKENS, slots)?;
-    let id = |position: usize| (mix(position as u64) % model.config.vocab as u64) as u32;
-    let prompt: Vec<u32> = (0..PROMPT).map(id).collect();
-    let prompts: Vec<(usize, &[u32])> = (0..slots).map(|slot| (slot, &prompt[..])).collect();
+    let ids: Vec<u32> =
+        (0..PROMPT + TOKENS).map(|position| (mix(position as u64) % model.config.vocab as u64) as u32).collect();
+    let start = |slot, len: usize| Start { slot, ids: &ids[..len], key: [slot as u32, len as u32] };
+    let prompts: Vec<Start> = (0..slots).map(|slot| start(slot, PROMPT)).collect();
     let mut prefills = Vec::new();
     for run in 0..4 {
         let started = now_ms();
@@ -51,11 +52,11 @@ pub async fn measure(model: &Model, slots: usize) -> Result<(DecodeCost, Vec<Ker
             prefills.push(now_ms() - started);
         }
     }
-    let tokens = |position: usize| vec![Some((id(position), position)); slots];
+    let decoded = |position: usize| (0..slots).map(|slot| Some(start(slot, position + 1))).collect::<Vec<_>>();
     let mut times = Vec::new();
     for position in PROMPT..PROMPT + TOKENS {
         let started = now_ms();
-        generator.decode(&tokens(position)).await?;
+        generator.decode(&decoded(position)).await?;
         times.push(now_ms() - started);
     }
     let timing = Timing::of(times.split_off(1));
@@ -68,6 +69,6 @@ pub async fn measure(model: &Model, slots: usize) -> Result<(DecodeCost, Vec<Ker
         timing,
         tokens_per_second: slots as f64 * 1e3 / timing.ms,
     };
-    let kernels = generator.profile(&tokens(PROMPT)).await?;
+    let kernels = generator.profile(&decoded(PROMPT)).await?;
     Ok((cost, kernels))
 }

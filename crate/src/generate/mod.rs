@@ -10,7 +10,7 @@ use std::ops::Deref;
 use crate::clock::now_ms;
 use crate::gpu::{Buffer, KernelTime, Plan};
 use crate::model::{Cache, Decoder, Hooks, Inputs, Model, PREFILL};
-use crate::ops::CacheLayer;
+use crate::ops::{CacheLayer, Choice, Chosen};
 use crate::peft::Peft;
 use crate::tape::{Recompute, Tape};
 use crate::text::Message;
@@ -18,7 +18,6 @@ use crate::text::tokenizer::DecodeStream;
 use crate::{Error, Result};
 
 pub use sampling::Sampling;
-use sampling::draw;
 
 /// Why generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -39,7 +38,7 @@ pub struct Generated {
     pub ids: Vec<u32>,
     /// The end token, after [`Stop::End`].
     pub end: Option<u32>,
-    /// The log-probability of each, as [`Sampling::choose`] has it; after [`Stop::End`] one more, the end token's.
+    /// The log-probability of each, as [`Chosen`] has it; after [`Stop::End`] one more, the end token's.
     pub logps: Vec<f32>,
     /// Their text.
     pub text: String,
@@ -58,7 +57,7 @@ pub enum Said<'g> {
     End(&'g Generated),
 }
 
-/// A pass over a fixed number of rows that ends in the logits of some of them.
+/// A pass over a fixed number of rows that ends in the logits of some of them, and the tokens chosen from these.
 struct Step {
     inputs: Inputs,
     /// The row of the cache for each row.
@@ -78,6 +77,8 @@ pub struct Generator<M> {
     decode: Step,
     /// `[slots, V]`: what the last pass ended in.
     logits: Buffer,
+    /// The tokens that were chosen from them, one for each slot, and how.
+    choice: Choice,
     slots: usize,
     positions: usize,
 }
@@ -93,6 +94,17 @@ struct Place {
     id: u32,
     /// Whether a sequence is in the slot: else the row sees no key.
     used: bool,
+}
+
+/// What a sequence begins with, and is to go on from.
+#[derive(Clone, Copy)]
+pub(crate) struct Start<'a> {
+    /// Where in the cache.
+    pub slot: usize,
+    /// Virtual tokens and all.
+    pub ids: &'a [u32],
+    /// Decides what is drawn.
+    pub key: [u32; 2],
 }
 
 /// A sequence in its slot.
@@ -145,6 +157,8 @@ impl<M: Deref<Target = Model>> Generator<M> {
         let layer = |_| CacheLayer::new(context, slots * slot_rows(positions), channels);
         let layers: Vec<CacheLayer> = (0..model.config.layers).map(layer).collect::<Result<_>>()?;
         let logits = context.buffer("logits", (slots * model.config.vocab) as u64 * 4)?;
+        let choice = Choice::new(context, slots, model.config.vocab)?;
+        choice.write_by(context, &Sampling::default().choose_by());
         let step = |rows, virtual_tokens| -> Result<Step> {
             let inputs = Inputs { virtual_tokens, ..Inputs::new(context, rows)? };
             let places = context.buffer("places in the cache", rows as u64 * 4)?;
@@ -154,12 +168,13 @@ impl<M: Deref<Target = Model>> Generator<M> {
             let decoder = Decoder { model: &model, peft, training: false, recompute: Recompute::None };
             let h = decoder.forward(&mut t, &inputs, Some(Cache { layers: &layers, places: &places }));
             t.logits(h, decoder.head(), &last, slots, &logits);
+            t.choose(&logits, &choice);
             let plan = t.finish(context)?;
             Ok(Step { inputs, places, last, plan })
         };
         let virtual_tokens = peft.map_or(0, |peft| peft.virtual_tokens());
         let (prefill, decode) = ([step(LEFT_OVER, true)?, step(PREFILL, true)?], step(slots, false)?);
-        Ok(Self { model, virtual_tokens, prefill, decode, logits, slots, positions })
+        Ok(Self { model, virtual_tokens, prefill, decode, logits, choice, slots, positions })
     }
 
     /// Uploads what a pass runs over: tokens in the order of their slots and positions, one for each of its rows; the logits of
@@ -179,20 +194,22 @@ impl<M: Deref<Target = Model>> Generator<M> {
         context.write(&step.last, 0, &last);
     }
 
-    async fn read_logits(&self, rows: usize) -> Result<Vec<f32>> {
-        self.model.context.read(&self.logits, 0, rows * self.model.config.vocab).await
-    }
-
-    /// Runs the ids that sequences start with, each in its slot, in the order of the slots and one behind another; returns
-    /// the logits `[sequences, V]` after the last of each.
-    pub(crate) async fn prefill(&self, sequences: &[(usize, &[u32])]) -> Result<Vec<f32>> {
+    /// Runs what sequences start with, each in its slot, in the order of the slots and one behind another; reads what `result`
+    /// has of each in the pass that ends it, `width` values.
+    async fn run_starts<T: bytemuck::Pod>(
+        &self,
+        starts: &[Start<'_>],
+        result: &Buffer,
+        width: usize,
+    ) -> Result<Vec<T>> {
         let mut tokens = Vec::new();
         let mut ends = Vec::new();
-        for &(slot, ids) in sequences {
-            tokens.extend(ids.iter().enumerate().map(|(position, &id)| Place { slot, position, id, used: true }));
+        for start in starts {
+            let place = |(position, &id)| Place { slot: start.slot, position, id, used: true };
+            tokens.extend(start.ids.iter().enumerate().map(place));
             ends.push(tokens.len() - 1);
         }
-        let mut logits = Vec::new();
+        let mut results = Vec::new();
         let mut done = 0;
         while done < tokens.len() {
             let rest = tokens.len() - done;
@@ -203,31 +220,69 @@ impl<M: Deref<Target = Model>> Generator<M> {
             while let Some(last) = pass.last().copied().filter(|_| pass.len() < step.inputs.rows) {
                 pass.push(Place { position: last.position + 1, id: 0, ..last });
             }
-            let ended: Vec<u32> = ends.iter().filter(|end| rows.contains(end)).map(|end| (end - done) as u32).collect();
-            self.upload(step, &pass, ended.iter().copied());
+            let (last, ended): (Vec<u32>, Vec<Start>) = ends
+                .iter()
+                .zip(starts)
+                .filter(|(end, _)| rows.contains(end))
+                .map(|(end, start)| ((end - done) as u32, *start))
+                .unzip();
+            self.upload(step, &pass, last.into_iter());
+            self.write_choice(&ended);
             step.plan.run(0);
             if !ended.is_empty() {
-                logits.extend(self.read_logits(ended.len()).await?);
+                results.extend(self.model.context.read::<T>(result, 0, ended.len() * width).await?);
             }
             done = rows.end;
         }
-        Ok(logits)
+        Ok(results)
     }
 
-    /// Runs one more token of each slot, its id and its position; returns the logits `[slots, V]` after them. Nothing is
-    /// asked for where there is none.
-    pub(crate) async fn decode(&self, tokens: &[Option<(u32, usize)>]) -> Result<Vec<f32>> {
-        self.upload(&self.decode, &places(tokens), 0..self.slots as u32);
+    /// Uploads what the choice of tokens reads beside the logits of these sequences.
+    fn write_choice(&self, sequences: &[Start]) {
+        let context = &self.model.context;
+        self.choice.write_keys(context, &sequences.iter().map(|sequence| sequence.key).collect::<Vec<_>>());
+        self.choice.write_seen(context, &sequences.iter().map(|sequence| sequence.ids).collect::<Vec<_>>());
+    }
+
+    /// Runs what sequences start with; returns the logits `[sequences, V]` after the last token of each.
+    pub(crate) async fn logits(&self, starts: &[Start<'_>]) -> Result<Vec<f32>> {
+        self.run_starts(starts, &self.logits, self.model.config.vocab).await
+    }
+
+    /// Runs what sequences start with; returns the token that was chosen for each.
+    pub(crate) async fn prefill(&self, starts: &[Start<'_>]) -> Result<Vec<Chosen>> {
+        self.run_starts(starts, &self.choice.chosen, 1).await
+    }
+
+    /// Runs the last token of each slot's sequence, behind the others, which the cache has; returns the token that was
+    /// chosen for each, and one without a meaning where there is no sequence.
+    pub(crate) async fn decode(&self, slots: &[Option<Start<'_>>]) -> Result<Vec<Chosen>> {
+        self.upload_decode(slots);
         self.decode.plan.run(0);
-        self.read_logits(self.slots).await
+        self.model.context.read(&self.choice.chosen, 0, self.slots).await
+    }
+
+    fn upload_decode(&self, slots: &[Option<Start<'_>>]) {
+        let empty = |slot| Start { slot, ids: &[], key: [0; 2] };
+        let sequences: Vec<Start> =
+            slots.iter().enumerate().map(|(slot, start)| start.unwrap_or(empty(slot))).collect();
+        let newest = |start: &Start| Place {
+            slot: start.slot,
+            position: start.ids.len().saturating_sub(1),
+            id: start.ids.last().copied().unwrap_or_default(),
+            used: !start.ids.is_empty(),
+        };
+        let tokens: Vec<Place> = sequences.iter().map(newest).collect();
+        self.upload(&self.decode, &tokens, 0..self.slots as u32);
+        self.write_choice(&sequences);
     }
 
     /// As [`Generator::decode`], one dispatch after the other, each of them timed.
     ///
     /// # Errors
     /// As [`Plan::profile`].
-    pub(crate) async fn profile(&self, tokens: &[Option<(u32, usize)>]) -> Result<Vec<KernelTime>> {
-        self.upload(&self.decode, &places(tokens), 0..self.slots as u32);
+    pub(crate) async fn profile(&self, slots: &[Option<Start<'_>>]) -> Result<Vec<KernelTime>> {
+        self.upload_decode(slots);
         self.decode.plan.profile(0).await
     }
 
@@ -262,13 +317,13 @@ impl<M: Deref<Target = Model>> Generator<M> {
         for prompt in prompts {
             self.check(prompt)?;
         }
-        let vocab = self.model.config.vocab;
+        self.choice.write_by(&self.model.context, &sampling.choose_by());
         let mut done: Vec<Option<Generated>> = vec![None; prompts.len()];
         let mut waiting = prompts.iter().enumerate();
         let mut slots: Vec<Option<Running>> = (0..self.slots).map(|_| None).collect();
-        let mut go_on = |slot: &mut Option<Running>, logits: &[f32]| {
+        let mut go_on = |slot: &mut Option<Running>, chosen: Chosen| {
             let Some(sequence) = slot else { return };
-            if let Some(stop) = self.go_on(sequence, logits, &sampling, &mut told) {
+            if let Some(stop) = self.go_on(sequence, chosen, &sampling, &mut told) {
                 let number = sequence.number;
                 done[number] = slot.take().map(|sequence| sequence.end(stop, &mut told));
             }
@@ -281,26 +336,24 @@ impl<M: Deref<Target = Model>> Generator<M> {
                 fresh.push(index);
             }
             if !fresh.is_empty() {
-                let ids = |&index: &usize| Some((index, &slots[index].as_ref()?.ids[..]));
-                let starts: Vec<_> = fresh.iter().filter_map(ids).collect();
-                let logits = self.prefill(&starts).await?;
-                for (index, logits) in fresh.into_iter().zip(logits.chunks(vocab)) {
+                let starts: Vec<_> = fresh.iter().filter_map(|&slot| start(&slots, &sampling, slot)).collect();
+                let chosen = self.prefill(&starts).await?;
+                for (index, chosen) in fresh.into_iter().zip(chosen) {
                     if let Some(sequence) = &mut slots[index] {
                         sequence.started = now_ms();
                     }
-                    go_on(&mut slots[index], logits);
+                    go_on(&mut slots[index], chosen);
                 }
                 // Some may have ended with their first token.
                 continue;
             }
-            let newest = |sequence: &Running| Some((*sequence.ids.last()?, sequence.ids.len() - 1));
-            let tokens: Vec<_> = slots.iter().map(|slot| slot.as_ref().and_then(newest)).collect();
-            if tokens.iter().all(Option::is_none) {
+            let starts: Vec<_> = (0..self.slots).map(|slot| start(&slots, &sampling, slot)).collect();
+            if starts.iter().all(Option::is_none) {
                 break;
             }
-            let logits = self.decode(&tokens).await?;
-            for (slot, logits) in slots.iter_mut().zip(logits.chunks(vocab)) {
-                go_on(slot, logits);
+            let chosen = self.decode(&starts).await?;
+            for (slot, chosen) in slots.iter_mut().zip(chosen) {
+                go_on(slot, chosen);
             }
         }
         Ok(done.into_iter().flatten().collect())
@@ -317,11 +370,11 @@ impl<M: Deref<Target = Model>> Generator<M> {
         Err(Error::Config { field: "prompt".into(), what, help })
     }
 
-    /// Gives a sequence its next token, which the logits `[V]` are for; says why it ends where it does.
+    /// Gives a sequence the token that was chosen for it; says why it ends where it does.
     fn go_on(
         &self,
         sequence: &mut Running,
-        logits: &[f32],
+        Chosen { id, logp }: Chosen,
         sampling: &Sampling,
         told: &mut impl FnMut(usize, Said) -> bool,
     ) -> Option<Stop> {
@@ -329,7 +382,6 @@ impl<M: Deref<Target = Model>> Generator<M> {
         if token == sampling.max_new_tokens {
             return Some(Stop::Length);
         }
-        let (id, logp) = sampling.choose(logits, &sequence.ids, draw(sampling.seed, sequence.number, token));
         sequence.logps.push(logp);
         if self.model.tokenizer.end_ids().contains(&id) {
             sequence.end = Some(id);
@@ -371,13 +423,11 @@ impl<'m> Running<'m> {
     }
 }
 
-/// One token of each slot.
-fn places(tokens: &[Option<(u32, usize)>]) -> Vec<Place> {
-    let place = |(slot, token): (usize, &Option<(u32, usize)>)| {
-        let (id, position) = token.unwrap_or_default();
-        Place { slot, position, id, used: token.is_some() }
-    };
-    tokens.iter().enumerate().map(place).collect()
+/// What the sequence of a slot is to go on from.
+fn start<'a>(slots: &'a [Option<Running>], sampling: &Sampling, slot: usize) -> Option<Start<'a>> {
+    let sequence = slots[slot].as_ref()?;
+    let key = sampling.key(sequence.number, sequence.ids.len() - sequence.first);
+    Some(Start { slot, ids: &sequence.ids, key })
 }
 
 /// Rows of the cache for one slot: the last prefill pass of a sequence is filled up behind it.

@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use super::answer::{Answer, Earned, Reward};
-use crate::generate::{Generator, chat_ids};
+use crate::generate::{Generator, Start, chat_ids};
 use crate::model::Model;
 use crate::text::Message;
 use crate::{Error, Result};
@@ -158,9 +158,9 @@ impl Judge {
             }
         };
         let (_, generator) = self.generator.insert(generator);
-        let fits: Vec<(usize, &[u32])> =
-            ids.iter().filter(|ids| ids.len() <= longest).enumerate().map(|(slot, ids)| (slot, &ids[..])).collect();
-        let logits = generator.prefill(&fits).await?;
+        let fits = ids.iter().filter(|ids| ids.len() <= longest).enumerate();
+        let starts: Vec<Start> = fits.map(|(slot, ids)| Start { slot, ids, key: [0; 2] }).collect();
+        let logits = generator.logits(&starts).await?;
         let mut found = logits.chunks(self.model.config.vocab).map(softmax);
         Ok(ids.iter().map(|ids| if ids.len() <= longest { found.next() } else { None }).collect())
     }
