@@ -15,18 +15,17 @@ use crate::data::example::Example;
 use crate::data::import::import_jsonl;
 use crate::data::render::Rendered;
 use crate::format::gguf::Gguf;
-use crate::generate::{self, Generator, Sampling};
 use crate::gpu::{Choices, Context};
 use crate::model::Model;
 use crate::peft::{self, Peft};
 use crate::settings::config::{Recompute, Rows, RunConfig};
-use crate::text::Message;
 use crate::train::lab::Lab;
 use crate::train::{Event, Trainer, agreement, estimate, prepare};
 use crate::{Error, Result};
 
 mod adapter;
 mod adapters;
+mod answers;
 mod files;
 mod form;
 mod js;
@@ -437,58 +436,6 @@ impl Session {
     #[wasm_bindgen(js_name = closeLab)]
     pub fn close_lab(&mut self) {
         self.lab = None;
-    }
-
-    /// Answers a conversation; `on_text` is given the text as it comes and returns false to stop.
-    pub async fn generate(&self, messages: JsValue, options: JsValue, on_text: Function) -> JsResult<JsValue> {
-        self.answer(&messages, &options, &on_text).await.map_err(thrown)
-    }
-
-    async fn answer(&self, messages: &JsValue, options: &JsValue, on_text: &Function) -> Result<JsValue> {
-        #[derive(serde::Deserialize)]
-        struct Options {
-            adapter: Option<u32>,
-            #[serde(default = "all")]
-            adapter_scale: f32,
-            max_new_tokens: usize,
-            temperature: f32,
-            top_p: f32,
-            seed: u64,
-        }
-        fn all() -> f32 {
-            1.0
-        }
-        let model = self.model()?;
-        let options: Options = serde_json::from_str(&json_text(options)).map_err(wrong_options)?;
-        let messages: Vec<Message> = serde_json::from_str(&json_text(messages)).map_err(wrong_options)?;
-        let adapter = match options.adapter {
-            Some(id) => Some(self.adapter(id)?.scaled(model, options.adapter_scale).await?),
-            None => None,
-        };
-        let adapter = adapter.as_deref();
-        let prompt = generate::chat_ids(model, &messages)?;
-        let virtual_tokens = adapter.map_or(0, |peft| peft.virtual_tokens());
-        let room = virtual_tokens + prompt.len() + options.max_new_tokens;
-        let generator = Generator::new(&**model, adapter, room, 1)?;
-        let sampling = Sampling {
-            max_new_tokens: options.max_new_tokens,
-            temperature: options.temperature,
-            top_p: options.top_p,
-            seed: options.seed,
-            ..Sampling::default()
-        };
-        let go_on = |piece: &str| {
-            let answer = on_text.call1(&JsValue::NULL, &piece.into());
-            // Only a clear "no" stops.
-            answer.map_or(true, |answer| answer.as_bool() != Some(false))
-        };
-        let generated = generator.generate(&prompt, sampling, go_on).await?;
-        Ok(to_js(&json!({
-            "text": generated.text,
-            "tokens": generated.ids.len(),
-            "stop": generated.stop,
-            "tokens_per_second": generated.tokens_per_second,
-        })))
     }
 }
 

@@ -306,6 +306,8 @@ export interface GenerateOptions {
   adapter: number | null;
   /** How much of the adapter counts, from 0 to 1; 1 where it is not given. */
   adapter_scale?: number;
+  /** Answers, written side by side. */
+  count: number;
   max_new_tokens: number;
   temperature: number;
   top_p: number;
@@ -393,8 +395,8 @@ export class Session {
   advanceTrial(): Promise<TrialProgress>;
   /** Ends the lab and gives its memory back. */
   closeLab(): void;
-  /** `onText` returns false to stop. */
-  generate(messages: Message[], options: GenerateOptions, onText: (piece: string) => boolean): Promise<Generated>;
+  /** `onText` is told which answer a piece belongs to, and returns false to stop that one. */
+  generate(messages: Message[], options: GenerateOptions, onText: (piece: string, answer: number) => boolean): Promise<Generated[]>;
   /** Of the pairs among the rows, how many an adapter agrees with; null is the model alone. */
   agreement(adapterId: number | null, rows: Example[]): Promise<Agreement>;
   /** Every adapter of the model that is loaded, in the order they came. Another model has none. */

@@ -88,7 +88,7 @@ export interface Requests {
   pause: { args: Record<never, never>; result: void };
   resume: { args: Record<never, never>; result: void };
   stop: { args: Record<never, never>; result: void };
-  generate: { args: { messages: Message[]; options: GenerateOptions }; result: Generated };
+  generate: { args: { messages: Message[]; options: GenerateOptions }; result: Generated[] };
   cancelGenerate: { args: Record<never, never>; result: void };
   adapters: { args: Record<never, never>; result: Adapter[] };
   /** A zip of an adapter's folder, or its two files; the result is the new list, as it is of the next. */
@@ -124,7 +124,8 @@ export type Notice =
   | { notice: 'trialFailed'; method: string; problem: Problem }
   /** Bytes of the merged model that are made. */
   | { notice: 'merge'; done: number; total: number }
-  | { notice: 'text'; request: number; piece: string }
+  /** More of an answer, of which a request may have several. */
+  | { notice: 'text'; request: number; answer: number; piece: string }
   | { notice: 'traffic'; requests: RequestRecord[]; sent: number };
 
 /** One network request, as the browser's own resource timing reports it. */

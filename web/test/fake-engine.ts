@@ -357,20 +357,27 @@ export class Session {
     return [{ event: 'done', steps: this.#step, loss: 0.3 }];
   }
 
-  async generate(messages: Message[], options: Engine.GenerateOptions, onText: (piece: string) => boolean): Promise<Engine.Generated> {
+  async generate(messages: Message[], options: Engine.GenerateOptions, onText: (piece: string, answer: number) => boolean): Promise<Engine.Generated[]> {
     const asked = messages.at(-1)?.content ?? '';
     const taught = this.#examples.map((example) => conversation(example)).find((turns) => turns.at(-2)?.content === asked)?.at(-1)?.content;
     const tuned = taught ?? 'Arr, that be a fine question, matey! Set yer course by the stars and ye’ll not go wrong.';
     const base = 'That is a great question! There are several factors to consider. First, it depends on what exactly you mean, and on the context in which you are asking.';
     const greedy = options.adapter !== null && options.adapter_scale !== 0 ? tuned : base;
-    const pieces = wordsOf(options.temperature === 0 ? greedy : `${openings[options.seed % openings.length]} ${greedy}`);
-    let text = '';
-    for (const piece of pieces.slice(0, options.max_new_tokens)) {
-      await sleep(pace.token);
-      text += piece;
-      if (!onText(piece)) return { text, tokens: 1, stop: 'cancelled', tokens_per_second: 21.4 };
+    const written: Engine.Generated[] = [];
+    for (let answer = 0; answer < options.count; answer++) {
+      const pieces = wordsOf(options.temperature === 0 ? greedy : `${openings[(options.seed + answer) % openings.length]} ${greedy}`);
+      const made: Engine.Generated = { text: '', tokens: pieces.length, stop: pieces.length > options.max_new_tokens ? 'length' : 'end', tokens_per_second: 21.4 };
+      for (const piece of pieces.slice(0, options.max_new_tokens)) {
+        await sleep(pace.token);
+        made.text += piece;
+        if (!onText(piece, answer)) {
+          made.stop = 'cancelled';
+          break;
+        }
+      }
+      written.push(made);
     }
-    return { text, tokens: pieces.length, stop: pieces.length > options.max_new_tokens ? 'length' : 'end', tokens_per_second: 21.4 };
+    return written;
   }
 
   async #keep(file: string | null, config: RunConfig): Promise<number> {

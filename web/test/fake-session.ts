@@ -61,7 +61,7 @@ export const engine = () => ({
   ask: (name: RequestName, args: never) => Object.assign((async () => answers[name]!(args))(), { id: ++request }),
 });
 
-export const listeners = new Map<number, (piece: string) => void>();
+export const listeners = new Map<number, (piece: string, answer: number) => void>();
 
 export const attempt = (action: () => Promise<void>) => action().catch((thrown: unknown) => fail(toProblem(thrown)));
 

@@ -278,11 +278,10 @@ describe('a duel', () => {
   };
   const answersOf = () => store.duel.value.answers.map(({ text }) => text) as [string, string];
 
-  it('samples two answers with different seeds, and the one that is chosen makes a pair with the other', async () => {
+  it('samples two answers side by side, and the one that is chosen makes a pair with the other', async () => {
     await question();
     expect(store.duel.value.state).toBe('open');
-    expect(asks.map(({ temperature, adapter }) => [temperature, adapter])).toEqual([[1, null], [1, null]]);
-    expect(asks[0]!.seed).not.toBe(asks[1]!.seed);
+    expect(asks.map(({ temperature, adapter, count }) => [temperature, adapter, count])).toEqual([[1, null, 2]]);
     const [first, second] = answersOf();
     choose(1);
     expect(content()).toEqual([preference('Where is my parcel?', second, first)]);
@@ -324,14 +323,14 @@ describe('a duel', () => {
 
   it('samples again where both are the same, and says so', async () => {
     const texts = ['same', ' same\n', '', 'other', 'one', 'two'];
-    session.generate = async () => ({ text: texts.shift()!, tokens: 1, stop: 'end', tokens_per_second: 1 });
+    session.generate = async () => [1, 2].map(() => ({ text: texts.shift()!, tokens: 1, stop: 'end', tokens_per_second: 1 }));
     await question();
     expect([texts, answersOf()]).toEqual([[], ['one', 'two']]);
     expect(store.duel.value).toMatchObject({ state: 'open', note: 'One answer was empty, which makes no pair: sampled again, 3 of 4.' });
   });
 
   it('gives up where they stay the same', async () => {
-    session.generate = async () => ({ text: 'same', tokens: 1, stop: 'end', tokens_per_second: 1 });
+    session.generate = async () => [1, 2].map(() => ({ text: 'same', tokens: 1, stop: 'end', tokens_per_second: 1 }));
     await question();
     expect(store.duel.value).toMatchObject({ state: 'same', note: expect.stringMatching(/^Both answers were the same, .* Raise the temperature/) });
     choose(0);
@@ -360,7 +359,7 @@ describe('a duel', () => {
       await question();
     }
     draw.mockRestore();
-    expect(asks.map(({ adapter }) => adapter)).toEqual([1, 1, 1, null, null, 1]);
+    expect(asks.map(({ adapter, count }) => [adapter, count])).toEqual([[1, 2], [1, 1], [null, 1], [null, 1], [1, 1]]);
     expect(store.duel.value.by[0]).toBe('the model as it came');
     [store.adapters.value, store.adapterId.value] = [[], null];
   });
@@ -371,7 +370,7 @@ describe('a duel', () => {
     store.adapterId.value = 1;
     await question();
     await ask();
-    expect(asks.map(({ adapter }) => adapter)).toEqual([null, null, null]);
+    expect(asks.map(({ adapter, count }) => [adapter, count])).toEqual([[null, 2], [null, 1]]);
     [store.adapters.value, store.adapterId.value] = [[], null];
   });
 });

@@ -52,8 +52,8 @@ describe('the training loop', () => {
     runner.pause();
     await until(() => runner.state === 'paused');
     const before = steps();
-    const answer = await engine.run(() => session.generate([{ role: 'user', content: 'a' }], { adapter: 1, max_new_tokens: 5, temperature: 0, top_p: 1, seed: 0 }, () => true));
-    expect(answer.text.length).toBeGreaterThan(0);
+    const answer = await engine.run(() => session.generate([{ role: 'user', content: 'a' }], { adapter: 1, count: 1, max_new_tokens: 5, temperature: 0, top_p: 1, seed: 0 }, () => true));
+    expect(answer[0]!.text.length).toBeGreaterThan(0);
     await tick();
     expect(steps()).toBe(before);
     runner.resume();

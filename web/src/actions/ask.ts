@@ -42,37 +42,40 @@ export async function ask(): Promise<void> {
   });
 }
 
-/** One answer, shown as it comes. */
+/** As many answers as there are places to show them, written side by side and shown as they come. */
 export async function answer(
   prompt: string,
   tuned: Adapter | null,
   { maxNewTokens, temperature, seed }: { maxNewTokens: number; temperature: number; seed: number },
-  show: (change: Partial<Answer>) => void,
+  ...shows: ((change: Partial<Answer>) => void)[]
 ): Promise<void> {
   // What has no strength but its own is asked at that.
   const strength = tuned?.why_no_strength ? 1 : answerSettings.value.strength;
   const request = engine().ask('generate', {
     messages: [{ role: 'user', content: prompt }],
-    options: { adapter: tuned?.id ?? null, adapter_scale: strength, max_new_tokens: maxNewTokens, temperature, top_p: 1, seed },
+    options: { adapter: tuned?.id ?? null, adapter_scale: strength, count: shows.length, max_new_tokens: maxNewTokens, temperature, top_p: 1, seed },
   });
-  let text = '';
+  const texts = shows.map(() => '');
   let timer: ReturnType<typeof setTimeout> | null = null;
-  listeners.set(request.id, (piece) => {
-    text += piece;
+  listeners.set(request.id, (piece, which) => {
+    texts[which] += piece;
     timer ??= setTimeout(() => {
       timer = null;
-      show({ state: 'running', text });
+      shows.forEach((show, which) => texts[which] && show({ state: 'running', text: texts[which] }));
     }, EVERY);
   });
   try {
     const made = await request;
     if (timer) clearTimeout(timer);
-    const why = { end: '', length: ' · cut at the token limit', cancelled: ' · stopped' }[made.stop];
-    show({ state: 'done', text: made.text, cut: made.stop === 'length', note: `${made.tokens} tokens · ${made.tokens_per_second.toFixed(1)} a second${tuned && strength < 1 ? ` · strength ${strength}` : ''}${why}` });
+    shows.forEach((show, which) => {
+      const { text, tokens, tokens_per_second, stop } = made[which]!;
+      const why = { end: '', length: ' · cut at the token limit', cancelled: ' · stopped' }[stop];
+      show({ state: 'done', text, cut: stop === 'length', note: `${tokens} tokens · ${tokens_per_second.toFixed(1)} a second${tuned && strength < 1 ? ` · strength ${strength}` : ''}${why}` });
+    });
   } catch (thrown) {
     if (timer) clearTimeout(timer);
     const failure = toProblem(thrown);
-    show({ state: 'failed', text, note: failure.message });
+    shows.forEach((show, which) => show({ state: 'failed', text: texts[which]!, note: failure.message }));
     fail(failure);
   } finally {
     listeners.delete(request.id);

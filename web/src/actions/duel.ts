@@ -7,7 +7,7 @@ import { prefer, stands } from './preferences';
 /** How often two answers are sampled in the hope that they differ. */
 const TRIES = 4;
 
-/** Every answer of a duel has a seed of its own. */
+/** Every question of a duel has a seed of its own. */
 let seed = Math.floor(Math.random() * 2 ** 31);
 const nextSeed = () => (seed = (seed + 1) % 2 ** 31);
 
@@ -34,9 +34,12 @@ export async function startDuel(): Promise<void> {
       const note = why && `${why}, which makes no pair: sampled again, ${tried} of ${TRIES}.`;
       duel.value = { ...noDuel, state: 'sampling', answers: [fresh, fresh], by: [label(by[0]), label(by[1])], note };
       if (note) announcement.value = note;
-      for (const side of [0, 1] as const) {
-        await answer(prompt, by[side], { ...duelSettings.value, seed: nextSeed() }, (change) => show(side, change));
-        if (wasStopped() || duel.value.answers[side].state === 'failed') return end('stopped', 'Stopped: there are no two answers to choose from.');
+      // One who answers twice writes both side by side.
+      for (const sides of by[0] === by[1] ? [[0, 1] as const] : [[0] as const, [1] as const]) {
+        const shows = sides.map((side) => (change: Partial<Answer>) => show(side, change));
+        await answer(prompt, by[sides[0]], { ...duelSettings.value, seed: nextSeed() }, ...shows);
+        const failed = sides.some((side) => duel.value.answers[side].state === 'failed');
+        if (wasStopped() || failed) return end('stopped', 'Stopped: there are no two answers to choose from.');
       }
       const [one, other] = duel.value.answers;
       if (one.text.trim() && other.text.trim() && !isSame(one.text, other.text)) return end('open', note);

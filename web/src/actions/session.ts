@@ -27,7 +27,7 @@ export function engine(): Client {
 }
 
 /** Text of an answer as it comes in, by request. */
-export const listeners = new Map<number, (piece: string) => void>();
+export const listeners = new Map<number, (piece: string, answer: number) => void>();
 
 /** Starts the engine, or says why it cannot run here. */
 export async function open(): Promise<void> {
@@ -128,7 +128,7 @@ function hear(notice: Notice): void {
       merging.value = { done: notice.done, total: notice.total };
       return;
     case 'text':
-      return listeners.get(notice.request)?.(notice.piece);
+      return listeners.get(notice.request)?.(notice.piece, notice.answer);
     case 'traffic':
       return addTraffic('worker', notice.requests, notice.sent);
   }

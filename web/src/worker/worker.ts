@@ -201,8 +201,8 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
   generate({ messages, options }, id) {
     const mine = (answering = { stop: false });
     return withSession((session) =>
-      session.generate(messages, options, (piece) => {
-        post({ notice: 'text', request: id, piece });
+      session.generate(messages, options, (piece, answer) => {
+        post({ notice: 'text', request: id, answer, piece });
         return !mine.stop;
       }),
     );
