@@ -444,6 +444,7 @@ async fn advance(trainer: &mut Trainer, finish: bool) -> Result<Vec<Event>> {
     let mut events = if finish { Vec::new() } else { trainer.step().await? };
     if finish || trainer.is_done() {
         events.extend(trainer.flush().await?);
+        trainer.take_best();
         events.push(trainer.done_event(""));
     }
     Ok(events)

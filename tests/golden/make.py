@@ -2,7 +2,7 @@
 
     python tests/golden/make.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only PART ...]
 
-The parts are hash, text, nano, methods, cut, full, generation, objectives and reinforcement; and ppo, which is made
+The parts are hash, text, early_stopping, nano, methods, cut, full, generation, objectives and reinforcement; and ppo, which is made
 only when it is asked for, and alone, with an older TRL. With --float32 --out DIR those of numbers are computed in f32:
 floor.py compares them with the fixtures.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.numpy import load_file
 
+import early_stopping
 import generation
 import hashing
 import methods
@@ -25,7 +26,7 @@ import reinforcement
 import text as text_module
 
 HERE = Path(__file__).parent
-PARTS = ["hash", "text", "nano", "methods", "cut", "full", "generation", "objectives", "reinforcement"]
+PARTS = ["hash", "text", "early_stopping", "nano", "methods", "cut", "full", "generation", "objectives", "reinforcement"]
 
 
 def nano_inputs() -> dict:
@@ -86,6 +87,7 @@ def main() -> None:
         numerics.write_json(args.out / "inputs.json", inputs)
 
     timed("text", make_text)
+    timed("early_stopping", lambda: early_stopping.write(args.out / "early_stopping.json"))
     timed("nano", lambda: make_nano(args.out / "nano", precision))
     timed("methods", lambda: methods.write(nano_inputs(), args.out / "nano" / "methods", precision))
     if not {"cut", "full", "generation", "objectives", "reinforcement", "ppo"} & set(args.only):

@@ -8,8 +8,8 @@ use tunesmith::generate::{self, Generator, Sampling, Stop};
 use tunesmith::model::Model;
 use tunesmith::peft::{self, Peft};
 use tunesmith::settings::config::{LrScheduler, Method, RunConfig};
-use tunesmith::train::{Trainer, evaluate, prepare};
-use tunesmith_tests::models;
+use tunesmith::train::{Best, Trainer, evaluate, prepare};
+use tunesmith_tests::{golden, models};
 
 /// Eight questions, and answers that no model gives by itself.
 const LESSONS: [(&str, &str); 8] = [
@@ -117,5 +117,37 @@ fn every_method_halves_its_loss() {
     for &method in Method::ALL {
         let (_, before, after) = train(&model, &config(method, 16, rate(method)));
         assert!(after <= before / 2.0, "{}: {before} before, {after} after", method.name());
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Evaluations {
+    metric: String,
+    patience: u32,
+    threshold: f64,
+    values: Vec<f64>,
+    best: usize,
+    steps: usize,
+}
+
+#[test]
+fn the_best_evaluation_is_that_of_transformers() {
+    let runs: Vec<Evaluations> = golden::json("early_stopping.json");
+    assert!(runs.iter().filter(|run| run.steps < run.values.len()).count() > 10);
+    for run in runs {
+        let mut config = RunConfig::new(Method::Lora);
+        (config.load_best_model_at_end, config.metric_for_best_model) = (true, run.metric.clone());
+        (config.early_stopping_patience, config.early_stopping_threshold) = (run.patience, run.threshold);
+        let mut best = Best::new(&config).unwrap();
+        let mut steps = 0;
+        for &value in &run.values {
+            steps += 1;
+            best.look(steps, value);
+            if best.is_over() {
+                break;
+            }
+        }
+        let name = format!("{} {} {} {:?}", run.metric, run.patience, run.threshold, run.values);
+        assert_eq!((best.found().unwrap().step, steps), (run.best, run.steps), "{name}");
     }
 }

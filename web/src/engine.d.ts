@@ -188,13 +188,14 @@ export type Event =
       metrics?: Metrics;
     }
   /** The loss is null where prompts were answered: the metrics say what that earned. */
-  | { event: 'eval'; step: number; loss: number | null; tokens: number; metrics?: Metrics }
+  | { event: 'eval'; step: number; loss: number | null; tokens: number; best?: boolean; metrics?: Metrics }
   /** An answer that the model wrote, and that steps from this one on learn from. A reward that had nothing to say gave null. */
   | { event: 'rollout'; step: number; prompt: string; completion: string; rewards: Record<string, number | null>; advantage: number; tokens: number }
   | { event: 'sample'; step: number; prompt: string; text: string }
   | { event: 'checkpoint'; step: number; path?: string }
   | { event: 'warning'; code: string; message: string }
-  | { event: 'done'; steps: number; path?: string; loss: number }
+  /** `best`: the evaluation whose adapter was kept, where that is not the last step's. */
+  | { event: 'done'; steps: number; path?: string; loss: number; best?: { step: number; value: number; waited: number } }
   | { event: 'error'; code: string; message: string; hint: string };
 
 /** Bytes that a run needs on the GPU, with one way to recompute. */

@@ -36,7 +36,9 @@ export interface Run {
   /** Steps planned, or null when the run goes by epochs. */
   total: number | null;
   points: Point[];
-  evals: { step: number; loss: number | null; tokens: number; metrics: Metrics }[];
+  evals: { step: number; loss: number | null; tokens: number; best: boolean; metrics: Metrics }[];
+  /** Step of the evaluation whose adapter was kept, where that is not the last step's. */
+  kept: number | null;
   samples: { step: number; prompt: string; text: string }[];
   /** The latest generations of answers that the model wrote to learn from. */
   generations: Generation[];
@@ -53,6 +55,7 @@ export const noRun: Run = {
   total: null,
   points: [],
   evals: [],
+  kept: null,
   samples: [],
   generations: [],
   warnings: [],
@@ -86,7 +89,7 @@ function apply(run: Run, event: Event): Run {
       return { ...run, points: [...run.points, point] };
     }
     case 'eval':
-      return { ...run, evals: [...run.evals, { step: event.step, loss: event.loss, tokens: event.tokens, metrics: event.metrics ?? {} }] };
+      return { ...run, evals: [...run.evals, { step: event.step, loss: event.loss, tokens: event.tokens, best: event.best ?? false, metrics: event.metrics ?? {} }] };
     case 'rollout': {
       const { event: _, step, ...answer } = event;
       return { ...run, generations: withAnswer(run.generations, step, answer) };
@@ -96,7 +99,7 @@ function apply(run: Run, event: Event): Run {
     case 'warning':
       return { ...run, warnings: [...run.warnings, { code: event.code, message: event.message }] };
     case 'done':
-      return { ...run, total: run.total ?? event.steps };
+      return { ...run, total: run.total ?? event.steps, kept: event.best?.step ?? null };
     case 'error':
       return { ...run, problem: { code: event.code, message: event.message, help: event.hint } };
     case 'checkpoint':

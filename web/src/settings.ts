@@ -32,6 +32,8 @@ export interface Settings {
   holdOutPreferences: number | null;
   /** That of prompts. */
   holdOutPrompts: number;
+  /** Whether a run stops when what is held out gets no better, and keeps the best; null follows the page's suggestion. */
+  keepBest: boolean | null;
   /** Methods that the lab tries, and steps of each as they were typed; none typed: those of a run. */
   lab: { methods: string[]; steps: string };
 }
@@ -50,8 +52,26 @@ export const firstSettings: Settings = {
   holdOut: 0,
   holdOutPreferences: null,
   holdOutPrompts: 0,
+  keepBest: null,
   lab: { methods: usualTrials, steps: '' },
 };
+
+/** Whether runs keep the best where the person has not said: what a few sampled answers earn goes up and down by itself. */
+export const keepsBest = ({ keepBest, teach }: Settings): boolean => keepBest ?? teach !== 'prompts';
+
+/** Evaluations of a run that keeps its best, and how many of them without a better one end it. */
+const EVALUATIONS = 10;
+const PATIENCE = 3;
+
+/** The config of a run that keeps its best. What the person set under Advanced stays. */
+export function keepingBest(config: RunConfig): RunConfig {
+  return {
+    ...config,
+    load_best_model_at_end: true,
+    eval_steps: Number(config.eval_steps) || Math.max(1, Math.ceil(Number(config.max_steps) / EVALUATIONS)),
+    early_stopping_patience: Number(config.early_stopping_patience) || PATIENCE,
+  };
+}
 
 /** What the run learns, which follows from the tab. */
 export const objectiveOf = ({ teach, goal, prefer, reinforce }: Settings): string => ({ examples: SFT, preferences: goal === 'score' ? REWARD : prefer, prompts: reinforce })[teach];

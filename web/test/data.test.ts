@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Example } from '../src/engine';
 import { isBlank, pair, row, split, summary, toJsonl, view, withPart } from '../src/examples';
 import { toProblem } from '../src/protocol';
-import { firstSettings, parse, toConfig, toTrials } from '../src/settings';
+import { firstSettings, keepingBest, keepsBest, parse, toConfig, toTrials } from '../src/settings';
 import { banner, nameOf, software, stateOf } from '../src/states';
 import { startersOf } from '../src/starters';
 import { sizeOf } from '../src/traffic';
@@ -72,6 +72,13 @@ describe('the run config', () => {
     const lora = toConfig(defaults(), { ...settings, method: 'lora' }).config;
     expect(lora).toMatchObject({ r: 8, learning_rate: 2e-4, max_steps: 40 });
     expect(lora).not.toHaveProperty('num_virtual_tokens');
+  });
+
+  it('goes by what is held out, where it keeps the best, a tenth of the run at a time', () => {
+    const { config } = toConfig(defaults(), settings);
+    expect(keepingBest({ ...config, eval_steps: 0 })).toEqual({ ...config, eval_steps: 2, load_best_model_at_end: true, early_stopping_patience: 3 });
+    expect(keepingBest({ ...config, eval_steps: 5, early_stopping_patience: 1 })).toMatchObject({ eval_steps: 5, early_stopping_patience: 1 });
+    expect([settings, { ...settings, teach: 'prompts' } as const, { ...settings, keepBest: false }].map(keepsBest)).toEqual([true, false, false]);
   });
 
   it('names what cannot be used', () => {

@@ -124,6 +124,7 @@ export class Session {
   #examples: Example[] = [];
   #config: RunConfig = {};
   #step = 0;
+  #best: { step: number; value: number; waited: number } | null = null;
   #in4bit = false;
   #adapters: Engine.Adapter[] = [];
   #made = 0;
@@ -321,6 +322,7 @@ export class Session {
     this.#config = config;
     this.#examples = examples;
     this.#step = 0;
+    this.#best = null;
     await sleep(pace.load);
     await this.#keep(null, config);
     return { event: 'start', model: { name: 'SmolLM2-135M-Instruct' }, method: { name: config.method }, device: {}, trainable: 4884480, config };
@@ -345,16 +347,24 @@ export class Session {
       },
     ];
     if (step % Number(this.#config.eval_steps ?? 10) === 0) {
-      events.push({ event: 'eval', step, loss: writes ? null : loss * 1.08 + 0.12, tokens: 96, ...metrics(-0.3) });
+      // From three fifths of the run on it learns by heart.
+      const held = loss * 1.08 + 0.12 + 2 * Math.max(0, step / total - 0.6);
+      const best = this.#best === null || held < this.#best.value;
+      if (best) this.#best = { step, value: held, waited: 0 };
+      else this.#best!.waited++;
+      events.push({ event: 'eval', step, loss: writes ? null : held, tokens: 96, ...(this.#config.load_best_model_at_end && best && { best }), ...metrics(-0.3) });
       if (objective === 'sft') events.push({ event: 'sample', step, prompt: 'Where is my parcel?', text: 'Arr, yer parcel be sailin’ with the tide, matey.' });
     }
-    if (step === total) events.push(...(await this.finish()));
+    const over = Number(this.#config.early_stopping_patience) > 0 && this.#best !== null && this.#best.waited >= Number(this.#config.early_stopping_patience);
+    if (over) events.push({ event: 'warning', code: 'early-stopping', message: `stopped early: loss on what is held out was best at step ${this.#best!.step}` });
+    if (over || step === total) events.push(...(await this.finish()));
     return events;
   }
 
   async finish(): Promise<Event[]> {
     for (const adapter of this.#adapters) adapter.training = false;
-    return [{ event: 'done', steps: this.#step, loss: 0.3 }];
+    const best = this.#config.load_best_model_at_end && this.#best && this.#best.step < this.#step ? { best: this.#best } : {};
+    return [{ event: 'done', steps: this.#step, loss: 0.3, ...best }];
   }
 
   async generate(messages: Message[], options: Engine.GenerateOptions, onText: (piece: string, answer: number) => boolean): Promise<Engine.Generated[]> {

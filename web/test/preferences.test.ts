@@ -23,7 +23,7 @@ const { followAgreement } = await import('../src/actions/agreement');
 const { fromRecord, toRecord } = await import('../src/actions/keep');
 const { loadFile } = await import('../src/actions/model');
 const { correct, judge, seeRows, takeBack, thumbFor } = await import('../src/actions/preferences');
-const { setField, setGoal, setPrefer, train } = await import('../src/actions/train');
+const { setField, setGoal, setKeepBest, setPrefer, train } = await import('../src/actions/train');
 
 const { preference, verdict } = writer(true);
 const labels = Object.fromEntries(objectives().map((one) => [one.name, one]));
@@ -225,11 +225,13 @@ describe('what an objective learns from', () => {
   it('is what the run gets', async () => {
     await add(...pairs(16), verdict('p', 'a', true));
     await train();
-    expect(started[0]).toMatchObject({ config: { objective: 'dpo' } });
+    expect(started[0]).toMatchObject({ config: { objective: 'dpo', load_best_model_at_end: true, early_stopping_patience: 3 } });
     expect([started[0]!.examples.length, started[0]!.evalExamples.length]).toEqual([12, 4]);
     store.run.value = noRun;
     setPrefer('kto');
+    setKeepBest(false);
     await train();
+    expect(started[1]!.config).not.toHaveProperty('load_best_model_at_end');
     const { examples, evalExamples } = started[1]!;
     expect([...examples, ...evalExamples].filter((example) => 'label' in example)).toEqual([verdict('p', 'a', true)]);
     expect(examples.length + evalExamples.length).toBe(17);

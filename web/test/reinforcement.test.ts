@@ -204,7 +204,7 @@ describe('a run on prompts', () => {
     const run = reduce(noRun, [...Array.from({ length: 60 }, (_, i) => [rollout(i + 1, -1), rollout(i + 1, 2), rollout(i + 1, 0)]).flat(), { event: 'eval', step: 60, loss: null, tokens: 9, metrics: { reward: 1 } }], 0);
     expect([run.generations.length, run.generations[0]!.step, run.generations.at(-1)!.step]).toEqual([50, 11, 60]);
     expect(run.generations.at(-1)!.answers.map(({ advantage }) => advantage)).toEqual([2, 0, -1]);
-    expect(run.evals).toEqual([{ step: 60, loss: null, tokens: 9, metrics: { reward: 1 } }]);
+    expect(run.evals).toEqual([{ step: 60, loss: null, tokens: 9, best: false, metrics: { reward: 1 } }]);
   });
 
   it('draws the reward in the place of the loss, and what each reward gave', async () => {

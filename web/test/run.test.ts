@@ -19,17 +19,18 @@ describe('folding events into a run', () => {
     const events: Event[] = [
       start(2),
       step(1, 3),
-      { event: 'eval', step: 1, loss: 3.5, tokens: 10 },
+      { event: 'eval', step: 1, loss: 3.5, tokens: 10, best: true },
       { event: 'sample', step: 1, prompt: 'p', text: 't' },
       { event: 'warning', code: 'w', message: 'careful' },
       step(2, 2),
-      { event: 'done', steps: 2, loss: 2 },
+      { event: 'done', steps: 2, loss: 2, best: { step: 1, value: 3.5, waited: 1 } },
     ];
     const run = reduce(noRun, events, 1000);
     expect(run.total).toBe(2);
     expect(run.trainable).toBe(7);
     expect(run.points.map(({ loss }) => loss)).toEqual([3, 2]);
-    expect(run.evals).toEqual([{ step: 1, loss: 3.5, tokens: 10, metrics: {} }]);
+    expect(run.evals).toEqual([{ step: 1, loss: 3.5, tokens: 10, best: true, metrics: {} }]);
+    expect(run.kept).toBe(1);
     expect(run.samples).toHaveLength(1);
     expect(run.warnings).toEqual([{ code: 'w', message: 'careful' }]);
     expect(run.config).toEqual({ max_steps: 2 });

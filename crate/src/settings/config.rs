@@ -203,7 +203,13 @@ run_config! { |method, objective|
     "Reports" {
         logging_steps: u32 = 1, in 1..=1000000000, "Steps between reports; each has their mean loss.";
         eval_steps: u32 = 0, in 0..=1000000000, "Steps between evaluations; 0 for one at the end.";
+        load_best_model_at_end: bool = false, "Keep the adapter as it was at the best evaluation, and not as it is at the end.";
+        metric_for_best_model: String = if objective.rows() == Rows::Prompts { "reward".to_owned() } else { "loss".to_owned() },
+            "What tells the best evaluation: a name that evaluations print. The lowest loss is best, of all else the highest.";
+        early_stopping_patience: u32 = 0, in 0..=1000000, "Stop after so many evaluations without a better one; 0 to go on.";
+        early_stopping_threshold: f64 = 0.0, in 0..=1000000, "How much better an evaluation must be to count as better.";
         save_steps: u32 = 0, in 0..=1000000000, "Steps between checkpoints; 0 for one at the end.";
+        save_total_limit: u32 = 0, in 0..=1000000, "Checkpoints that are kept: the newest, and the best; 0 for all.";
     }
     "Method" {
         r: u32 = 16, in 1..=1024, of [Lora, UniPelt], "Rank of the matrices: how much can be learnt.";
@@ -433,6 +439,14 @@ impl RunConfig {
         if self.max_steps == 0 {
             let help = "give at least 1 step, or -1 to go by num_train_epochs";
             return Err(invalid("max_steps", "a run of no steps learns nothing".into(), help.into()));
+        }
+        let by_evaluations = [
+            ("load_best_model_at_end", self.load_best_model_at_end),
+            ("early_stopping_patience", self.early_stopping_patience > 0),
+        ];
+        if let Some((field, _)) = by_evaluations.into_iter().find(|(_, asked)| *asked && self.eval_steps == 0) {
+            let what = "it goes by evaluations along the way, and eval_steps is 0: there is one, at the end";
+            return Err(invalid(field, what.into(), "set eval_steps, such as 10".into()));
         }
         if self.warmup_steps >= 1.0 && self.warmup_steps.fract() != 0.0 {
             let what = format!("{} is neither a share below 1 nor a whole number of steps", self.warmup_steps);

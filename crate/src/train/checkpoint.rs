@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::event::BestEvaluation;
 use super::rollouts::Rolled;
 use super::trainer::Trainer;
 use crate::gpu::Buffer;
@@ -15,6 +16,8 @@ use crate::{Error, Result};
 
 /// The moments' file name.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
+/// The file name of the parameters at the best evaluation, in a run that keeps them.
+pub const BEST: &str = "best.safetensors";
 /// The file name of the place in the run.
 pub const PROGRESS: &str = "progress.json";
 
@@ -43,6 +46,9 @@ struct Progress {
     /// In reinforcement, how often answers were written, and those that are still to be learnt from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rollouts: Option<(u64, Vec<Rolled>)>,
+    /// The best evaluation, in a run that looks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best: Option<BestEvaluation>,
     /// Hash of what the run works on: the model's shape and the examples.
     fingerprint: String,
 }
@@ -76,6 +82,7 @@ impl Trainer {
             rollouts: self.rollouts.as_ref().map(|rollouts| {
                 (rollouts.generations, if self.queue.is_empty() { Vec::new() } else { rollouts.rolled.clone() })
             }),
+            best: self.best(),
             fingerprint: self.fingerprint(),
         };
         let mut files = io::save(self.peft.as_ref(), &self.model, Some(&self.config)).await?;
@@ -85,6 +92,15 @@ impl Trainer {
             (name.as_str(), view)
         });
         files.push(File { name: OPTIMIZER, bytes: io::serialize(OPTIMIZER, views)? });
+        if let Some(values) = self.best.as_ref().and_then(|best| best.values.as_ref()) {
+            let views = params.tensors.iter().zip(values).map(|(tensor, values)| {
+                let bytes = bytemuck::cast_slice(values);
+                let view =
+                    TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).expect("the shape holds the values");
+                (tensor.name.as_str(), view)
+            });
+            files.push(File { name: BEST, bytes: io::serialize(BEST, views)? });
+        }
         files.push(File { name: PROGRESS, bytes: serde_json::to_vec_pretty(&progress).expect("plain values") });
         Ok(files)
     }
@@ -120,6 +136,10 @@ impl Trainer {
         let (kinds, buffers): (Vec<_>, Vec<_>) = self.state().into_iter().unzip();
         let all: Vec<_> = params.tensors.iter().collect();
         let state = io::tensors(&all, &format!("{folder}/{OPTIMIZER}"), &read(OPTIMIZER)?, &kinds)?;
+        let mut best_values = None;
+        if progress.best.is_some() && self.config.load_best_model_at_end {
+            best_values = io::tensors(&all, &format!("{folder}/{BEST}"), &read(BEST)?, &[""])?.pop();
+        }
         for (buffers, values) in buffers.into_iter().zip(&state) {
             for (index, values) in values.iter().enumerate() {
                 params.write_to(buffers, index, values);
@@ -128,6 +148,9 @@ impl Trainer {
         if let (Some(rollouts), Some((generations, rolled))) = (&mut self.rollouts, progress.rollouts) {
             (rollouts.generations, rollouts.rolled) = (generations, rolled);
             self.take_rollouts();
+        }
+        if let Some(best) = &mut self.best {
+            best.restore(progress.best, best_values);
         }
         self.step = progress.step;
         self.micro_step = progress.micro_step;

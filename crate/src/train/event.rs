@@ -1,6 +1,6 @@
 //! What a run reports: one enum, serialised as it is to the command line's JSON lines and to the page.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Error;
@@ -54,6 +54,9 @@ pub enum Event {
         loss: Option<f64>,
         /// Target tokens, or those that were written.
         tokens: usize,
+        /// Whether it is the best so far, where a run looks for the best.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        best: bool,
         /// The loss of each example, or of each group that is compared, by itself, in file order.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         examples: Vec<ExampleLoss>,
@@ -103,6 +106,9 @@ pub enum Event {
         path: String,
         /// The last step's loss.
         loss: f64,
+        /// The evaluation whose adapter was kept, where that is not the last step's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        best: Option<BestEvaluation>,
     },
     /// The run failed.
     Error {
@@ -113,6 +119,17 @@ pub enum Event {
         /// What to do.
         hint: String,
     },
+}
+
+/// The best evaluation of a run so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BestEvaluation {
+    /// Steps done then.
+    pub step: usize,
+    /// What was measured.
+    pub value: f64,
+    /// Evaluations since one was better by more than the threshold.
+    pub waited: usize,
 }
 
 /// What a reward adapter makes of a row.

@@ -1,5 +1,6 @@
 //! Training: a run's steps and what it reports.
 
+mod best;
 pub mod checkpoint;
 mod comparison;
 mod estimate;
@@ -22,10 +23,11 @@ mod trunk;
 mod tune;
 mod watch;
 
+pub use best::Best;
 pub use comparison::{Comparison, Evaluated};
 pub use estimate::{Estimate, estimate, estimate_run};
 pub use evaluation::{Evaluation, evaluate};
-pub use event::{Event, ExampleLoss, Score};
+pub use event::{BestEvaluation, Event, ExampleLoss, Score};
 pub use optimizer::Optimizer;
 pub use pass::Pass;
 pub use question::{Question, questions};

@@ -328,7 +328,7 @@ impl Rollouts {
         let judged = Judged::by(&mut self.rewards, &self.held_out, &written, config).await?;
         let tokens = written.iter().map(|written| written.ids.len()).sum();
         let metrics = judged.metrics(model, &written);
-        Ok(Event::Eval { step, loss: None, tokens, examples: Vec::new(), metrics })
+        Ok(Event::Eval { step, loss: None, tokens, best: false, examples: Vec::new(), metrics })
     }
 }
 

@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
+use super::best::Best;
 use super::comparison::{Comparison, Evaluated};
 use super::evaluation::{evaluate, mean, one_by_one};
-use super::event::{Event, ExampleLoss};
+use super::event::{BestEvaluation, Event, ExampleLoss};
 use super::measure;
 use super::optimizer::{Optimizer, StepReport};
 use super::pass::Pass;
@@ -128,6 +129,10 @@ pub struct Trainer {
     pub(super) comparison: Option<Comparison>,
     /// The same for what is held out.
     held_out_comparison: Option<Comparison>,
+    /// Which evaluation is the best, where the run goes by that.
+    pub(super) best: Option<Best>,
+    /// Whether the parameters are those of the best evaluation.
+    took_best: bool,
     /// In reinforcement, where answers come from; the data set is then those of the current steps.
     pub(super) rollouts: Option<Rollouts>,
     /// What is measured of the answers that no step has told yet.
@@ -243,6 +248,8 @@ impl Trainer {
             comparison,
             held_out_comparison: None,
             rollouts,
+            best: Best::new(&config),
+            took_best: false,
             unsaid: Map::new(),
             num_tokens: 0,
             schedule: Schedule::new(&config, steps),
@@ -292,9 +299,9 @@ impl Trainer {
         self.step
     }
 
-    /// Whether every step has been started.
+    /// Whether every step has been started, or the run stops early.
     pub fn is_done(&self) -> bool {
-        self.step >= self.steps
+        self.step >= self.steps || self.best.as_ref().is_some_and(Best::is_over)
     }
 
     /// Steps in an epoch.
@@ -420,7 +427,12 @@ impl Trainer {
             self.penalty = penalty(self.peft.as_ref(), &self.model.context)?;
         }
         if self.step == 0 {
-            events.extend(self.evaluate_held_out().await?);
+            let event = self.evaluate_held_out().await?;
+            if let Some(best) = &self.best {
+                // What is wrong with it is told before anything is learnt.
+                best.measured(event.as_ref().ok_or_else(no_held_out)?)?;
+            }
+            events.extend(event);
         }
         let context = self.model.context.clone();
         let started = now_ms();
@@ -465,9 +477,41 @@ impl Trainer {
         let every = self.config.eval_steps as usize;
         if self.is_done() || (every > 0 && self.step.is_multiple_of(every)) {
             events.extend(self.flush().await?);
-            events.extend(self.evaluate_held_out().await?);
+            if let Some(event) = self.evaluate_held_out().await? {
+                self.look_for_best(event, &mut events).await?;
+            }
         }
         Ok(events)
+    }
+
+    /// Tells an evaluation, and keeps the parameters where it is the best so far.
+    async fn look_for_best(&mut self, mut event: Event, events: &mut Vec<Event>) -> Result<()> {
+        if let Some(best) = &mut self.best {
+            let is_best = best.look(self.step, best.measured(&event)?);
+            if is_best && self.config.load_best_model_at_end {
+                best.values = Some(self.peft.params().read().await?);
+            }
+            if let Event::Eval { best, .. } = &mut event {
+                *best = is_best;
+            }
+        }
+        events.push(event);
+        events.extend(self.best.as_ref().filter(|best| best.is_over() && self.step < self.steps).map(Best::why));
+        Ok(())
+    }
+
+    /// Puts the parameters of the best evaluation in the place of the last ones, at the end of a run that keeps them.
+    pub fn take_best(&mut self) {
+        if let Some(values) = self.best.as_mut().and_then(|best| best.values.take()) {
+            self.took_best = true;
+            let params = self.peft.params();
+            values.iter().enumerate().for_each(|(index, values)| params.write(index, values));
+        }
+    }
+
+    /// The best evaluation so far, where the run looks for it.
+    pub fn best(&self) -> Option<BestEvaluation> {
+        self.best.as_ref().and_then(Best::found)
     }
 
     /// In reinforcement, where answers come from.
@@ -663,7 +707,18 @@ impl Trainer {
 
     /// The run's last event; `path` is where the adapter went.
     pub fn done_event(&self, path: &str) -> Event {
-        Event::Done { steps: self.step, path: path.into(), loss: self.last_loss }
+        let best = self.best().filter(|best| self.took_best && best.step < self.step);
+        Event::Done { steps: self.step, path: path.into(), loss: self.last_loss, best }
+    }
+}
+
+/// There is no evaluation to go by.
+fn no_held_out() -> Error {
+    Error::Config {
+        field: "load_best_model_at_end".into(),
+        what: "the best, and when to stop, is seen on what is held out, and nothing is".into(),
+        help: "hold some rows out, with --eval-data on the command line; or leave it and early_stopping_patience out"
+            .into(),
     }
 }
 
@@ -676,7 +731,7 @@ pub fn at_once(config: &RunConfig) -> usize {
 fn eval_event(step: usize, losses: Vec<ExampleLoss>, each: bool) -> Event {
     let tokens = losses.iter().map(|example| example.tokens).sum();
     let examples = if each { losses.clone() } else { Vec::new() };
-    Event::Eval { step, loss: Some(mean(&losses)), tokens, examples, metrics: Map::new() }
+    Event::Eval { step, loss: Some(mean(&losses)), tokens, best: false, examples, metrics: Map::new() }
 }
 
 /// The same of groups that were compared.
@@ -687,6 +742,7 @@ fn compared_event(step: usize, evaluated: Evaluated, each: bool) -> Event {
         step,
         loss: Some(loss),
         tokens,
+        best: false,
         examples: if each { groups } else { Vec::new() },
         metrics: metrics.to_json(),
     }

@@ -74,12 +74,15 @@ fn fields_of(objective: Objective) -> Vec<Value> {
         .1
         .iter()
         .enumerate()
-        // How the model is loaded is settled before there is a run, and browsers have no matrix units. Answers that the
-        // model writes have a limit of their own, and are not packed.
+        // How the model is loaded is settled before there is a run, and browsers have no matrix units. The page writes no
+        // checkpoints, and asks beside its Train button whether to keep the best. Answers that the model writes have a limit
+        // of their own, and are not packed.
         .filter(|(_, field)| {
-            let writes = objective.rows() == Rows::Prompts;
-            let idle =
-                [LOAD_IN_4BIT, FP16].contains(&field.name) || writes && ["max_length", "packing"].contains(&field.name);
+            let idle = match field.name {
+                LOAD_IN_4BIT | FP16 | "save_steps" | "save_total_limit" | "load_best_model_at_end" => true,
+                "max_length" | "packing" => objective.rows() == Rows::Prompts,
+                _ => false,
+            };
             !idle && is_its_own(field)
         })
         .map(|(index, field)| {
@@ -223,6 +226,9 @@ fn label(name: &str) -> String {
         "missing_eos_penalty" => "Penalty for no end".into(),
         "mask_truncated_completions" => "Skip answers that were cut".into(),
         "use_bias_correction_kl" => "Weigh the distance by the ratio".into(),
+        "metric_for_best_model" => "Best by".into(),
+        "early_stopping_patience" => "Patience".into(),
+        "early_stopping_threshold" => "Least gain".into(),
         "cpo_alpha" => "CPO alpha".into(),
         "simpo_gamma" => "SimPO gamma".into(),
         _ => {

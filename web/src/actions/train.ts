@@ -4,7 +4,7 @@ import { split, type Row } from '../examples';
 import { counted } from '../preferences';
 import { noRun } from '../run';
 import { toProblem, type RowReport } from '../protocol';
-import { changedIn, formOf, type Settings } from '../settings';
+import { changedIn, formOf, keepingBest, keepsBest, type Settings } from '../settings';
 import { agreement, announcement, answers, busy, dataset, defaults, estimate, form, model, noAnswer, ownSource, parts, rowErrors, run, settings, share, shownStep, table, used } from '../store';
 import { attempt, engine } from './session';
 
@@ -37,6 +37,7 @@ export const train = (withoutBad = false) =>
     if (!checked) return;
     const { train: trained, held } = split(checked.good, share.value);
     const { reports } = checked;
+    const order = held.length && keepsBest(settings.value) ? keepingBest(config) : config;
     batch(() => {
       run.value = { ...noRun, state: 'starting' };
       shownStep.value = null;
@@ -52,7 +53,7 @@ export const train = (withoutBad = false) =>
       };
     });
     try {
-      await engine().ask('start', { config, examples: examplesOf(trained), evalExamples: examplesOf(held), ownFunction: ownSource.value });
+      await engine().ask('start', { config: order, examples: examplesOf(trained), evalExamples: examplesOf(held), ownFunction: ownSource.value });
     } catch (thrown) {
       if (run.value.state === 'starting') run.value = noRun;
       throw thrown;
@@ -103,6 +104,11 @@ export const setField = (name: string, value: string | boolean) => setForm({ ...
 
 export const setMethod = (method: string) => {
   if (defaults.value?.methods.some(({ id }) => id === method)) settings.value = { ...settings.value, method };
+};
+
+/** Whether runs keep the best. */
+export const setKeepBest = (keepBest: boolean) => {
+  settings.value = { ...settings.value, keepBest };
 };
 
 /** What preferences are for. */

@@ -18,6 +18,7 @@ export function Progress() {
   return (
     <div class="progress">
       <Figures current={current} />
+      <Kept current={current} />
       <Agrees />
       {current.points.length > 0 && <Charts current={current} />}
       {current.warnings.length > 0 && (
@@ -30,6 +31,21 @@ export function Progress() {
       <Generations current={current} />
       <Samples current={current} />
     </div>
+  );
+}
+
+/** Which evaluation the adapter is of, where a run was to keep the best one. */
+function Kept({ current }: { current: Run }) {
+  const { config, evals, kept, state } = current;
+  if (state !== 'done' || !config?.load_best_model_at_end) return null;
+  const best = evals.findLast((one) => one.best);
+  if (!best) return null;
+  return (
+    <p class="hint" data-testid="kept">
+      {kept === null
+        ? 'The last evaluation was the best one: the adapter is that of the last step.'
+        : `Kept is the adapter as it was after step ${kept}, when what is held out was at its best${best.loss === null ? '' : `: ${loss(best.loss)}`}.`}
+    </p>
   );
 }
 
@@ -99,6 +115,7 @@ function Charts({ current }: { current: Run }) {
         points.map((p) => p.loss),
         { smooth: points.map((p) => p.smooth), held: points.map(({ step }) => held.get(step) ?? null) },
       ),
+      best: evals.some(({ best }) => best) ? points.map(({ step }) => (evals.findLast(({ best }) => best)?.step === step ? (held.get(step) ?? null) : null)) : null,
       rate: alone(points.map((p) => p.learningRate)),
       norm: alone(points.map((p) => p.gradNorm)),
       named: curves(points, evals, rewardWords),
@@ -119,14 +136,14 @@ function Charts({ current }: { current: Run }) {
         {main ? (
           <Figure key="main" large testid="reward-chart" steps={steps} name={main.name} lines={main.lines} format={plain} />
         ) : (
-          <Figure key="loss" large testid="loss-chart" steps={steps} name="Loss" lines={shown.loss} format={loss} />
+          <Figure key="loss" large testid="loss-chart" steps={steps} name="Loss" lines={shown.loss} best={shown.best} format={loss} />
         )}
         <div class="small-charts">{named.length ? named.filter((one) => one.first && one !== main).map(curve) : own}</div>
       </div>
       {named.length > 0 && (
         <div class="small-charts more">
           {named.filter(({ first }) => !first).map(curve)}
-          {main && <Figure steps={steps} name="Loss" lines={shown.loss} format={loss} />}
+          {main && <Figure steps={steps} name="Loss" lines={shown.loss} best={shown.best} format={loss} />}
           {own}
         </div>
       )}
@@ -148,11 +165,13 @@ interface FigureProps {
   large?: boolean;
   /** Whether it is drawn as it is, without an average. */
   raw?: boolean;
+  /** The best evaluation at its step, where the run goes by that. */
+  best?: (number | null)[] | null;
 }
 
 /** One chart: a line or two over the steps, as they are and smoothed, and what is held out as dots. */
-function Figure({ steps, name, lines, format, axis = plain, testid, large = false, raw = false }: FigureProps) {
-  const data = useMemo(() => [steps, ...lines.flatMap((line) => (raw ? [line.values] : [line.values, line.smooth, line.held]))] as uPlot.AlignedData, [steps, lines]);
+function Figure({ steps, name, lines, format, axis = plain, testid, large = false, raw = false, best = null }: FigureProps) {
+  const data = useMemo(() => [steps, ...lines.flatMap((line) => (raw ? [line.values] : [line.values, line.smooth, line.held])), ...(best ? [best] : [])] as uPlot.AlignedData, [steps, lines, best]);
   const held = !raw && lines.some((line) => latest(line.held) !== null);
   const now = lines.map((line) => {
     const value = raw ? (line.values.at(-1) ?? null) : latest(line.values);
@@ -168,11 +187,13 @@ function Figure({ steps, name, lines, format, axis = plain, testid, large = fals
       { label: 'validation', colour: lines.length > 1 ? colour : '--steel', width: 2, dots: true },
     ];
   });
+  if (best) series.push({ label: 'best', colour: '--ember', width: 2, dots: true });
   return (
     <figure>
       <figcaption>
         {name} {large && <span class="key raw">each step</span>} {large && <span class="key smooth">smoothed</span>}
         {large && held && <span class="key held">validation</span>}
+        {large && held && best && <span class="key best">best</span>}
         {!large && lines.length === 1 && <b>{now[0]}</b>}
         {lines.length > 1 && lines.map((line, index) => <span key={line.name} class={`key ${index ? 'second' : ''}`}>{now[index]}</span>)}
       </figcaption>

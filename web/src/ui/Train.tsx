@@ -1,10 +1,11 @@
-import { numberOf, train } from '../actions/train';
+import { numberOf, setKeepBest, train } from '../actions/train';
 import { bytes, count, duration, plural, sentence } from '../format';
 import type { RunState } from '../protocol';
-import { adapters, busy, dataset, device, estimate, form, inWords, labBusy, rowErrors, run, settings, speeds, tab, tuning, whyNotTrain } from '../store';
+import { adapters, busy, dataset, device, estimate, form, inWords, labBusy, parts, rowErrors, run, settings, speeds, tab, tuning, whyNotTrain } from '../store';
 import { summary } from '../examples';
 import { counted } from '../preferences';
 import { isBusy } from '../run';
+import { keepsBest } from '../settings';
 import { nameOf } from '../states';
 import { Button, Step, Tabs } from './bits';
 import { Advanced, MainFields } from './Fields';
@@ -45,10 +46,24 @@ function One() {
         <MainFields />
       </div>
       <Advanced />
+      <KeepBest />
       <Needs />
       <Controls />
       <Progress />
     </>
+  );
+}
+
+/** Where something is held out: whether the run goes by it. */
+function KeepBest() {
+  if (!parts.value.held.length) return null;
+  return (
+    <p class="keep-best">
+      <label>
+        <input type="checkbox" data-testid="keep-best" disabled={busy.value} checked={keepsBest(settings.value)} onChange={(event) => setKeepBest(event.currentTarget.checked)} />
+        Stop when what is held out gets no better, and keep the best
+      </label>
+    </p>
   );
 }
 

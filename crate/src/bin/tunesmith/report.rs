@@ -55,8 +55,8 @@ impl Report {
     /// A line for people, above the bar.
     pub fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| to_people(line)),
+            None => to_people(line),
         }
     }
 
@@ -92,15 +92,17 @@ impl Report {
                     None => self.say(&format!("step {step}  {line}")),
                 }
             }
-            Event::Eval { step, loss, tokens, metrics, .. } => {
+            Event::Eval { step, loss, tokens, metrics, best, .. } => {
                 let loss = loss.map_or_else(String::new, |loss| format!(" loss {loss:.4}"));
-                self.say(&format!("step {step}  held-out{loss}{} over {tokens} tokens", short(metrics)));
+                let best = if *best { ", the best so far" } else { "" };
+                self.say(&format!("step {step}  held-out{loss}{} over {tokens} tokens{best}", short(metrics)));
             }
             Event::Checkpoint { path, .. } => self.say(&format!("checkpoint in {path}")),
             Event::Warning { message, .. } => self.say(&format!("warning: {message}")),
-            Event::Done { steps, path, loss } => {
+            Event::Done { steps, path, loss, best } => {
                 self.end_bar();
-                self.say(&format!("Done after {steps} steps with loss {loss:.4}. The adapter is in {path}"));
+                let whose = best.map_or_else(String::new, |best| format!(", as it was after step {}", best.step));
+                self.say(&format!("Done after {steps} steps with loss {loss:.4}. The adapter{whose} is in {path}"));
             }
             Event::Rollout { .. } | Event::Score { .. } | Event::Error { .. } => {}
         }
@@ -149,8 +151,13 @@ impl Report {
             let _ = self.object(&Event::from(error));
         }
         let one_line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        eprintln!("error: {}\nhelp: {}", one_line(error.to_string()), one_line(error.help()));
+        to_people(&format!("error: {}\nhelp: {}", one_line(error.to_string()), one_line(error.help())));
     }
+}
+
+/// A line on standard error. Where nobody reads there, a run goes on.
+fn to_people(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// What a person wants to know first of what an objective measures: how often, and by how much, it has it right.

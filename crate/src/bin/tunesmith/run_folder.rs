@@ -9,7 +9,7 @@ use serde_json::Value;
 use tunesmith::peft::io::{CARD, CONFIG, File as NamedFile, TENSORS};
 use tunesmith::settings::config::RunConfig;
 use tunesmith::train::Event;
-use tunesmith::train::checkpoint::{OPTIMIZER, PROGRESS};
+use tunesmith::train::checkpoint::{BEST, OPTIMIZER, PROGRESS};
 use tunesmith::{Error, Result};
 
 use super::adapter::REFERENCE;
@@ -28,7 +28,7 @@ const DRAFT: &str = ".draft-";
 /// The files of a run, its checkpoints aside.
 const FILES: [&str; 6] = [RUN, METRICS, STATE, CONFIG, TENSORS, CARD];
 /// The files of a checkpoint, and those of the reference among them.
-const CHECKPOINT_FILES: [&str; 6] = [CONFIG, TENSORS, CARD, OPTIMIZER, PROGRESS, STATE];
+const CHECKPOINT_FILES: [&str; 7] = [CONFIG, TENSORS, CARD, OPTIMIZER, BEST, PROGRESS, STATE];
 
 /// The folder of a run.
 pub struct RunFolder {
@@ -258,6 +258,24 @@ impl RunFolder {
         self.write_folder(&format!("{CHECKPOINT}{step}"), files)
     }
 
+    /// Removes the oldest checkpoints, so that `limit` are left: the newest, and that of step `best`, stay in any case. 0 is no
+    /// limit.
+    ///
+    /// # Errors
+    /// When one cannot be removed, or holds what the run did not write.
+    pub fn limit_checkpoints(&self, limit: usize, best: Option<usize>) -> Result<()> {
+        let mut found = self.checkpoints()?;
+        let newest = found.pop();
+        let kept = found.iter().filter(|(step, _)| Some(*step) == best).count() + usize::from(newest.is_some());
+        found.retain(|(step, _)| Some(*step) != best);
+        if limit > 0 {
+            let more = limit.saturating_sub(kept);
+            found.truncate(found.len().saturating_sub(more));
+            found.iter().try_for_each(|(_, path)| remove_folder(path))?;
+        }
+        Ok(())
+    }
+
     /// Keeps the adapter that the run begins from and compares with.
     ///
     /// # Errors
@@ -409,6 +427,27 @@ mod tests {
         assert_eq!((read("thesis.txt"), read(TENSORS)), ("theirs".into(), "two".into()));
         // The draft is gone.
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_many_checkpoints_the_newest_and_the_best_are_kept() {
+        let left = |limit, best| {
+            let parent = tempfile::tempdir().unwrap();
+            let folder = RunFolder::for_new_run(parent.path()).unwrap();
+            for step in [2, 4, 10, 12] {
+                folder.write_checkpoint(step, &[NamedFile { name: TENSORS, bytes: Vec::new() }]).unwrap();
+            }
+            folder.limit_checkpoints(limit, best).unwrap();
+            folder.checkpoints().unwrap().iter().map(|(step, _)| *step).collect::<Vec<_>>()
+        };
+        assert_eq!(left(0, None), [2, 4, 10, 12]);
+        assert_eq!(left(1, None), [12]);
+        assert_eq!(left(3, None), [4, 10, 12]);
+        // As transformers: the best beside the newest, also where one was asked for.
+        assert_eq!(left(1, Some(4)), [4, 12]);
+        assert_eq!(left(3, Some(2)), [2, 10, 12]);
+        assert_eq!(left(2, Some(12)), [10, 12]);
+        assert_eq!(left(9, Some(3)), [2, 4, 10, 12]);
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         if stopped {
             return Ok(interrupt::code());
         }
-        finish(&trainer, &model, &folder)?;
+        finish(&mut trainer, &model, &folder)?;
         report.event(&trainer.done_event(&folder.name()))?;
         Ok(ExitCode::SUCCESS)
     });
@@ -205,6 +205,8 @@ fn steps(trainer: &mut Trainer, folder: &mut RunFolder, report: &mut Report) -> 
             files.push(File { name: STATE, bytes: pretty(&trainer_state(trainer, folder.lines())).into_bytes() });
             let path = folder.write_checkpoint(done, &files)?.display().to_string();
             report.event(&Event::Checkpoint { step: done, path })?;
+            let best = trainer.best().filter(|_| trainer.config().load_best_model_at_end);
+            folder.limit_checkpoints(trainer.config().save_total_limit as usize, best.map(|best| best.step))?;
         }
     }
     report.end_bar();
@@ -220,8 +222,9 @@ fn tell(events: Vec<Event>, folder: &mut RunFolder, report: &mut Report) -> Resu
 }
 
 /// Writes what a finished run leaves beside its settings and metrics.
-fn finish(trainer: &Trainer, model: &Model, folder: &RunFolder) -> Result<()> {
+fn finish(trainer: &mut Trainer, model: &Model, folder: &RunFolder) -> Result<()> {
     folder.write(STATE, pretty(&trainer_state(trainer, folder.lines())).as_bytes())?;
+    trainer.take_best();
     let mut files = block_on(io::save(trainer.peft().as_ref(), model, Some(trainer.config())))?;
     // Whoever finds the config finds the tensors, too.
     files.sort_by_key(|file| file.name == io::CONFIG);
@@ -255,6 +258,8 @@ fn trainer_state(trainer: &Trainer, lines: &[Value]) -> Value {
     json!({
         "epoch": epoch(trainer.steps_done() as f64),
         "global_step": trainer.steps_done(),
+        "best_metric": trainer.best().map(|best| best.value),
+        "best_global_step": trainer.best().map(|best| best.step),
         "max_steps": config.max_steps,
         "num_train_epochs": epoch(f64::from(config.max_steps)).ceil(),
         "train_batch_size": config.per_device_train_batch_size,
