@@ -110,8 +110,11 @@ describe('preferences', () => {
     assert.ok(tuned > base, await agreement());
     for (const name of ['Margin', 'Accuracy', 'Rewards']) assert.equal(await page.locator('figcaption', { hasText: new RegExp(`^\\s*${name}`) }).count(), 1, name);
     checkLora(await downloadAdapter(page, join(folder, 'dpo.zip')));
-    const { objective, beta } = JSON.parse(await download('export-run'));
-    assert.deepEqual([objective, beta], ['dpo', 0.1]);
+    // A quarter is held out, and the run goes by it: ten times, or until it got no better three times.
+    assert.ok(await by('keep-best').isChecked());
+    await says('kept', /^(The last evaluation was the best one|Kept is the adapter as it was after step \d+, when .* at its best: \d)/);
+    const { objective, beta, load_best_model_at_end, eval_steps, early_stopping_patience } = JSON.parse(await download('export-run'));
+    assert.deepEqual([objective, beta, load_best_model_at_end, eval_steps, early_stopping_patience], ['dpo', 0.1, true, 3, 3]);
     assert.deepEqual(await violations(page), []);
   });
 

@@ -8,8 +8,8 @@ export interface Line {
   colour: string;
   width: number;
   faint?: boolean;
-  /** Dots instead of a line, for values that come now and then. */
-  dots?: boolean;
+  /** Dots instead of a line, for values that come now and then: how wide they are, in pixels. */
+  dots?: number;
 }
 
 interface Props {
@@ -90,7 +90,7 @@ function options({ lines, height, small, format }: Props, element: HTMLElement):
           width: dots ? 0 : width,
           stroke,
           spanGaps: true,
-          ...(dots ? { points: { show: true, size: 8, width: 0, fill: stroke } } : { points: { show: Boolean(faint), size: 4, width: 0, fill: stroke } }),
+          ...(dots ? { points: { show: true, size: dots, width: 0, fill: stroke } } : { points: { show: Boolean(faint), size: 4, width: 0, fill: stroke } }),
         };
       }),
     ],

@@ -41,7 +41,7 @@ function Kept({ current }: { current: Run }) {
   const best = evals.findLast((one) => one.best);
   if (!best) return null;
   return (
-    <p class="hint" data-testid="kept">
+    <p class="hint kept" data-testid="kept">
       {kept === null
         ? 'The last evaluation was the best one: the adapter is that of the last step.'
         : `Kept is the adapter as it was after step ${kept}, when what is held out was at its best${best.loss === null ? '' : `: ${loss(best.loss)}`}.`}
@@ -105,6 +105,7 @@ function Figures({ current }: { current: Run }) {
 
 function Charts({ current }: { current: Run }) {
   const { points, evals } = current;
+  const looks = Boolean(current.config?.load_best_model_at_end);
   const shown = useMemo(() => {
     const held = new Map(evals.map((point) => [point.step, point.loss]));
     const none = points.map(() => null);
@@ -115,12 +116,13 @@ function Charts({ current }: { current: Run }) {
         points.map((p) => p.loss),
         { smooth: points.map((p) => p.smooth), held: points.map(({ step }) => held.get(step) ?? null) },
       ),
-      best: evals.some(({ best }) => best) ? points.map(({ step }) => (evals.findLast(({ best }) => best)?.step === step ? (held.get(step) ?? null) : null)) : null,
+      // Its line is there from the start: a chart cannot get one later.
+      best: looks ? points.map(({ step }) => (evals.findLast(({ best }) => best)?.step === step ? (held.get(step) ?? null) : null)) : null,
       rate: alone(points.map((p) => p.learningRate)),
       norm: alone(points.map((p) => p.gradNorm)),
       named: curves(points, evals, rewardWords),
     };
-  }, [points, evals]);
+  }, [points, evals, looks]);
   const { steps, named } = shown;
   const main = mainCurve(named);
   const curve = (one: Curve) => <Figure key={`${one.name} ${one.lines.length}`} steps={steps} name={one.name} lines={one.lines} format={plain} />;
@@ -184,16 +186,16 @@ function Figure({ steps, name, lines, format, axis = plain, testid, large = fals
     return [
       { label: 'each step', colour, width: 1.5, faint: true },
       { label: 'smoothed', colour, width: large ? 2.5 : 1.8 },
-      { label: 'validation', colour: lines.length > 1 ? colour : '--steel', width: 2, dots: true },
+      { label: 'validation', colour: lines.length > 1 ? colour : '--steel', width: 2, dots: 8 },
     ];
   });
-  if (best) series.push({ label: 'best', colour: '--ember', width: 2, dots: true });
+  if (best) series.push({ label: 'best', colour: '--ember', width: 2, dots: 11 });
   return (
     <figure>
       <figcaption>
         {name} {large && <span class="key raw">each step</span>} {large && <span class="key smooth">smoothed</span>}
         {large && held && <span class="key held">validation</span>}
-        {large && held && best && <span class="key best">best</span>}
+        {large && best?.some((value) => value !== null) && <span class="key best">best</span>}
         {!large && lines.length === 1 && <b>{now[0]}</b>}
         {lines.length > 1 && lines.map((line, index) => <span key={line.name} class={`key ${index ? 'second' : ''}`}>{now[index]}</span>)}
       </figcaption>
