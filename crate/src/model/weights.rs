@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use xxhash_rust::xxh3::Xxh3;
+
 use super::in_4bit::{Upload, check_in_4bit};
 use super::{Group, ModelConfig, Norm};
 use crate::Result;
@@ -71,6 +73,8 @@ pub struct Model {
     pub load_in_4bit: bool,
     /// Number of its parameters.
     pub parameters: u64,
+    /// XXH3 of the file's weights: two models of one shape and other weights differ in it.
+    pub hash: String,
 }
 
 impl Model {
@@ -107,7 +111,8 @@ impl Model {
         let has_template = template_source.is_some() || tokenizer.id("<|im_start|>").is_some();
         let template = if has_template { Some(ChatTemplate::from_gguf(gguf, &tokenizer)?) } else { None };
         let total = gguf.tensors().iter().map(|tensor| tensor.bytes).sum();
-        let mut loader = Loader { context, gguf, load_in_4bit, done: 0, total, progress: &mut progress };
+        let mut loader =
+            Loader { context, gguf, load_in_4bit, done: 0, total, progress: &mut progress, hash: Xxh3::new() };
         let c = config.hidden;
         let embedding = loader.weight("token_embd.weight", config.vocab, c).await?;
         let mut layers = Vec::with_capacity(config.layers);
@@ -131,6 +136,7 @@ impl Model {
         let positions = config.context_length + PREFILL;
         let rope = RopeTable::new(context, positions, config.head_dim, config.rope_base)?;
         context.wait().await?;
+        let hash = format!("{:032x}", loader.hash.digest128());
         Ok(Self {
             context: context.clone(),
             embedding,
@@ -146,6 +152,7 @@ impl Model {
             quantization: quantization(gguf),
             load_in_4bit,
             parameters: gguf.tensors().iter().map(|tensor| tensor.elements()).sum(),
+            hash,
             config,
         })
     }
@@ -201,6 +208,8 @@ struct Loader<'a> {
     done: u64,
     total: u64,
     progress: &'a mut dyn FnMut(u64, u64),
+    /// Of all that was read so far.
+    hash: Xxh3,
 }
 
 /// A tensor of the file that was found to be what it should.
@@ -292,7 +301,9 @@ impl<'a> Loader<'a> {
         let parts_to_write = if context.is_rehearsal() { &[][..] } else { parts };
         for Part { tensor, .. } in parts_to_write {
             let mut in_4bit = Upload::new(self.gguf.name(), tensor, &codes, encoding.codes_bytes(before));
+            self.hash.update(tensor.name.as_bytes());
             self.gguf.read_tensor_chunks(tensor, CHUNK, |first, bytes| {
+                self.hash.update(bytes);
                 if encoding == Encoding::Nf4 {
                     in_4bit.write(context, bytes)?;
                 } else {

@@ -51,6 +51,12 @@ struct Progress {
     best: Option<BestEvaluation>,
     /// Hash of what the run works on: the model's shape and the examples.
     fingerprint: String,
+    /// Hash of the model's weights. Checkpoints of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weights: Option<String>,
+    /// Hash of the settings that decide the run's numbers; nor had they this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    settings: Option<String>,
 }
 
 impl Trainer {
@@ -84,6 +90,8 @@ impl Trainer {
             }),
             best: self.best(),
             fingerprint: self.fingerprint(),
+            weights: Some(self.model.hash.clone()),
+            settings: Some(self.settings_hash()),
         };
         let mut files = io::save(self.peft.as_ref(), &self.model, Some(&self.config)).await?;
         let views = state.iter().map(|((name, shape), values)| {
@@ -124,13 +132,30 @@ impl Trainer {
             let help = "give the model and the data that the run began with, or begin a new run from its adapter";
             return Err(wrong(PROGRESS, what.into(), help));
         }
-        let count = match (&self.rollouts, &progress.rollouts) {
-            (Some(_), Some((_, rolled))) => rolled.len(),
-            (Some(_), None) => 0,
-            (None, _) => self.dataset.examples().len(),
+        if progress.weights.as_ref().is_some_and(|weights| *weights != self.model.hash) {
+            let what = "this checkpoint belongs to a model of the same shape with other weights";
+            return Err(wrong(PROGRESS, what.into(), "give the file of the model that the run began with"));
+        }
+        if progress.settings.as_ref().is_some_and(|settings| *settings != self.settings_hash()) {
+            let what = "the run's settings are not those that this checkpoint was made with";
+            return Err(wrong(
+                PROGRESS,
+                what.into(),
+                "put run.json back as it was, or begin a new run from its adapter",
+            ));
+        }
+        let generation = match (&self.rollouts, &progress.rollouts) {
+            (Some(_), Some((_, rolled))) => Some(self.dataset.with(rolled.iter().map(Rolled::rendered).collect())),
+            _ => None,
         };
-        if progress.step > self.steps || progress.queue.iter().flatten().any(|&example| example >= count) {
-            return Err(wrong(PROGRESS, "its place lies past the end of the run".into(), again));
+        let dataset = generation.as_ref().unwrap_or(&self.dataset);
+        let whole = if progress.epoch == 0 { Vec::new() } else { self.batches_of(dataset, progress.epoch - 1) };
+        if progress.step > self.steps || !whole.ends_with(&progress.queue) {
+            return Err(wrong(
+                PROGRESS,
+                "the examples that it has still to learn are none of this run's".into(),
+                again,
+            ));
         }
         let params = self.peft.params();
         let (kinds, buffers): (Vec<_>, Vec<_>) = self.state().into_iter().unzip();
@@ -170,6 +195,17 @@ impl Trainer {
         let mut state = vec![("", &self.peft.params().values[..]), ("exp_avg.", m), ("exp_avg_sq.", v)];
         state.extend(self.peft.state());
         state
+    }
+
+    /// Of the settings without those that leave every number as it is: another device may have chosen them otherwise.
+    fn settings_hash(&self) -> String {
+        let mut settings = self.config.to_json();
+        if let Some(settings) = settings.as_object_mut() {
+            const FREE: [&str; 6] =
+                ["recompute", "trunk_cache", "memory_limit", "logging_steps", "save_steps", "save_total_limit"];
+            settings.retain(|name, _| !FREE.contains(&name.as_str()));
+        }
+        hex(&Sha256::digest(settings.to_string()))
     }
 
     fn fingerprint(&self) -> String {

@@ -7,7 +7,7 @@ use super::event::Event;
 use super::rollouts::{Policy, Rollouts};
 use super::trainer::{Trainer, has_room, layout, settled};
 use crate::Result;
-use crate::data::batch::{Asked, Dataset, mix, order};
+use crate::data::batch::{Asked, Dataset};
 use crate::model::Model;
 use crate::peft::Peft;
 use crate::settings::config::{Rows, RunConfig};
@@ -45,10 +45,8 @@ impl Trainer {
         events.extend(generation.events);
         self.take_rollouts();
         self.num_tokens += self.dataset.examples().iter().map(|example| example.ids.len() as u64).sum::<u64>();
-        let (answers, seed) = (self.dataset.groups(), mix(u64::from(self.config.seed)));
-        let batches = self.dataset.plan(&order(answers, seed, self.epoch, self.config.shuffle));
+        self.queue = self.batches_of(&self.dataset, self.epoch).into();
         self.epoch += 1;
-        self.queue = (0..self.config.num_iterations).flat_map(|_| batches.iter().cloned()).collect();
         Ok(())
     }
 

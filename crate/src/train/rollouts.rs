@@ -66,7 +66,7 @@ impl Rolled {
         }
     }
 
-    fn rendered(&self) -> Rendered {
+    pub(super) fn rendered(&self) -> Rendered {
         let targets = (0..self.ids.len()).map(|index| index >= self.prompt && !self.masked).collect();
         Rendered { ids: self.ids.clone(), targets, ..Rendered::default() }
     }

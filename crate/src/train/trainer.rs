@@ -18,7 +18,7 @@ use super::schedule::Schedule;
 use super::trunk::{Spill, Trunk};
 use super::tune::tune_for;
 use crate::clock::now_ms;
-use crate::data::batch::{Asked, Batch, Dataset, Layout, Size, order};
+use crate::data::batch::{Asked, Batch, Dataset, Layout, Size, mix, order};
 use crate::data::example::Example;
 use crate::data::render::{Rendered, Renderer};
 use crate::gpu::{Buffer, Context, Plan, PlanStats};
@@ -353,11 +353,21 @@ impl Trainer {
         }
     }
 
+    /// The examples of each micro-batch of an epoch, or of a generation of answers, which may be learnt from several times.
+    pub(super) fn batches_of(&self, dataset: &Dataset, epoch: u64) -> Vec<Vec<usize>> {
+        let seed = u64::from(self.config.seed);
+        let (seed, times) = match self.rollouts {
+            Some(_) => (mix(seed), self.config.num_iterations as usize),
+            None => (seed, 1),
+        };
+        let batches = dataset.plan(&order(dataset.groups(), seed, epoch, self.config.shuffle));
+        std::iter::repeat_n(batches, times).flatten().collect()
+    }
+
     /// The next micro-batches of one step; an epoch's last step may have fewer.
     fn next_batches(&mut self) -> Vec<Batch> {
         if self.queue.is_empty() {
-            let order = order(self.dataset.groups(), u64::from(self.config.seed), self.epoch, self.config.shuffle);
-            self.queue = self.dataset.plan(&order).into();
+            self.queue = self.batches_of(&self.dataset, self.epoch).into();
             self.epoch += 1;
         }
         let take = (self.config.gradient_accumulation_steps as usize).min(self.queue.len());

@@ -191,6 +191,69 @@ fn a_run_is_resumed_only_as_it_was() {
     fails("--resume", &data, &out, "no checkpoint", "--save-steps");
 }
 
+#[test]
+fn a_damaged_checkpoint_gives_way_to_the_one_before() {
+    let folder = folder("damaged");
+    let (data, out, whole) = (file(&folder, "data.jsonl", EXAMPLES), folder.join("out"), folder.join("whole"));
+    let flags = "--json --max-steps 9 --save-steps 3 --r 2 --seed 5";
+    train(flags, &data, &whole).good();
+    train(flags, &data, &out).good();
+    let optimizer = out.join("checkpoint-9/optimizer.safetensors");
+    let mut bytes = read(&optimizer);
+    *bytes.last_mut().unwrap() ^= 4;
+    std::fs::write(&optimizer, bytes).unwrap();
+    std::fs::write(out.join("checkpoint-6/progress.json"), "{").unwrap();
+    let run = train("--json --resume", &data, &out).good();
+    let of = |kind: &str| -> Vec<Value> { run.events().into_iter().filter(|event| event["event"] == kind).collect() };
+    let warnings = of("warning");
+    let says = |at: usize, what: &str| warnings[at]["message"].as_str().unwrap().contains(what);
+    assert!(says(0, "checkpoint-9 is damaged: optimizer.safetensors is not what was written"), "{warnings:?}");
+    assert!(says(1, "checkpoint-6 is damaged: progress.json") && says(1, "goes on from"), "{warnings:?}");
+    assert_eq!((of("step")[0]["step"].as_u64(), warnings.len()), (Some(4), 2));
+    for name in ["adapter_model.safetensors", "checkpoint-9/optimizer.safetensors", "trainer_state.json"] {
+        assert!(read(out.join(name)) == read(whole.join(name)), "{name}: other bits");
+    }
+    assert_eq!(metrics(&out), metrics(&whole));
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_weights_settings_and_place_alone() {
+    let folder = folder("resume-other");
+    let (data, out) = (file(&folder, "data.jsonl", EXAMPLES), folder.join("out"));
+    train("--json --max-steps 4 --save-steps 2 --r 2 --gradient-accumulation-steps 1", &data, &out).good();
+    let refused = |model: &Path, what: &str| {
+        let run = tunesmith("train --model {} --data {} --out {} --json --resume", &[model, &data, &out]);
+        assert_eq!(run.code, Some(1), "{what}: {}{}", run.out, run.err);
+        let error = run.event("error");
+        assert!(error["message"].as_str().unwrap().contains(what), "{error}");
+    };
+    let mut weights = read(nano());
+    *weights.last_mut().unwrap() ^= 1;
+    std::fs::create_dir_all(folder.join("other")).unwrap();
+    refused(&file(&folder.join("other"), "nano.gguf", weights), "other weights");
+
+    let settings = String::from_utf8(read(out.join("run.json"))).unwrap();
+    for (own, other) in [("\"seed\": 42", "\"seed\": 43"), ("\"learning_rate\": 0.0002", "\"learning_rate\": 0.0003")] {
+        assert!(settings.contains(own), "{settings}");
+        file(&out, "run.json", settings.replace(own, other));
+        refused(nano(), "settings are not those");
+    }
+    // How often a checkpoint is written changes no number.
+    file(&out, "run.json", settings.replace("\"save_steps\": 2", "\"save_steps\": 3"));
+    train("--json --resume", &data, &out).good();
+    file(&out, "run.json", settings);
+
+    // Sums say what was damaged, not what was made up.
+    std::fs::remove_file(out.join("checkpoint-4/SHA256SUMS")).unwrap();
+    let path = out.join("checkpoint-4/progress.json");
+    let mut progress: Value = serde_json::from_slice(&read(&path)).unwrap();
+    for queue in ["[[0,0,0,0,0]]", "[[]]", "[[99]]"] {
+        progress["queue"] = serde_json::from_str(queue).unwrap();
+        file(&out.join("checkpoint-4"), "progress.json", progress.to_string());
+        refused(nano(), "the examples that it has still to learn are none of this run's");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_stops_after_the_step_and_keeps_it() {

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tunesmith::peft::io::{CARD, CONFIG, File as NamedFile, TENSORS};
 use tunesmith::settings::config::RunConfig;
 use tunesmith::train::Event;
@@ -21,6 +22,8 @@ pub const METRICS: &str = "metrics.jsonl";
 /// The same in the transformers library's form.
 pub const STATE: &str = "trainer_state.json";
 
+/// The hashes of a checkpoint's other files, as `sha256sum -c` reads them.
+const SUMS: &str = "SHA256SUMS";
 const CHECKPOINT: &str = "checkpoint-";
 /// What the name of a file or folder begins with while it is being written.
 const DRAFT: &str = ".draft-";
@@ -28,7 +31,7 @@ const DRAFT: &str = ".draft-";
 /// The files of a run, its checkpoints aside.
 const FILES: [&str; 6] = [RUN, METRICS, STATE, CONFIG, TENSORS, CARD];
 /// The files of a checkpoint, and those of the reference among them.
-const CHECKPOINT_FILES: [&str; 7] = [CONFIG, TENSORS, CARD, OPTIMIZER, BEST, PROGRESS, STATE];
+const CHECKPOINT_FILES: [&str; 8] = [CONFIG, TENSORS, CARD, OPTIMIZER, BEST, PROGRESS, STATE, SUMS];
 
 /// The folder of a run.
 pub struct RunFolder {
@@ -255,7 +258,10 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written.
     pub fn write_checkpoint(&self, step: usize, files: &[NamedFile]) -> Result<PathBuf> {
-        self.write_folder(&format!("{CHECKPOINT}{step}"), files)
+        let sum = |file: &NamedFile| format!("{}  {}\n", sha256(&file.bytes), file.name);
+        let sums = NamedFile { name: SUMS, bytes: files.iter().map(sum).collect::<String>().into_bytes() };
+        let files: Vec<&NamedFile> = files.iter().chain([&sums]).collect();
+        self.write_folder(&format!("{CHECKPOINT}{step}"), &files)
     }
 
     /// Removes the oldest checkpoints, so that `limit` are left: the newest, and that of step `best`, stay in any case. 0 is no
@@ -281,11 +287,11 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written.
     pub fn write_reference(&self, files: &[NamedFile]) -> Result<()> {
-        self.write_folder(REFERENCE, files).map(drop)
+        self.write_folder(REFERENCE, &files.iter().collect::<Vec<_>>()).map(drop)
     }
 
     /// Writes a folder, whole, in the place of one that a run wrote.
-    fn write_folder(&self, name: &str, files: &[NamedFile]) -> Result<PathBuf> {
+    fn write_folder(&self, name: &str, files: &[&NamedFile]) -> Result<PathBuf> {
         let (draft, path) = (self.draft(name), self.path.join(name));
         fs::create_dir(&draft).map_err(|error| failed(&draft, error))?;
         let written = files
@@ -300,15 +306,24 @@ impl RunFolder {
         written.map(|()| path)
     }
 
-    /// The checkpoint with the most steps.
+    /// The checkpoint with the most steps whose files are as they were written, and what is wrong with newer ones.
     ///
     /// # Errors
     /// When there is none, or the folder cannot be read.
-    pub fn newest_checkpoint(&self) -> Result<PathBuf> {
-        let newest = self.checkpoints()?.pop();
-        newest.map(|(_, path)| path).ok_or_else(|| Error::Format {
+    pub fn newest_checkpoint(&self) -> Result<(PathBuf, Vec<String>)> {
+        let mut damaged = Vec::new();
+        for (_, path) in self.checkpoints()?.into_iter().rev() {
+            match damage(&path) {
+                None => return Ok((path, damaged)),
+                Some(what) => damaged.push(format!("{} is damaged: {what}", path.display())),
+            }
+        }
+        Err(Error::Format {
             file: self.name(),
-            what: "the run in this folder has no checkpoint to resume from".into(),
+            what: match damaged.first() {
+                None => "the run in this folder has no checkpoint to resume from".into(),
+                Some(what) => format!("the run in this folder has no whole checkpoint to resume from: {what}"),
+            },
             help: format!(
                 "begin again without --resume, in {} folder; --save-steps sets how often one is written",
                 if self.free().is_ok() { "this or another" } else { "another" },
@@ -356,6 +371,38 @@ fn are_metrics(text: &str) -> bool {
 /// Whether these are the settings of a run as it writes them, and not as a person does.
 fn are_settings(text: &str) -> bool {
     RunConfig::from_json(text).is_ok_and(|config| pretty(&config.to_json()) == text)
+}
+
+/// What of a checkpoint is not as it was written. One of an earlier version has no sums: that its files are there is all
+/// that can be seen then.
+fn damage(checkpoint: &Path) -> Option<String> {
+    let missing = [OPTIMIZER, PROGRESS].into_iter().find(|name| !checkpoint.join(name).is_file());
+    if let Some(name) = missing {
+        return Some(format!("there is no {name} in it"));
+    }
+    let sums = match fs::read_to_string(checkpoint.join(SUMS)) {
+        Ok(sums) => sums,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => return Some(format!("{SUMS}: {error}")),
+    };
+    let is_whole = |name: &str, sum: &str| fs::read(checkpoint.join(name)).is_ok_and(|bytes| sha256(&bytes) == sum);
+    let mut seen = Vec::new();
+    for line in sums.split_inclusive('\n') {
+        match line.strip_suffix('\n').and_then(|line| line.split_once("  ")) {
+            Some((sum, name)) if is_whole(name, sum) => seen.push(name),
+            Some((_, name)) if CHECKPOINT_FILES.contains(&name) => {
+                return Some(format!("{name} is not what was written"));
+            }
+            _ => return Some(format!("{SUMS} is not what was written")),
+        }
+    }
+    // A file of sums that was cut at the end of a line.
+    let unseen = [TENSORS, OPTIMIZER, PROGRESS, STATE].into_iter().find(|name| !seen.contains(name));
+    unseen.map(|name| format!("{SUMS} says nothing of {name}"))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The steps of a checkpoint, by its folder's name.
@@ -427,6 +474,40 @@ mod tests {
         assert_eq!((read("thesis.txt"), read(TENSORS)), ("theirs".into(), "two".into()));
         // The draft is gone.
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_torn_or_flipped_in_a_checkpoint_is_seen() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = RunFolder::for_new_run(parent.path()).unwrap();
+        let files = [CONFIG, TENSORS, CARD, OPTIMIZER, BEST, PROGRESS, STATE]
+            .map(|name| NamedFile { name, bytes: name.repeat(3).into_bytes() });
+        let checkpoints = [4, 8].map(|step| folder.write_checkpoint(step, &files).unwrap());
+        let newest = || folder.newest_checkpoint().unwrap();
+        assert_eq!(newest(), (checkpoints[1].clone(), Vec::new()));
+        for name in files.iter().map(|file| file.name).chain([SUMS]) {
+            let path = checkpoints[1].join(name);
+            let whole = fs::read(&path).unwrap();
+            let others = (0..whole.len()).flat_map(|at| {
+                let mut flipped = whole.clone();
+                flipped[at] ^= 1 << (at % 8);
+                [flipped, whole[..at].to_vec()]
+            });
+            for other in others {
+                fs::write(&path, &other).unwrap();
+                let (path, damaged) = newest();
+                assert_eq!((&path, damaged.len()), (&checkpoints[0], 1), "{name}: {}", String::from_utf8_lossy(&other));
+            }
+            fs::remove_file(&path).unwrap();
+            // One of an earlier version has no sums.
+            assert_eq!(newest().0, checkpoints[usize::from(name == SUMS)], "without {name}");
+            fs::write(&path, whole).unwrap();
+        }
+        assert_eq!(newest().0, checkpoints[1]);
+        fs::remove_file(checkpoints[0].join(OPTIMIZER)).unwrap();
+        fs::write(checkpoints[1].join(SUMS), "").unwrap();
+        let error = folder.newest_checkpoint().unwrap_err();
+        assert!(error.to_string().contains("no whole checkpoint to resume from: "), "{error}");
     }
 
     #[test]

@@ -40,7 +40,16 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     } else {
         (RunFolder::for_new_run(out)?, asked.clone())
     };
-    let checkpoint = if resume { Some(folder.newest_checkpoint()?) } else { None };
+    let checkpoint = if resume {
+        let (checkpoint, damaged) = folder.newest_checkpoint()?;
+        for what in damaged {
+            let message = format!("{what}; the run goes on from {}", checkpoint.display());
+            report.event(&Event::Warning { code: "checkpoint", message })?;
+        }
+        Some(checkpoint)
+    } else {
+        None
+    };
     // A resumed run has its weights already.
     let init = args::path(matches, "init-adapter").filter(|_| !resume);
     let init = init.map(|folder| Adapter::read(folder)).transpose()?;
