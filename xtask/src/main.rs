@@ -1,4 +1,4 @@
-//! Every chore has one name: start, test, check, wasm, model, bench, lab, stages, fixtures.
+//! Every chore has one name: start, test, check, wasm, model, bench, lab, stages, kills, fixtures.
 
 mod apt;
 mod bench;
@@ -43,6 +43,8 @@ usage: cargo xtask COMMAND
             takes the flags of `tunesmith lab`
   stages    train the preference objectives on the preference sets, and reinforcement on prompts, with a release
             build: the tables go into docs/stages.md; takes the names of tables, and then the flags of `tunesmith train`
+  kills     train every objective on the nano model, kill the runs at random moments and resume them, and see that
+            nothing was lost; takes how many times (default: 1000)
   fixtures  make the golden numbers of tests/golden again with PyTorch (a download of several GB; optional)";
 
 fn main() -> ExitCode {
@@ -59,6 +61,11 @@ fn main() -> ExitCode {
         ["bench", flags @ ..] => bench::run_all(flags),
         ["lab", flags @ ..] => lab::run_all(flags),
         ["stages", arguments @ ..] => stages::run_all(arguments),
+        ["kills"] => test::kill(1000),
+        ["kills", times] => match times.parse() {
+            Ok(times) => test::kill(times),
+            Err(_) => return wrong_usage(&format!("kills takes a number, and there is \"{times}\"")),
+        },
         ["fixtures"] => fixtures::run_all(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -42,6 +42,14 @@ pub fn run_all() -> Result<()> {
     close(&sections)
 }
 
+/// Kills runs so many times, at random moments, and resumes them.
+pub fn kill(times: usize) -> Result<()> {
+    setup::ensure(&Needs { gpu: true, ..Needs::default() })?;
+    let mut tests = cargo();
+    tests.args(["test", "--package", "tunesmith", "--test", "cli", "kills::", "--", "--nocapture"]);
+    run(tests.env("TUNESMITH_KILLS", times.to_string()), "see the lines above")
+}
+
 fn set_up() -> Result<()> {
     setup::ensure(&Needs { python: true, node: true, wasm: true, gpu: true, browser: true, lints: true })?;
     model::fetch().map(|_| ())

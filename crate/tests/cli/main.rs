@@ -5,6 +5,7 @@ mod adapters;
 mod bad_input;
 mod bench;
 mod best;
+mod kills;
 mod lab;
 mod merge;
 mod objectives;
