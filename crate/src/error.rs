@@ -197,6 +197,16 @@ impl Error {
         }
     }
 
+    /// A model or an adapter that makes no numbers of its input.
+    pub fn no_numbers(file: &str) -> Self {
+        Error::Format {
+            file: file.into(),
+            what: "what the model makes of it is no finite number".into(),
+            help: "leave the adapter out, or give another: training may have blown up; or else take another model"
+                .into(),
+        }
+    }
+
     /// Wraps an I/O error with the path it happened at.
     pub fn io(path: impl Into<String>, what: impl fmt::Display) -> Self {
         Error::Io { path: path.into(), what: what.to_string() }

@@ -142,6 +142,26 @@ fn no_huge_length_is_believed() {
 }
 
 #[test]
+fn misplaced_tensors_are_named() {
+    let bytes = small();
+    let name = b"up.weight";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+    // The number of dimensions, two of them, and the type lie between.
+    let offset = at + 4 + 16 + 4;
+    assert_eq!(bytes[offset..offset + 8], 32u64.to_le_bytes());
+    for (place, words) in [
+        (33u64, "tensor up.weight begins at byte 33 of the data, and at a multiple of 32 was expected"),
+        (0, "the tensors norm.weight and up.weight lie over each other"),
+        (64, "the tensors up.weight and down.weight lie over each other"),
+    ] {
+        let mut moved = bytes.clone();
+        moved[offset..offset + 8].copy_from_slice(&place.to_le_bytes());
+        let error = open(moved).err().unwrap();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
 fn other_files_are_refused_in_words() {
     let mut bytes = small();
     for (version, words) in [(1u32, "version 1"), (4, "version 4"), (3u32.swap_bytes(), "big-endian")] {
@@ -215,13 +235,20 @@ fn blocks_equal_ggmls_bit_for_bit() {
 }
 
 #[test]
-fn a_hidden_size_that_is_no_multiple_of_four_is_refused() {
-    let mut bytes = tunesmith_tests::models::nano_gguf();
-    let key = b"llama.embedding_length";
-    let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
-    // The type of the value, u32, and then the value.
-    assert_eq!(bytes[at..at + 8], [4, 0, 0, 0, 48, 0, 0, 0]);
-    bytes[at + 4] = 50;
-    let error = tunesmith::model::ModelConfig::from_gguf(&open(bytes).unwrap()).unwrap_err();
-    assert!(error.to_string().contains("a hidden size of 50: multiples of 4"), "{error}");
+fn sizes_and_numbers_that_no_model_has_are_refused() {
+    for (key, ty, own, other, words) in [
+        ("llama.embedding_length", 4, 48u32, 50, "a hidden size of 50: multiples of 4"),
+        ("llama.attention.layer_norm_rms_epsilon", 6, 1e-5f32.to_bits(), f32::NAN.to_bits(), "rms_epsilon is NaN"),
+        ("llama.attention.layer_norm_rms_epsilon", 6, 1e-5f32.to_bits(), (-1f32).to_bits(), "rms_epsilon is -1, and"),
+        ("llama.rope.freq_base", 6, 10_000f32.to_bits(), 0f32.to_bits(), "rope.freq_base is 0, and a number above 0"),
+        ("llama.rope.freq_base", 6, 10_000f32.to_bits(), f32::INFINITY.to_bits(), "rope.freq_base is inf, and"),
+    ] {
+        let mut bytes = tunesmith_tests::models::nano_gguf();
+        let at = bytes.windows(key.len()).position(|window| window == key.as_bytes()).unwrap() + key.len();
+        // The type of the value, and then the value.
+        assert_eq!(bytes[at..at + 8], [[ty, 0, 0, 0], own.to_le_bytes()].concat());
+        bytes[at + 4..at + 8].copy_from_slice(&other.to_le_bytes());
+        let error = tunesmith::model::ModelConfig::from_gguf(&open(bytes).unwrap()).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
 }

@@ -150,6 +150,13 @@ impl Gguf {
     }
 }
 
+/// Two tensors, if there are such, that have bytes of the file in common.
+fn overlapping(tensors: &[TensorInfo]) -> Option<[&TensorInfo; 2]> {
+    let mut placed: Vec<&TensorInfo> = tensors.iter().collect();
+    placed.sort_by_key(|tensor| tensor.offset);
+    placed.windows(2).find(|pair| pair[0].offset + pair[0].bytes > pair[1].offset).map(|pair| [pair[0], pair[1]])
+}
+
 fn invalid(file: &str, what: String) -> Error {
     let help = "the file is damaged, incomplete or not a language model: download it again, or use another GGUF file";
     Error::Format { file: file.into(), what, help: help.into() }
@@ -349,6 +356,10 @@ impl Reader<'_> {
                 .ok_or_else(|| self.invalid("general.alignment is not a power of two up to 1048576"))?,
         };
         let data = self.offset.next_multiple_of(alignment.into());
+        if let Some(tensor) = tensors.iter().find(|tensor| !tensor.offset.is_multiple_of(alignment.into())) {
+            let what = format!("begins at byte {} of the data, and at a multiple of {alignment}", tensor.offset);
+            return Err(self.invalid(format!("tensor {} {what} was expected", tensor.name)));
+        }
         // The first tensor that does not fit says most about a truncated file.
         let misplaced = tensors.iter_mut().try_for_each(|tensor| {
             let start = data.checked_add(tensor.offset);
@@ -360,7 +371,13 @@ impl Reader<'_> {
             ControlFlow::Continue(())
         });
         match misplaced {
-            ControlFlow::Continue(()) => Ok(tensors),
+            ControlFlow::Continue(()) => match overlapping(&tensors) {
+                None => Ok(tensors),
+                Some([one, other]) => {
+                    let what = format!("the tensors {} and {} lie over each other", one.name, other.name);
+                    Err(invalid(self.source.name(), what))
+                }
+            },
             ControlFlow::Break((name, bytes, end)) => {
                 let end = end.map_or("far past any file".into(), |end| format!("at byte {end}"));
                 let len = self.source.len();

@@ -100,6 +100,26 @@ pub struct Packed {
     pub scales: Vec<f32>,
 }
 
+impl Packed {
+    /// The first element that is no number: of a block it is its first, whose scale is none.
+    pub fn not_finite(&self) -> Option<usize> {
+        let is_none = |value: f32| !value.is_finite();
+        match self.encoding {
+            Encoding::F32 => self.codes.iter().position(|&code| is_none(f32::from_bits(code))),
+            Encoding::F16 => {
+                let half = |bits: u32| f16::from_bits(bits as u16).to_f32();
+                let mut halves = self.codes.iter().flat_map(|&code| [half(code & 0xffff), half(code >> 16)]);
+                halves.position(is_none)
+            }
+            _ => {
+                let place = self.scales.iter().position(|&scale| is_none(scale))?;
+                let (elements, block) = (self.codes.len() * self.encoding.codes_per_word(), GgmlType::Q4_1.block_len());
+                Some(place * elements / self.scales.len() / block * block)
+            }
+        }
+    }
+}
+
 /// Packs whole blocks of a GGUF tensor. [`super::gguf::Gguf::encoding`] says beforehand, with the
 /// tensor's name, whether its type is supported.
 pub fn pack(ty: GgmlType, bytes: &[u8]) -> Result<Packed> {
@@ -308,6 +328,26 @@ mod tests {
             assert_eq!(4 * packed.scales.len() as u64, packed.encoding.scales_bytes(values.len() as u64));
             let worst = plain.iter().zip(&values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst < 0.25, "{ty}: {worst}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_found() {
+        let values: Vec<f32> = (0..96).map(|i| i as f32).collect();
+        let nan = |bytes: &mut Vec<u8>, at: usize, half: bool| {
+            let bits = if half { f16::NAN.to_le_bytes().to_vec() } else { f32::INFINITY.to_le_bytes().to_vec() };
+            bytes[at..at + bits.len()].copy_from_slice(&bits);
+        };
+        for (ty, mut bytes, at, place) in [
+            (GgmlType::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>(), 4 * 7, 7),
+            (GgmlType::F16, quantize_f16(&values), 2 * 51, 51),
+            (GgmlType::Q4_0, quantize_q4_0(&values), 18, 32),
+            (GgmlType::Q4_1, quantize_q4_1(&values), 2 * 20 + 2, 64),
+            (GgmlType::Q8_0, quantize_q8_0(&values), 34, 32),
+        ] {
+            assert_eq!(pack(ty, &bytes).unwrap().not_finite(), None);
+            nan(&mut bytes, at, ty != GgmlType::F32);
+            assert_eq!(pack(ty, &bytes).unwrap().not_finite(), Some(place), "{ty}");
         }
     }
 

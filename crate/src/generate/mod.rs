@@ -307,7 +307,8 @@ impl<M: Deref<Target = Model>> Generator<M> {
     /// are in the order of the prompts.
     ///
     /// # Errors
-    /// [`Error::Config`] when a prompt leaves no room; [`Error::Gpu`] when the device failed.
+    /// [`Error::Config`] when a prompt leaves no room; [`Error::Format`] where the model gives no numbers; [`Error::Gpu`] when the
+    /// device failed.
     pub async fn generate_all(
         &self,
         prompts: &[&[u32]],
@@ -338,6 +339,7 @@ impl<M: Deref<Target = Model>> Generator<M> {
             if !fresh.is_empty() {
                 let starts: Vec<_> = fresh.iter().filter_map(|&slot| start(&slots, &sampling, slot)).collect();
                 let chosen = self.prefill(&starts).await?;
+                self.are_numbers(chosen.iter())?;
                 for (index, chosen) in fresh.into_iter().zip(chosen) {
                     if let Some(sequence) = &mut slots[index] {
                         sequence.started = now_ms();
@@ -352,11 +354,17 @@ impl<M: Deref<Target = Model>> Generator<M> {
                 break;
             }
             let chosen = self.decode(&starts).await?;
+            self.are_numbers(starts.iter().zip(&chosen).filter_map(|(start, chosen)| start.map(|_| chosen)))?;
             for (slot, chosen) in slots.iter_mut().zip(chosen) {
                 go_on(slot, chosen);
             }
         }
         Ok(done.into_iter().flatten().collect())
+    }
+
+    /// Of logits that are no numbers any token might be chosen.
+    fn are_numbers<'c>(&self, mut chosen: impl Iterator<Item = &'c Chosen>) -> Result<()> {
+        if chosen.any(|chosen| chosen.logp.is_nan()) { Err(Error::no_numbers(&self.model.file)) } else { Ok(()) }
     }
 
     fn check(&self, prompt: &[u32]) -> Result<()> {

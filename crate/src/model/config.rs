@@ -84,6 +84,15 @@ impl ModelConfig {
         if config.hidden == 0 || config.ffn == 0 || config.layers == 0 || config.vocab == 0 {
             return wrong("a dimension of the model is 0".into());
         }
+        let is_usable = |number: f64, least: f64| number.is_finite() && number >= least;
+        if !is_usable(f64::from(config.norm_eps), 0.0) {
+            let name = key("attention.layer_norm_rms_epsilon");
+            return wrong(format!("{name} is {}, and a number from 0 on was expected", config.norm_eps));
+        }
+        if !is_usable(config.rope_base, f64::MIN_POSITIVE) {
+            let name = key("rope.freq_base");
+            return wrong(format!("{name} is {}, and a number above 0 was expected", config.rope_base));
+        }
         // The head takes its rows in pieces of a buffer, which start at multiples of 256 bytes.
         if !config.hidden.is_multiple_of(4) {
             return wrong(format!("a hidden size of {}: multiples of 4 are supported", config.hidden));

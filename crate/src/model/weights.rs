@@ -304,10 +304,15 @@ impl<'a> Loader<'a> {
             self.hash.update(tensor.name.as_bytes());
             self.gguf.read_tensor_chunks(tensor, CHUNK, |first, bytes| {
                 self.hash.update(bytes);
+                let packed = pack(tensor.ty, bytes)?;
+                if let Some(at) = packed.not_finite() {
+                    let place = first + at as u64;
+                    let what = format!("{} holds something that is no finite number, in place {place}", tensor.name);
+                    return Err(self.gguf.invalid(what));
+                }
                 if encoding == Encoding::Nf4 {
                     in_4bit.write(context, bytes)?;
                 } else {
-                    let packed = pack(tensor.ty, bytes)?;
                     context.write(&codes, encoding.codes_bytes(before + first), &packed.codes);
                     if let Some(scales) = &scales {
                         context.write(scales, encoding.scales_bytes(before + first), &packed.scales);

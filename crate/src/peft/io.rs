@@ -236,7 +236,12 @@ pub(crate) fn tensors(
                 return Err(wrong(format!("{name} has shape {:?}, expected {:?}", view.shape(), tensor.shape)));
             }
             let not_floats = || wrong(format!("{name} is {:?}, expected F32, F16 or BF16", view.dtype()));
-            values.push(floats(&view).ok_or_else(not_floats)?);
+            let read = floats(&view).ok_or_else(not_floats)?;
+            // Of a parameter that is no number the model makes nothing, or something that looks right.
+            if let Some(at) = read.iter().position(|value| !value.is_finite()).filter(|_| prefix.is_empty()) {
+                return Err(wrong(format!("{name} holds {} in place {at}, and numbers were expected", read[at])));
+            }
+            values.push(read);
             names.remove(name.as_str());
         }
         all.push(values);

@@ -656,7 +656,8 @@ impl Trainer {
         if let Some(index) = outcome.skipped {
             let tensor = self.peft.params().tensors[index].name.clone();
             self.skips += 1;
-            if self.skips == SKIPS {
+            // A run of fewer steps that were all skipped has learnt nothing, either.
+            if self.skips == SKIPS || self.skips == self.steps {
                 return Err(Error::NonFinite {
                     step: pending.step,
                     tensor,

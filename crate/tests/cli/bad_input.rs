@@ -277,3 +277,26 @@ fn adapters() {
         assert!(!out.exists());
     }
 }
+
+#[test]
+fn what_is_no_number_is_refused() {
+    let folder = folder("bad-numbers");
+    let (data, out) = (file(&folder, "data.jsonl", EXAMPLES), folder.join("out"));
+    tunesmith("train --model {} --data {} --out {} --max-steps 1 --r 2", &[nano(), &data, &out]).good();
+    // The last number of the last tensor.
+    let nan = |bytes: &mut Vec<u8>| {
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    };
+    let tensors = out.join("adapter_model.safetensors");
+    let mut bytes = read(&tensors);
+    nan(&mut bytes);
+    std::fs::write(&tensors, bytes).unwrap();
+    let eval = "eval --model {} --adapter {} --data {}";
+    fails(eval, &[nano(), &out, &data], "holds NaN in place", "check that the adapter belongs to this model");
+    let mut bytes = read(nano());
+    nan(&mut bytes);
+    let model = file(&folder, "nan.gguf", bytes);
+    let generate = "generate --model {} --prompt a";
+    fails(generate, &[&model], "holds something that is no finite number, in place", "download it again");
+}

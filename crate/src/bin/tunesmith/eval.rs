@@ -7,10 +7,10 @@ use std::rc::Rc;
 use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::{Map, Value};
-use tunesmith::Result;
 use tunesmith::peft::{Peft, io};
 use tunesmith::settings::config::{Objective, Rows, RunConfig};
 use tunesmith::train::{Comparison, Event, Rollouts, at_once, evaluate, questions};
+use tunesmith::{Error, Result};
 
 use super::adapter::{Adapter, REFERENCE};
 use super::report::Report;
@@ -52,6 +52,11 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
             Event::compared(block_on(comparison.evaluate(&model, peft, &examples, at_once(&config)))?)
         }
     };
+    if matches!(event, Event::Eval { loss: Some(loss), .. } if !loss.is_finite()) {
+        return Err(Error::no_numbers(
+            &folder.map_or_else(|| model.file.clone(), |folder| folder.display().to_string()),
+        ));
+    }
     if report.json() {
         report.event(&event)?;
     } else if let Event::Eval { loss: Some(loss), tokens, examples, metrics, .. } = event {
