@@ -87,6 +87,27 @@ fn a_resumed_run_knows_the_best() {
     let again = train("--resume", &data, &stopped).good().event("done");
     assert_eq!((&again["steps"], &again["best"]), (&done["steps"], &done["best"]));
     assert!(tensors(&whole) == tensors(&stopped));
+
+    // Both are listed.
+    let told = tunesmith("runs {} --json", &[&folder]).good().events();
+    assert_eq!(told.iter().map(|run| run["name"].as_str().unwrap()).collect::<Vec<_>>(), ["stopped", "whole"]);
+    for run in &told {
+        assert_eq!(
+            (&run["steps"], &run["best_step"], &run["best_loss"]),
+            (&done["steps"], &done["best"]["step"], &done["best"]["value"])
+        );
+        assert!(run["done"] == true && run["base"] == "nano" && run["bytes"].as_u64() > Some(10_000), "{run}");
+    }
+    let table = tunesmith("runs {}", &[&folder]).good().out;
+    assert!(
+        table.contains(&format!(" at step {best} | done | ")) && table.contains("| save_total_limit | 0 | 2 |"),
+        "{table}"
+    );
+    assert!(!table.contains("| seed |"), "{table}");
+    let one = tunesmith("runs {} --json", &[&whole]).good().event("run");
+    assert_eq!(one["config"]["save_total_limit"], 2);
+    let none = tunesmith("runs {} --json", &[&whole.join("checkpoint-2")]);
+    assert!(none.code == Some(1), "{}", none.out);
 }
 
 #[test]

@@ -33,6 +33,7 @@ pub fn command() -> Command {
             generate(),
             merge(),
             inspect(),
+            runs(),
             devices(),
             bench::command(),
         ])
@@ -215,6 +216,19 @@ fn inspect() -> Command {
         .arg(objective())
         .args(flags_of(&[LOAD_IN_4BIT]))
         .args(flags_of(&["max_length", "completion_only_loss", "assistant_only_loss"]))
+}
+
+fn runs() -> Command {
+    Command::new("runs")
+        .about("Lists the runs in a folder: what each came to, and what their settings differ in")
+        .arg(
+            Arg::new("dir")
+                .value_name("DIR")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("The folder of a run, or one that has those of several in it"),
+        )
+        .arg(json())
 }
 
 fn devices() -> Command {

@@ -1,4 +1,5 @@
-//! The command line: `tunesmith train`, `lab`, `estimate`, `eval`, `score`, `judge`, `generate`, `merge`, `inspect`, `devices`, `bench`.
+//! The command line: `tunesmith train`, `lab`, `estimate`, `eval`, `score`, `judge`, `generate`, `merge`, `inspect`, `runs`,
+//! `devices`, `bench`.
 
 mod adapter;
 mod args;
@@ -26,6 +27,7 @@ mod reward_command;
 mod reward_schema;
 mod rewards;
 mod run_folder;
+mod runs;
 mod score;
 mod spill;
 mod train;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         "generate" => generate::run(matches, &mut report),
         "merge" => merge::run(matches, &mut report),
         "inspect" => inspect::run(matches, &mut report),
+        "runs" => runs::run(matches, &mut report),
         "devices" => devices::run(&mut report),
         "bench" => bench::run(matches, &mut report),
         _ => unreachable!("clap knows the commands"),
