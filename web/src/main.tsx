@@ -24,6 +24,12 @@ import { App } from './ui/App';
 
 window.tunesmithEvents = [];
 restoreTheme();
+// A file that is dropped beside the places for it would open in place of the page.
+window.addEventListener('dragover', (event) => {
+  if (!event.defaultPrevented && event.dataTransfer) event.dataTransfer.dropEffect = 'none';
+  event.preventDefault();
+});
+window.addEventListener('drop', (event) => event.preventDefault());
 watchTraffic((requests, sent) => addTraffic('page', requests, sent));
 document.addEventListener('securitypolicyviolation', () => {
   traffic.value = { ...traffic.value, blocked: traffic.value.blocked + 1 };

@@ -122,11 +122,13 @@ export const smoothed = (points: readonly Point[], loss: number): number => aver
 export const averaged = (before: number, n: number, value: number): number =>
   (before * (1 - SMOOTHING ** n) * SMOOTHING + value * (1 - SMOOTHING)) / (1 - SMOOTHING ** (n + 1));
 
-/** Seconds left at the pace of the latest steps, pauses left out; null while that is not known. */
+/** Seconds left at the pace of the latest steps, pauses and the first step, which compiles, left out; null while that is not known. */
 export function secondsLeft(run: Run): number | null {
-  const first = run.clock.at(0);
+  const first = run.clock.find(({ step }) => step > 0);
   const last = run.clock.at(-1);
-  if (run.total === null || !first || !last || last.step === first.step) return null;
+  if (run.total === null || !first || !last) return null;
+  if (last.step >= run.total) return 0;
+  if (last.step === first.step) return null;
   const perStep = (last.active - first.active) / (last.step - first.step);
   return Math.max(0, ((run.total - last.step) * perStep) / 1000);
 }

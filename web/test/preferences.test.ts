@@ -16,7 +16,7 @@ const saved: { name: string; blob: Blob }[] = [];
 vi.mock('../src/actions/download', () => ({ download: (name: string, blob: Blob) => saved.push({ name, blob }) }));
 vi.stubGlobal('requestAnimationFrame', () => 0);
 
-const { addRow, deleteRow, downloadRows, editRow, followSelection, importText, teachFrom, undo, useStarter } = await import('../src/actions/data');
+const { addRow, deleteRow, downloadRows, editRow, followSelection, importFiles, importText, teachFrom, undo, useStarter } = await import('../src/actions/data');
 const { ask } = await import('../src/actions/ask');
 const { choose, isDecided, skipDuel, startDuel } = await import('../src/actions/duel');
 const { followAgreement } = await import('../src/actions/agreement');
@@ -95,6 +95,22 @@ describe('the table of preferences', () => {
     downloadRows();
     expect(saved[0]!.name).toBe('preferences.jsonl');
     expect(await saved[0]!.blob.text()).toBe(toJsonl(rows.map(row)));
+  });
+
+  it('gives back the lines that could not be read, to be corrected', async () => {
+    const good = '{"prompt":"p","chosen":"c","rejected":"r"}';
+    expect(await importText('mine', `${good}\n{"prompt":"p"\n\n${good.replace('"c"', '"d"')}\n[1]`)).toBe('{"prompt":"p"\n[1]');
+    expect(content()).toHaveLength(2);
+    expect(await importText('mine', good)).toBe('');
+  });
+
+  it('comes from several files at once, and says of which a line is wrong', async () => {
+    const of = (name: string, text: string) => Object.assign(new Blob([text]), { name }) as unknown as File;
+    const good = '{"prompt":"p","chosen":"c","rejected":"r"}';
+    await importFiles([of('one.jsonl', good), of('two.jsonl', `${good.replace('"c"', '"d"')}\n[1]`)]);
+    expect(content()).toHaveLength(2);
+    expect(table.importErrors.value).toMatchObject({ name: '2 files', added: '2 pairs' });
+    expect(table.importErrors.value?.errors.map(({ message }) => message)).toEqual([expect.stringMatching(/^two\.jsonl, line 2: /)]);
   });
 
   it('says which columns nobody reads, and stops nobody for it', async () => {

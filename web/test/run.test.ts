@@ -91,6 +91,11 @@ describe('time left', () => {
     expect(secondsLeft(run)).toBe(16);
   });
 
+  it('does not count the first step, which compiles', () => {
+    const run = reduce(reduce(reduce(noRun, [start(10)], 0), [step(1)], 60_000), [step(2)], 61_000);
+    expect(secondsLeft(run)).toBe(8);
+  });
+
   it('does not count a pause: only time spent in steps goes in', () => {
     // Wherever the clock on the wall went in between, the worker reports active time.
     let run = reduce(noRun, [start(4)], 0);

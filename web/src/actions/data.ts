@@ -1,6 +1,7 @@
 import { batch, effect } from '@preact/signals';
-import type { Example } from '../engine';
+import type { Example, ImportError } from '../engine';
 import { isBlank, pair, promptRow, row, toJsonl, type Row } from '../examples';
+import { plural } from '../format';
 import { counted } from '../preferences';
 import { toProblem } from '../protocol';
 import { tabs, type Teach } from '../settings';
@@ -124,26 +125,57 @@ export function editRow(id: number, part: string, example: Example): void {
   change(target, next, 'editing a row');
 }
 
-/** Takes rows into the tables they belong in. Those that the tab does not show are told, with the way to them. */
-export const importText = (name: string, text: string) =>
-  attempt(async () => {
-    const { teach } = settings.value;
-    const { examples, errors, warnings } = await engine().ask(teach === 'prompts' ? 'importPrompts' : 'import', { name, text });
-    const added = examples.map(row);
-    const other = teach === 'examples' ? 'preferences' : 'examples';
-    const elsewhere = added.filter((one) => tableOf(one) !== teach);
-    batch(() => {
-      addRows(added, `adding ${name}`);
-      table.value.importErrors.value = errors.length ? { name, added: counted(added), errors } : null;
-      table.value.importWarnings.value = warnings;
-      made.value = elsewhere.length ? { at: 'teach', words: `${counted(elsewhere)} of ${name} went to the ${other}.`, table: other, rows: elsewhere.map(({ id }) => id) } : null;
-      announcement.value = `${counted(added) || 'Nothing was'} added${errors.length ? `, ${errors.length} lines could not be read` : ''}.`;
-    });
-  });
-
-export async function importFile(file: File): Promise<void> {
-  await attempt(async () => importText(file.name, await file.text()));
+/** What came of a text of rows. */
+interface Taken {
+  name: string;
+  added: Row[];
+  errors: ImportError[];
+  warnings: string[];
 }
+
+/** Takes rows into the tables they belong in. */
+async function take(name: string, text: string): Promise<Taken> {
+  const { examples, errors, warnings } = await engine().ask(settings.value.teach === 'prompts' ? 'importPrompts' : 'import', { name, text });
+  const added = examples.map(row);
+  addRows(added, `adding ${name}`);
+  return { name, added, errors, warnings };
+}
+
+/** Says what came in and what did not. Rows that the tab does not show are told, with the way to them. */
+function tell(all: readonly Taken[]): void {
+  const { teach } = settings.value;
+  const name = all.length === 1 ? all[0]!.name : plural(all.length, 'file');
+  const added = all.flatMap((one) => one.added);
+  // Of several files each message names its own.
+  const errors = all.flatMap((one) => one.errors.map((error) => (all.length === 1 ? error : { ...error, line: null, message: `${one.name}${error.line === null ? '' : `, line ${error.line}`}: ${error.message}` })));
+  const other = teach === 'examples' ? 'preferences' : 'examples';
+  const elsewhere = added.filter((one) => tableOf(one) !== teach);
+  batch(() => {
+    table.value.importErrors.value = errors.length ? { name, added: counted(added), errors } : null;
+    table.value.importWarnings.value = all.flatMap(({ warnings }) => warnings);
+    made.value = elsewhere.length ? { at: 'teach', words: `${counted(elsewhere)} of ${name} went to the ${other}.`, table: other, rows: elsewhere.map(({ id }) => id) } : null;
+    announcement.value = `${counted(added) || 'Nothing was'} added${errors.length ? `, ${errors.length} lines could not be read` : ''}.`;
+  });
+}
+
+/** Takes rows in; gives the lines of the text that could not be read, or all of it where nothing was. */
+export async function importText(name: string, text: string): Promise<string> {
+  let left = text;
+  await attempt(async () => {
+    const taken = await take(name, text);
+    tell([taken]);
+    const lines = text.split('\n');
+    if (taken.errors.every(({ line }) => line !== null)) left = taken.errors.map(({ line }) => lines[line! - 1]).join('\n');
+  });
+  return left;
+}
+
+export const importFiles = (files: readonly File[]) =>
+  attempt(async () => {
+    const all: Taken[] = [];
+    for (const file of files) all.push(await take(file.name, await file.text()));
+    if (all.length) tell(all);
+  });
 
 export const downloadRows = () => download(`${settings.value.teach}.jsonl`, new Blob([toJsonl(table.value.rows.value)], { type: 'application/jsonl' }));
 

@@ -3,7 +3,7 @@ import type { ModelInfo } from '../engine';
 import { bytes, count, sentence, short } from '../format';
 import type { LoadPhase } from '../protocol';
 import { busy, device, IN_4BIT, in4bit, inWords, model, offer, refused } from '../store';
-import { Button, Drop, FileButton, Step } from './bits';
+import { Button, Drop, FileButton, Step, SureButton } from './bits';
 
 export function Model() {
   const current = model.value;
@@ -43,9 +43,9 @@ function Choose() {
               {kept?.complete ? 'Load' : kept ? 'Go on downloading' : 'Download and load'}
             </Button>
             {kept && (
-              <Button look="quiet" icon="trash" data-testid="delete-model" onClick={() => void deleteModel(kept.file)}>
+              <SureButton icon="trash" data-testid="delete-model" sure="Delete it? Press again" onClick={() => void deleteModel(kept.file)}>
                 Delete
-              </Button>
+              </SureButton>
             )}
           </div>
         </div>
@@ -173,9 +173,9 @@ function Card() {
           <FileButton label="Use another" accept=".gguf" testid="model-file" disabled={busy.value} onFiles={([file]) => void loadFile(file)} />
           <Reload info={info} />
           {where === 'kept' && kept && (
-            <Button look="quiet" icon="trash" data-testid="delete-model" disabled={busy.value} onClick={() => void deleteModel(kept.file)}>
+            <SureButton icon="trash" data-testid="delete-model" disabled={busy.value} sure="Delete it? Press again" onClick={() => void deleteModel(kept.file)}>
               Delete from browser
-            </Button>
+            </SureButton>
           )}
         </div>
       </div>

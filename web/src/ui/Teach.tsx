@@ -1,12 +1,13 @@
 import { signal } from '@preact/signals';
-import { addRow, clearRows, downloadRows, importFile, importText, teachFrom, undo, useStarter } from '../actions/data';
+import { addRow, clearRows, downloadRows, importFiles, importText, teachFrom, undo, useStarter } from '../actions/data';
 import { setGoal } from '../actions/train';
 import type { Row } from '../examples';
 import { plural } from '../format';
 import { counted, usesWords } from '../preferences';
+import { isBusy } from '../run';
 import { DPO, objectiveOf, REWARD, tabs, type Teach as Tab } from '../settings';
 import { startersOf } from '../starters';
-import { busy, device, nouns, objective, objectives, parts, settings, share, table, tables } from '../store';
+import { busy, device, nouns, objective, objectives, parts, run, settings, share, table, tables } from '../store';
 import { Button, Drop, FileButton, Step, Tabs } from './bits';
 import { MadeNote } from './MadeNote';
 import { PreviewPanel } from './PreviewPanel';
@@ -27,7 +28,7 @@ export function Teach() {
   return (
     <Step number={2} id="teach" title="Teach" lead={leads[teach]}>
       <Tabs label="What to teach from" tabs={tabs.map(tab)} chosen={teach} onChoose={teachFrom}>
-        <Drop onFiles={([file]) => void importFile(file)}>
+        <Drop onFiles={(files) => void importFiles(files)}>
           {teach === 'preferences' && <Goal />}
           <p class="hint goes" data-testid="objective" data-objective={objectiveOf(settings.value)}>
             {sentence()}
@@ -119,6 +120,7 @@ function Toolbar() {
     <div class="toolbar">
       <p class="count" data-testid="count">
         {counted(filled.value) || none[teach]}
+        {isBusy(run.value.state) && <small> · the run that is going has them as they were when it began</small>}
       </p>
       <div class="row">
         <Button icon="undo" look="quiet" disabled={!last} title={last ? `Undo ${last.what}` : undefined} data-testid="undo" onClick={undo}>
@@ -134,7 +136,7 @@ function Toolbar() {
             </Button>
           </>
         )}
-        <FileButton label="Open JSONL" accept=".jsonl,.ndjson,.json,.txt" testid="import-file" disabled={device.value.state === 'blocked'} onFiles={([file]) => void importFile(file)} />
+        <FileButton label="Open JSONL" accept=".jsonl,.ndjson,.json,.txt" testid="import-file" multiple disabled={device.value.state === 'blocked'} onFiles={(files) => void importFiles(files)} />
         {teach !== 'preferences' ? (
           <Button icon="add" data-testid={`add-${nouns[teach]}`} onClick={() => focusRow(addRow(teach === 'examples' ? 'example' : 'prompt'))}>
             Add
@@ -230,8 +232,8 @@ const placeholders: Record<Tab, string> = {
 function Paste() {
   const { teach } = settings.value;
   const bring = async () => {
-    await importText('the pasted text', pasted.value);
-    pasted.value = '';
+    // What could not be read stays, to be corrected.
+    pasted.value = await importText('the pasted text', pasted.value);
   };
   return (
     <div class="paste">

@@ -130,7 +130,7 @@ function Controls() {
     <div class="controls">
       <RunButtons state={state} testid="train" blocked={why !== null} describedby="train-why" start={state === 'done' ? 'Train again' : 'Train'} onStart={() => void train()} />
       <p class="run-status" id="train-why" data-testid="run-status" data-state={state}>
-        {problem ? `${words.failed}: ${problem.message}` : why && !isBusy(state) && state !== 'done' ? why : words[state]}
+        {problem ? `${words.failed}: ${problem.message}` : why && !isBusy(state) ? `${state === 'done' ? 'Done. For another run: ' : ''}${why}` : words[state]}
         {isBusy(state) && tuning.value && ` · trying kernels on this GPU, which is done once: ${tuning.value.done} of ${tuning.value.all}`}
         {data && state !== 'idle' && !problem && (
           <small>

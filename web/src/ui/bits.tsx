@@ -53,6 +53,16 @@ export function Button({ look = 'plain', icon, children, ...rest }: ButtonProps)
   );
 }
 
+/** A button for what cannot be undone: it asks first, and the second press does it. */
+export function SureButton({ sure, onClick, children, ...rest }: ButtonProps & { sure: string; onClick: () => void }) {
+  const [asked, setAsked] = useState(false);
+  return (
+    <Button {...rest} look={asked ? 'danger' : 'quiet'} onBlur={() => setAsked(false)} onClick={() => (asked ? onClick() : setAsked(true))}>
+      {asked ? sure : children}
+    </Button>
+  );
+}
+
 /** One of the page's four steps. */
 export function Step(props: { number: number; id: string; title: string; lead: ComponentChildren; children: ComponentChildren }) {
   return (
