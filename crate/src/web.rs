@@ -212,10 +212,12 @@ impl Session {
             _ => prepare(model, &config, TABLE, &examples(&Array::of1(example))?)?,
         };
         let tokens = |Rendered { ids, targets, .. }: &Rendered| -> Value {
+            // A token that holds a part of a character has no text; that has the last of them.
+            let mut stream = model.tokenizer.stream();
             let token = |(index, (&id, &target)): (usize, (&u32, &bool))| {
                 // The first token has nothing before it to be predicted from.
                 json!({
-                    "text": model.tokenizer.decode(&[id]),
+                    "text": stream.push(id),
                     "target": target && index > 0,
                     "special": model.tokenizer.is_special(id),
                 })

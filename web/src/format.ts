@@ -50,3 +50,6 @@ export const speed = (n: number): string => (n < 10 ? n.toFixed(1) : String(Math
 export const sentence = (words: string): string => words.charAt(0).toUpperCase() + words.slice(1);
 
 export const plural = (n: number, one: string, many = `${one}s`): string => `${count(n)} ${n === 1 ? one : many}`;
+
+/** What is wrong with a row, said without its place: the engine was given that row alone, as line 1. */
+export const ofRow = (message: string): string => message.replace(/^(examples|prompts), line \d+: /, '');

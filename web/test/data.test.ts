@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Example } from '../src/engine';
 import { isBlank, pair, row, split, summary, toJsonl, view, withPart } from '../src/examples';
 import { toProblem } from '../src/protocol';
+import { ofRow } from '../src/format';
 import { firstSettings, keepingBest, keepsBest, parse, toConfig, toTrials } from '../src/settings';
 import { banner, nameOf, software, stateOf } from '../src/states';
 import { startersOf } from '../src/starters';
@@ -58,6 +59,13 @@ describe('examples', () => {
       expect(new Set(examples.map((example) => summary(example))).size).toBe(examples.length);
       for (const example of examples) expect(JSON.stringify(example).length).toBeLessThan(260);
     }
+  });
+});
+
+describe('what is wrong with a row', () => {
+  it('is said without the place that the engine was given it at', () => {
+    expect(ofRow('examples, line 1: it has no answer')).toBe('it has no answer');
+    expect(ofRow('the device was lost')).toBe('the device was lost');
   });
 });
 

@@ -208,6 +208,7 @@ fn label(name: &str) -> String {
         "encoder_hidden_size" => "Encoder width".into(),
         "encoder_num_layers" => "Encoder layers".into(),
         "prefix_projection" => "Prefix through a network".into(),
+        "max_length" => "Longest example".into(),
         "max_steps" => "Steps".into(),
         "num_train_epochs" => "Epochs".into(),
         "lora_alpha" => "LoRA alpha".into(),

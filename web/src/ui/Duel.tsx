@@ -71,7 +71,7 @@ function Contender({ side }: { side: 0 | 1 }) {
         {name} {decided && <small>{won ? 'your choice, ' : ''}from {by[side]}</small>}
       </h3>
       {answer.text ? (
-        <p class="answer-text" data-testid={`duel-${side}-text`}>
+        <p class="answer-text" dir="auto" data-testid={`duel-${side}-text`}>
           {answer.text}
         </p>
       ) : (

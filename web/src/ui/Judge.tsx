@@ -30,7 +30,7 @@ export function Judge({ name, answer, onChange }: Props) {
     return (
       <div class="edit">
         <label for={id}>The answer as it should be</label>
-        <textarea id={id} data-testid="edit-answer" ref={field} value={draft} onInput={(event) => setDraft(event.currentTarget.value)} />
+        <textarea dir="auto" id={id} data-testid="edit-answer" ref={field} value={draft} onInput={(event) => setDraft(event.currentTarget.value)} />
         <div class="row">
           <Button
             data-testid="edit-save"

@@ -1,5 +1,5 @@
 import type { Preview, PreviewToken } from '../engine';
-import { plural } from '../format';
+import { ofRow, plural } from '../format';
 import { model, objective, preview, settings, table } from '../store';
 
 /** The selected row, token by token, as the model sees it. */
@@ -38,7 +38,7 @@ export function PreviewPanel() {
         </p>
       ) : 'problem' in current ? (
         <p class="bad-note" role="status">
-          {current.problem.message}. {current.problem.help}
+          {ofRow(current.problem.message)}. {current.problem.help}
         </p>
       ) : (
         <Shown preview={current.preview} />
@@ -81,7 +81,7 @@ function Tokens({ name, tokens, cut = false }: { name?: string; tokens: PreviewT
   return (
     <>
       {name && <h4>{name}</h4>}
-      <p class="tokens" tabIndex={0} role="group" aria-label={name ? `Tokens of ${name}` : 'Tokens'} data-side={name}>
+      <p class="tokens" dir="auto" tabIndex={0} role="group" aria-label={name ? `Tokens of ${name}` : 'Tokens'} data-side={name}>
         {tokens.map(({ text, target, special }, index) => {
           const Tag = target ? 'mark' : 'span';
           return (
@@ -103,5 +103,5 @@ function Tokens({ name, tokens, cut = false }: { name?: string; tokens: PreviewT
   );
 }
 
-/** Line ends are shown, since the model is trained on them too. */
-const visible = (text: string) => text.replace(/\n/g, '↵');
+/** Line ends are shown, since the model is trained on them too; and so is a token that is a part of the next one's character. */
+const visible = (text: string) => text.replace(/\n/g, '↵') || '⋯';

@@ -31,6 +31,7 @@ export function Question({ send, testid, onSend, children }: Props) {
           Your question
         </label>
         <textarea
+          dir="auto"
           id="ask"
           rows={2}
           data-testid="ask-input"

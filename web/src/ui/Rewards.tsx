@@ -161,7 +161,7 @@ function TryIt() {
         {sides.map((name, side) => (
           <div class="field" key={name}>
             <label for={`tried-${side}`}>{name}</label>
-            <textarea id={`tried-${side}`} data-testid={`tried-${side}`} rows={2} value={tried.value[side]} onInput={(event) => typeAnswer(side as 0 | 1, event.currentTarget.value)} />
+            <textarea dir="auto" id={`tried-${side}`} data-testid={`tried-${side}`} rows={2} value={tried.value[side]} onInput={(event) => typeAnswer(side as 0 | 1, event.currentTarget.value)} />
           </div>
         ))}
       </div>

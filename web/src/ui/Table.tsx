@@ -160,7 +160,7 @@ function Cells({ row, number, seen, note }: { row: Row; number: number; seen: Vi
 }
 
 function Cell(props: { label: string; value: string; onInput: (value: string) => void }) {
-  return <textarea rows={1} aria-label={props.label} value={props.value} onInput={(event) => props.onInput(event.currentTarget.value)} />;
+  return <textarea dir="auto" rows={1} aria-label={props.label} value={props.value} onInput={(event) => props.onInput(event.currentTarget.value)} />;
 }
 
 /** Whether an answer is good, and the way to turn that. */

@@ -1,5 +1,5 @@
 import { numberOf, setKeepBest, train } from '../actions/train';
-import { bytes, count, duration, plural, sentence } from '../format';
+import { bytes, count, duration, ofRow, plural, sentence } from '../format';
 import type { RunState } from '../protocol';
 import { adapters, busy, dataset, device, estimate, form, inWords, labBusy, parts, rowErrors, run, settings, speeds, tab, tuning, whyNotTrain } from '../store';
 import { summary } from '../examples';
@@ -156,7 +156,7 @@ function RowErrors() {
       <ul>
         {bad.slice(0, 20).map(({ row, problem }) => (
           <li key={row.id}>
-            <strong>Row {numberOf(row)}</strong> ({summary(row.example).slice(0, 60)}): {problem.message}. <span class="fix">{problem.help}</span>
+            <strong>Row {numberOf(row)}</strong> ({summary(row.example).slice(0, 60)}): {ofRow(problem.message)}. <span class="fix">{problem.help}</span>
           </li>
         ))}
         {bad.length > 20 && <li>and {plural(bad.length - 20, 'more')}</li>}

@@ -70,7 +70,7 @@ function AnswerCard({ side, title, about, answer }: { side: 'base' | 'tuned'; ti
         {title} <small>{about}</small>
       </h3>
       {answer.text ? (
-        <p class="answer-text" data-testid={`answer-${side}-text`}>
+        <p class="answer-text" dir="auto" data-testid={`answer-${side}-text`}>
           {answer.text}
         </p>
       ) : (
