@@ -6,12 +6,11 @@ import './styles/train.css';
 import './styles/lab.css';
 import './styles/try.css';
 import 'uplot/dist/uPlot.min.css';
-import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { followAdapters } from './actions/adapters';
 import { followAgreement } from './actions/agreement';
 import { followSelection } from './actions/data';
-import { fromRecord, toRecord } from './actions/keep';
+import { fromRecord, keepEveryChange } from './actions/keep';
 import { addTraffic, open } from './actions/session';
 import { followSizes } from './actions/sizes';
 import { followEstimate } from './actions/train';
@@ -35,21 +34,11 @@ document.addEventListener('securitypolicyviolation', () => {
   traffic.value = { ...traffic.value, blocked: traffic.value.blocked + 1 };
 });
 
-/** Brings back what the last visit left, then keeps every change. */
+/** Brings back what the last visit left, then keeps every change, and takes over those of other tabs. */
 async function restore(): Promise<void> {
   const saved = await load();
   if (saved) fromRecord(saved);
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let first = true;
-  effect(() => {
-    const record = toRecord();
-    if (first) {
-      first = false;
-      return;
-    }
-    clearTimeout(timer);
-    timer = setTimeout(() => save(record).catch(notKept), 400);
-  });
+  keepEveryChange({ load, save, tabs: new BroadcastChannel('tunesmith'), notKept });
 }
 
 function notKept(thrown: unknown): void {

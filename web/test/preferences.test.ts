@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Example, RunConfig } from '../src/engine';
 import { isBlank, pair, row, toJsonl, view, withPart } from '../src/examples';
+import type { Saved } from '../src/persist';
 import { counted, suggestedShare, usedBy, usesWords, writer } from '../src/preferences';
 import { noRun } from '../src/run';
 import { firstSettings, formOf, ownFields, toConfig, type Settings } from '../src/settings';
@@ -20,7 +21,7 @@ const { addRow, deleteRow, downloadRows, editRow, followSelection, importFiles, 
 const { ask } = await import('../src/actions/ask');
 const { choose, isDecided, skipDuel, startDuel } = await import('../src/actions/duel');
 const { followAgreement } = await import('../src/actions/agreement');
-const { fromRecord, toRecord } = await import('../src/actions/keep');
+const { fromRecord, keepEveryChange, toRecord } = await import('../src/actions/keep');
 const { loadFile } = await import('../src/actions/model');
 const { correct, judge, seeRows, takeBack, thumbFor } = await import('../src/actions/preferences');
 const { setField, setGoal, setKeepBest, setPrefer, train } = await import('../src/actions/train');
@@ -166,6 +167,28 @@ describe('the table of preferences', () => {
       expect(seen.every((one) => one.kind === 'preference' && one.chosen !== one.rejected)).toBe(true);
       expect(new Set(seen.map((one) => one.kind === 'preference' && one.question)).size).toBe(64);
     }
+  });
+
+  it('is the same in every tab of the page', async () => {
+    const kept: Saved[] = [];
+    const tabs: { posted: unknown[]; postMessage: (message: unknown) => void; onmessage: BroadcastChannel['onmessage'] } = { posted: [], postMessage: (message) => void tabs.posted.push(message), onmessage: null };
+    vi.useFakeTimers();
+    keepEveryChange({ load: async () => kept.at(-1) ?? null, save: async (saved) => void kept.push(saved), tabs, notKept: () => undefined });
+    const told = () => (tabs.onmessage as unknown as () => Promise<void>)();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(kept).toEqual([]);
+    useStarter('prefer-formal');
+    // Another tab's record does not take what is being kept.
+    await told();
+    expect(content()).toHaveLength(64);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect([kept.length, tabs.posted]).toEqual([1, ['kept']]);
+    kept.push({ ...kept[0]!, preferences: pairs(3) });
+    await told();
+    expect(content()).toEqual(pairs(3));
+    await vi.advanceTimersByTimeAsync(1000);
+    expect([kept.length, tabs.posted.length]).toEqual([2, 1]);
+    vi.useRealTimers();
   });
 
   it('is kept over a reload, with the tab and what was chosen there', async () => {
