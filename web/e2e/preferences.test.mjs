@@ -174,6 +174,18 @@ describe('preferences', () => {
       assert.deepEqual(await violations(page), [], look);
     }));
 
+  it('are the same in another tab of the page', async () => {
+    const other = await page.context().newPage();
+    await other.goto(url);
+    const here = (tab, words) => tab.getByTestId('count').filter({ hasText: words }).waitFor();
+    await here(other, /^26 pairs and 2 thumbs$/);
+    await other.getByTestId('clear-preferences').click();
+    await here(page, /^No preferences yet/);
+    await other.getByTestId('undo').click();
+    await here(page, /^26 pairs and 2 thumbs$/);
+    await other.close();
+  });
+
   it('are there again after a reload', async () => {
     // What was kept is written a moment after it came.
     await page.waitForTimeout(1000);
