@@ -43,9 +43,10 @@ pub const LESSONS: &[Lesson] = &[
 /// A dozen words and a full stop; and since the model writes no such answer at first, what is shorter is better.
 const SHORT: &str = r"--objective grpo --reward regex:^(\S+\s+){0,11}\S*[.]$ --reward soft-overlong:40 --max-completion-length 48
     --gradient-accumulation-steps 1 --max-steps 40 --learning-rate 4e-4";
-/// JSON of the two fields that were asked for, and nothing else.
-const JSON: &str = "--objective grpo --reward json-schema:docs/starters/person.schema.json --max-completion-length 48
-    --gradient-accumulation-steps 1 --max-steps 40 --learning-rate 4e-4";
+/// JSON of the two fields that were asked for, and nothing else; and since the model seldom writes that at first, some for any
+/// JSON, and for how it begins.
+const JSON: &str = "--objective grpo --reward json-schema:docs/starters/person.schema.json --reward json --reward regex:^[{]
+    --max-completion-length 40 --gradient-accumulation-steps 1 --max-steps 40 --learning-rate 4e-4";
 /// Answers that the reward model of shorter answers scores higher.
 const RLOO: &str = "--objective rloo --max-completion-length 64 --gradient-accumulation-steps 1 --max-steps 40
     --learning-rate 4e-4";
