@@ -45,7 +45,8 @@ const SHORT: &str = r"--objective grpo --reward regex:^(\S+\s+){0,11}\S*[.]$ --r
     --gradient-accumulation-steps 1 --max-steps 40 --learning-rate 4e-4";
 /// JSON of the two fields that were asked for, and nothing else; and since the model seldom writes that at first, some for any
 /// JSON, and for how it begins.
-const JSON: &str = "--objective grpo --reward json-schema:docs/starters/person.schema.json --reward json --reward regex:^[{]
+const JSON: &str =
+    "--objective grpo --reward json-schema:docs/starters/person.schema.json --reward json --reward regex:^[{]
     --max-completion-length 40 --gradient-accumulation-steps 1 --max-steps 40 --learning-rate 4e-4";
 /// Answers that the reward model of shorter answers scores higher.
 const RLOO: &str = "--objective rloo --max-completion-length 64 --gradient-accumulation-steps 1 --max-steps 40
