@@ -63,8 +63,9 @@ export const keepsBest = ({ keepBest, teach }: Settings): boolean => keepBest ??
 const EVALUATIONS = 10;
 const PATIENCE = 3;
 
-/** The config of a run that keeps its best. What the person set under Advanced stays. */
-export function keepingBest(config: RunConfig): RunConfig {
+/** The config of a run that has so much held out, and keeps its best where it is to. What the person set under Advanced stays. */
+export function ordered(config: RunConfig, settings: Settings, held: number): RunConfig {
+  if (!held || !keepsBest(settings)) return config;
   return {
     ...config,
     load_best_model_at_end: true,
@@ -161,6 +162,8 @@ export function toTrials(defaults: Defaults, settings: Settings): { trials: { me
   for (const { id: method, name } of defaults.methods.filter(({ id }) => methods.includes(id))) {
     const changed = { ...settings.changed, [method]: { ...settings.changed[method] } };
     delete changed[method]!.max_steps;
+    // Methods are compared after equal steps, and nothing is held out of their runs.
+    delete changed[method]!.early_stopping_patience;
     if (steps.trim()) changed[method]!.max_steps = steps;
     const made = toConfig(defaults, { ...settings, teach: 'examples', method, changed });
     for (const [field, error] of Object.entries(made.errors)) errors.add(field === 'max_steps' ? error : `${name}: ${error}`);

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { Example } from '../src/engine';
+import type { Example, RunConfig } from '../src/engine';
 import { isBlank, pair, row, split, summary, toJsonl, view, withPart } from '../src/examples';
 import { toProblem } from '../src/protocol';
 import { ofRow } from '../src/format';
-import { firstSettings, keepingBest, keepsBest, parse, toConfig, toTrials } from '../src/settings';
+import { firstSettings, keepsBest, ordered, parse, toConfig, toTrials } from '../src/settings';
 import { banner, nameOf, software, stateOf } from '../src/states';
 import { startersOf } from '../src/starters';
 import { sizeOf } from '../src/traffic';
@@ -84,6 +84,8 @@ describe('the run config', () => {
 
   it('goes by what is held out, where it keeps the best, a tenth of the run at a time', () => {
     const { config } = toConfig(defaults(), settings);
+    const keepingBest = (config: RunConfig) => ordered(config, settings, 3);
+    expect(ordered(config, settings, 0)).toBe(config);
     expect(keepingBest({ ...config, eval_steps: 0 })).toEqual({ ...config, eval_steps: 2, load_best_model_at_end: true, early_stopping_patience: 3 });
     expect(keepingBest({ ...config, eval_steps: 5, early_stopping_patience: 1 })).toMatchObject({ eval_steps: 5, early_stopping_patience: 1 });
     expect([settings, { ...settings, teach: 'prompts' } as const, { ...settings, keepBest: false }].map(keepsBest)).toEqual([true, false, false]);

@@ -4,7 +4,7 @@ import { split, type Row } from '../examples';
 import { counted } from '../preferences';
 import { noRun } from '../run';
 import { toProblem, type RowReport } from '../protocol';
-import { changedIn, formOf, keepingBest, keepsBest, type Settings } from '../settings';
+import { changedIn, formOf, ordered, type Settings } from '../settings';
 import { agreement, announcement, answers, busy, dataset, defaults, estimate, form, model, noAnswer, ownSource, parts, rowErrors, run, settings, share, shownStep, table, used } from '../store';
 import { attempt, engine } from './session';
 
@@ -37,7 +37,6 @@ export const train = (withoutBad = false) =>
     if (!checked) return;
     const { train: trained, held } = split(checked.good, share.value);
     const { reports } = checked;
-    const order = held.length && keepsBest(settings.value) ? keepingBest(config) : config;
     batch(() => {
       run.value = { ...noRun, state: 'starting' };
       shownStep.value = null;
@@ -53,7 +52,7 @@ export const train = (withoutBad = false) =>
       };
     });
     try {
-      await engine().ask('start', { config: order, examples: examplesOf(trained), evalExamples: examplesOf(held), ownFunction: ownSource.value });
+      await engine().ask('start', { config: ordered(config, settings.value, held.length), examples: examplesOf(trained), evalExamples: examplesOf(held), ownFunction: ownSource.value });
     } catch (thrown) {
       if (run.value.state === 'starting') run.value = noRun;
       throw thrown;
@@ -74,7 +73,7 @@ export function followEstimate(): void {
       return;
     }
     timer = setTimeout(async () => {
-      const args = { config, examples: examplesOf(trained), evalExamples: examplesOf(held) };
+      const args = { config: ordered(config, settings.value, held.length), examples: examplesOf(trained), evalExamples: examplesOf(held) };
       const told = await engine()
         .ask('estimate', args)
         .then((made) => made.find(({ fits }) => fits) ?? made.at(-1) ?? null)

@@ -389,9 +389,11 @@ fn damage(checkpoint: &Path) -> Option<String> {
     let mut seen = Vec::new();
     for line in sums.split_inclusive('\n') {
         match line.strip_suffix('\n').and_then(|line| line.split_once("  ")) {
-            Some((sum, name)) if is_whole(name, sum) => seen.push(name),
-            Some((_, name)) if CHECKPOINT_FILES.contains(&name) => {
-                return Some(format!("{name} is not what was written"));
+            Some((sum, name)) if CHECKPOINT_FILES.contains(&name) => {
+                if !is_whole(name, sum) {
+                    return Some(format!("{name} is not what was written"));
+                }
+                seen.push(name);
             }
             _ => return Some(format!("{SUMS} is not what was written")),
         }
