@@ -6,6 +6,7 @@ mod comparison;
 mod estimate;
 mod evaluation;
 mod event;
+mod held_out;
 mod judged;
 pub mod lab;
 mod measure;

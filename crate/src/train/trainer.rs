@@ -6,9 +6,9 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 
 use super::best::Best;
-use super::comparison::{Comparison, Evaluated};
-use super::evaluation::{evaluate, mean, one_by_one};
-use super::event::{BestEvaluation, Event, ExampleLoss};
+use super::comparison::Comparison;
+use super::evaluation::one_by_one;
+use super::event::Event;
 use super::measure;
 use super::optimizer::{Optimizer, StepReport};
 use super::pass::Pass;
@@ -122,17 +122,17 @@ pub struct Trainer {
     pub(super) peft: Rc<dyn Peft>,
     pub(super) config: RunConfig,
     pub(super) dataset: Dataset,
-    held_out: Vec<Rendered>,
+    pub(super) held_out: Vec<Rendered>,
     /// What the objective needs, where it is no supervised training.
     needs: Option<Needs>,
     /// How it compares, then.
     pub(super) comparison: Option<Comparison>,
     /// The same for what is held out.
-    held_out_comparison: Option<Comparison>,
+    pub(super) held_out_comparison: Option<Comparison>,
     /// Which evaluation is the best, where the run goes by that.
     pub(super) best: Option<Best>,
     /// Whether the parameters are those of the best evaluation.
-    took_best: bool,
+    pub(super) took_best: bool,
     /// In reinforcement, where answers come from; the data set is then those of the current steps.
     pub(super) rollouts: Option<Rollouts>,
     /// What is measured of the answers that no step has told yet.
@@ -157,7 +157,7 @@ pub struct Trainer {
     pub(super) steps: usize,
     pub(super) micro_step: u32,
     pub(super) pending: VecDeque<Pending>,
-    last_finished: f64,
+    pub(super) last_finished: f64,
     pub(super) last_loss: f64,
     /// Sum and number of the losses since the last report. One that is not finite is in neither.
     pub(super) unreported: (f64, usize),
@@ -437,12 +437,7 @@ impl Trainer {
             self.penalty = penalty(self.peft.as_ref(), &self.model.context)?;
         }
         if self.step == 0 {
-            let event = self.evaluate_held_out().await?;
-            if let Some(best) = &self.best {
-                // What is wrong with it is told before anything is learnt.
-                best.measured(event.as_ref().ok_or_else(no_held_out)?)?;
-            }
-            events.extend(event);
+            events.extend(self.evaluate_first().await?);
         }
         let context = self.model.context.clone();
         let started = now_ms();
@@ -487,41 +482,9 @@ impl Trainer {
         let every = self.config.eval_steps as usize;
         if self.is_done() || (every > 0 && self.step.is_multiple_of(every)) {
             events.extend(self.flush().await?);
-            if let Some(event) = self.evaluate_held_out().await? {
-                self.look_for_best(event, &mut events).await?;
-            }
+            self.evaluate_held_out(&mut events).await?;
         }
         Ok(events)
-    }
-
-    /// Tells an evaluation, and keeps the parameters where it is the best so far.
-    async fn look_for_best(&mut self, mut event: Event, events: &mut Vec<Event>) -> Result<()> {
-        if let Some(best) = &mut self.best {
-            let is_best = best.look(self.step, best.measured(&event)?);
-            if is_best && self.config.load_best_model_at_end {
-                best.values = Some(self.peft.params().read().await?);
-            }
-            if let Event::Eval { best, .. } = &mut event {
-                *best = is_best;
-            }
-        }
-        events.push(event);
-        events.extend(self.best.as_ref().filter(|best| best.is_over() && self.step < self.steps).map(Best::why));
-        Ok(())
-    }
-
-    /// Puts the parameters of the best evaluation in the place of the last ones, at the end of a run that keeps them.
-    pub fn take_best(&mut self) {
-        if let Some(values) = self.best.as_mut().and_then(|best| best.values.take()) {
-            self.took_best = true;
-            let params = self.peft.params();
-            values.iter().enumerate().for_each(|(index, values)| params.write(index, values));
-        }
-    }
-
-    /// The best evaluation so far, where the run looks for it.
-    pub fn best(&self) -> Option<BestEvaluation> {
-        self.best.as_ref().and_then(Best::found)
     }
 
     /// In reinforcement, where answers come from.
@@ -694,28 +657,6 @@ impl Trainer {
         Ok(())
     }
 
-    async fn evaluate_held_out(&mut self) -> Result<Option<Event>> {
-        if let Some(rollouts) = self.rollouts.as_mut().filter(|rollouts| rollouts.has_held_out()) {
-            let event = rollouts.evaluate(&self.model, Some(self.peft.as_ref()), &self.config, self.step).await?;
-            self.last_finished = now_ms();
-            return Ok(Some(event));
-        }
-        if self.held_out.is_empty() {
-            return Ok(None);
-        }
-        let peft = Some(self.peft.as_ref());
-        let event = match &mut self.held_out_comparison {
-            None => eval_event(self.step, evaluate(&self.model, peft, &self.held_out).await?, false),
-            Some(comparison) => {
-                let at_once = at_once(&self.config);
-                let evaluated = comparison.evaluate(&self.model, peft, &self.held_out, at_once).await?;
-                compared_event(self.step, evaluated, false)
-            }
-        };
-        self.last_finished = now_ms();
-        Ok(Some(event))
-    }
-
     /// The run's last event; `path` is where the adapter went.
     pub fn done_event(&self, path: &str) -> Event {
         let best = self.best().filter(|best| self.took_best && best.step < self.step);
@@ -723,50 +664,7 @@ impl Trainer {
     }
 }
 
-/// There is no evaluation to go by.
-fn no_held_out() -> Error {
-    Error::Config {
-        field: "load_best_model_at_end".into(),
-        what: "the best, and when to stop, is seen on what is held out, and nothing is".into(),
-        help: "hold some rows out, with --eval-data on the command line; or leave it and early_stopping_patience out"
-            .into(),
-    }
-}
-
 /// Groups that are measured at a time where nothing is learnt: those of a step.
 pub fn at_once(config: &RunConfig) -> usize {
     (config.per_device_train_batch_size * config.gradient_accumulation_steps) as usize
-}
-
-/// The losses of examples as one event.
-fn eval_event(step: usize, losses: Vec<ExampleLoss>, each: bool) -> Event {
-    let tokens = losses.iter().map(|example| example.tokens).sum();
-    let examples = if each { losses.clone() } else { Vec::new() };
-    Event::Eval { step, loss: Some(mean(&losses)), tokens, best: false, examples, metrics: Map::new() }
-}
-
-/// The same of groups that were compared.
-fn compared_event(step: usize, evaluated: Evaluated, each: bool) -> Event {
-    let Evaluated { loss, groups, metrics } = evaluated;
-    let tokens = groups.iter().map(|group| group.tokens).sum();
-    Event::Eval {
-        step,
-        loss: Some(loss),
-        tokens,
-        best: false,
-        examples: if each { groups } else { Vec::new() },
-        metrics: metrics.to_json(),
-    }
-}
-
-impl Event {
-    /// The `eval` event of a whole file, with each example's own loss.
-    pub fn eval(losses: Vec<ExampleLoss>) -> Self {
-        eval_event(0, losses, true)
-    }
-
-    /// The same of groups that were compared.
-    pub fn compared(evaluated: Evaluated) -> Self {
-        compared_event(0, evaluated, true)
-    }
 }
