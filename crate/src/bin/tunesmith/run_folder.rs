@@ -6,33 +6,25 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tunesmith::peft::io::{CARD, CONFIG, File as NamedFile, TENSORS};
 use tunesmith::settings::config::RunConfig;
 use tunesmith::train::Event;
-use tunesmith::train::checkpoint::{BEST, OPTIMIZER, PROGRESS};
 use tunesmith::{Error, Result};
 
 use super::adapter::REFERENCE;
+use super::sums::{CHECKPOINT_FILES, STATE, damage, sums};
 
 /// The settings.
 pub const RUN: &str = "run.json";
 /// The events that measure something.
 pub const METRICS: &str = "metrics.jsonl";
-/// The same in the transformers library's form.
-pub const STATE: &str = "trainer_state.json";
 
-/// The hashes of a checkpoint's other files, as `sha256sum -c` reads them.
-const SUMS: &str = "SHA256SUMS";
 const CHECKPOINT: &str = "checkpoint-";
 /// What the name of a file or folder begins with while it is being written.
 const DRAFT: &str = ".draft-";
 
 /// The files of a run, its checkpoints aside.
 const FILES: [&str; 6] = [RUN, METRICS, STATE, CONFIG, TENSORS, CARD];
-/// The files of a checkpoint, and those of the reference among them.
-const CHECKPOINT_FILES: [&str; 8] = [CONFIG, TENSORS, CARD, OPTIMIZER, BEST, PROGRESS, STATE, SUMS];
-
 /// The folder of a run.
 pub struct RunFolder {
     path: PathBuf,
@@ -258,8 +250,7 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written.
     pub fn write_checkpoint(&self, step: usize, files: &[NamedFile]) -> Result<PathBuf> {
-        let sum = |file: &NamedFile| format!("{}  {}\n", sha256(&file.bytes), file.name);
-        let sums = NamedFile { name: SUMS, bytes: files.iter().map(sum).collect::<String>().into_bytes() };
+        let sums = sums(files);
         let files: Vec<&NamedFile> = files.iter().chain([&sums]).collect();
         self.write_folder(&format!("{CHECKPOINT}{step}"), &files)
     }
@@ -373,40 +364,6 @@ fn are_settings(text: &str) -> bool {
     RunConfig::from_json(text).is_ok_and(|config| pretty(&config.to_json()) == text)
 }
 
-/// What of a checkpoint is not as it was written. One of an earlier version has no sums: that its files are there is all
-/// that can be seen then.
-fn damage(checkpoint: &Path) -> Option<String> {
-    let missing = [OPTIMIZER, PROGRESS].into_iter().find(|name| !checkpoint.join(name).is_file());
-    if let Some(name) = missing {
-        return Some(format!("there is no {name} in it"));
-    }
-    let sums = match fs::read_to_string(checkpoint.join(SUMS)) {
-        Ok(sums) => sums,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => return Some(format!("{SUMS}: {error}")),
-    };
-    let is_whole = |name: &str, sum: &str| fs::read(checkpoint.join(name)).is_ok_and(|bytes| sha256(&bytes) == sum);
-    let mut seen = Vec::new();
-    for line in sums.split_inclusive('\n') {
-        match line.strip_suffix('\n').and_then(|line| line.split_once("  ")) {
-            Some((sum, name)) if CHECKPOINT_FILES.contains(&name) => {
-                if !is_whole(name, sum) {
-                    return Some(format!("{name} is not what was written"));
-                }
-                seen.push(name);
-            }
-            _ => return Some(format!("{SUMS} is not what was written")),
-        }
-    }
-    // A file of sums that was cut at the end of a line.
-    let unseen = [TENSORS, OPTIMIZER, PROGRESS, STATE].into_iter().find(|name| !seen.contains(name));
-    unseen.map(|name| format!("{SUMS} says nothing of {name}"))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The steps of a checkpoint, by its folder's name.
 fn step_of(name: &str) -> Option<usize> {
     let step = name.strip_prefix(CHECKPOINT)?.parse().ok()?;
@@ -455,7 +412,10 @@ fn failed(path: &Path, error: impl std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use tunesmith::train::checkpoint::{BEST, OPTIMIZER, PROGRESS};
+
     use super::*;
+    use crate::sums::SUMS;
 
     #[test]
     fn a_checkpoint_takes_the_place_of_a_checkpoint_alone() {

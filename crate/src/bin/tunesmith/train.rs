@@ -21,8 +21,9 @@ use tunesmith::{Error, Result};
 use super::adapter::{Adapter, REFERENCE};
 use super::lesson::Files;
 use super::report::Report;
-use super::run_folder::{RunFolder, STATE, pretty};
+use super::run_folder::{RunFolder, pretty};
 use super::spill::TempFile;
+use super::sums::STATE;
 use super::{args, base, forms, interrupt, profile, rewards};
 
 /// Trains an adapter.
