@@ -205,7 +205,7 @@ run_config! { |method, objective|
         eval_steps: u32 = 0, in 0..=1000000000, "Steps between evaluations; 0 for one at the end.";
         load_best_model_at_end: bool = false, "Keep the adapter as it was at the best evaluation, and not as it is at the end.";
         metric_for_best_model: String = if objective.rows() == Rows::Prompts { "reward".to_owned() } else { "loss".to_owned() },
-            "What tells the best evaluation: a name that evaluations print. The lowest loss is best, of all else the highest.";
+            "What tells the best evaluation: a name that they print. The lowest loss is best, else the highest.";
         early_stopping_patience: u32 = 0, in 0..=1000000, "Stop after so many evaluations without a better one; 0 to go on.";
         early_stopping_threshold: f64 = 0.0, in 0..=1000000, "How much better an evaluation must be to count as better.";
         save_steps: u32 = 0, in 0..=1000000000, "Steps between checkpoints; 0 for one at the end.";
