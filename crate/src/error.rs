@@ -124,6 +124,8 @@ pub enum Error {
     /// The GPU reported an error, ran out of memory or went away.
     #[error("GPU: {what}")]
     Gpu {
+        /// Which of these.
+        failure: GpuFailure,
         /// What it said.
         what: String,
         /// What to do.
@@ -139,6 +141,17 @@ pub enum Error {
         /// What to do.
         help: String,
     },
+}
+
+/// How a GPU can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GpuFailure {
+    /// The device went away: the driver was reset, the machine slept, the browser's GPU process ended. Another device can be had.
+    DeviceLost,
+    /// It had no memory for what was asked. The device is still there.
+    OutOfMemory,
+    /// Anything else, which is a fault of ours or of the driver.
+    Fault,
 }
 
 /// "file, line 3" or "file".
@@ -168,7 +181,9 @@ impl Error {
             Error::Adapter { .. } => "adapter",
             Error::NoAdapter { .. } => "no-adapter",
             Error::Limit { .. } => "limit",
-            Error::Gpu { .. } => "gpu",
+            Error::Gpu { failure: GpuFailure::DeviceLost, .. } => "device-lost",
+            Error::Gpu { failure: GpuFailure::OutOfMemory, .. } => "out-of-memory",
+            Error::Gpu { failure: GpuFailure::Fault, .. } => "gpu",
             Error::NonFinite { .. } => "non-finite",
         }
     }
@@ -194,6 +209,25 @@ impl Error {
             | Error::Limit { help, .. }
             | Error::Gpu { help, .. }
             | Error::NonFinite { help, .. } => help.clone(),
+        }
+    }
+
+    /// A device that went away, by what it said.
+    pub fn device_lost(what: impl fmt::Display) -> Self {
+        Error::Gpu {
+            failure: GpuFailure::DeviceLost,
+            what: format!("the device was lost: {what}"),
+            help: "load the model again and continue; if it happens again, use a shorter max_length".into(),
+        }
+    }
+
+    /// A device without memory for what was asked.
+    pub fn out_of_memory() -> Self {
+        Error::Gpu {
+            failure: GpuFailure::OutOfMemory,
+            what: "out of memory".into(),
+            help: "use a smaller model, a shorter max_length or a smaller batch, and close other programs that use the GPU"
+                .into(),
         }
     }
 

@@ -17,6 +17,7 @@ pub mod model;
 pub mod objective;
 pub mod ops;
 pub mod peft;
+pub mod record;
 pub mod reward;
 pub mod settings;
 pub mod tape;

@@ -2,8 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+
+use futures_channel::oneshot;
 
 use super::adapter::{DeviceInfo, is_software, matrix_units, no_adapter};
 use super::arena::Arena;
@@ -13,6 +16,7 @@ use super::kernel::Kernel;
 use super::pace::Pace;
 use super::pipeline;
 use super::subgroup;
+use crate::error::GpuFailure;
 use crate::{Error, Result};
 
 /// Which of an adapter's optional features a device is asked for.
@@ -36,6 +40,9 @@ struct Inner {
     info: DeviceInfo,
     pipelines: RefCell<HashMap<usize, wgpu::ComputePipeline>>,
     failure: Arc<Mutex<Option<Error>>>,
+    is_lost: Cell<Option<oneshot::Receiver<()>>>,
+    /// Buffers until one fails, where that is tried.
+    failing: Cell<Option<usize>>,
     subgroup: u32,
     half: bool,
     checked: bool,
@@ -101,29 +108,34 @@ impl Context {
             })
             .await
             .map_err(|error| Error::Gpu {
+                failure: GpuFailure::Fault,
                 what: error.to_string(),
                 help: "the adapter is below WebGPU's default limits: try another browser, driver or GPU".into(),
             })?;
         let failure = Arc::new(Mutex::new(None));
         let sink = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            let (what, help) = match &error {
-                wgpu::Error::OutOfMemory { .. } => (
-                    "out of memory".to_owned(),
-                    "use a smaller model, a shorter max_length or a smaller batch, and close other programs that use \
-                     the GPU",
-                ),
-                other => (other.to_string(), "this is a fault in Tunesmith: please report it with this message"),
+            let error = match &error {
+                wgpu::Error::OutOfMemory { .. } => Error::out_of_memory(),
+                other => Error::Gpu {
+                    failure: GpuFailure::Fault,
+                    what: other.to_string(),
+                    help: "this is a fault in Tunesmith: please report it with this message".into(),
+                },
             };
-            sink.lock().unwrap().get_or_insert(Error::Gpu { what, help: help.into() });
+            sink.lock().unwrap().get_or_insert(error);
         }));
         let sink = failure.clone();
+        let (lost, is_lost) = oneshot::channel();
+        let lost = Mutex::new(Some(lost));
         device.set_device_lost_callback(move |reason, message| {
             if reason != wgpu::DeviceLostReason::Destroyed {
-                sink.lock().unwrap().get_or_insert(Error::Gpu {
-                    what: format!("the device was lost: {message}"),
-                    help: "load the model again and continue; if it happens again, use a shorter max_length".into(),
-                });
+                // Whatever else is said from now on comes of that.
+                *sink.lock().unwrap() = Some(Error::device_lost(message));
+                if let Some(lost) = lost.lock().unwrap().take() {
+                    // Where nobody listens, the next call finds out.
+                    let _ = lost.send(());
+                }
             }
         });
         let subgroup = subgroups.lanes();
@@ -138,6 +150,8 @@ impl Context {
             info,
             pipelines: RefCell::default(),
             failure,
+            is_lost: Cell::new(Some(is_lost)),
+            failing: Cell::default(),
             subgroup,
             half,
             checked: wanted == Features::Plain || adapter_backend != wgpu::Backend::Vulkan,
@@ -159,6 +173,8 @@ impl Context {
             info: self.0.info.clone(),
             pipelines: RefCell::default(),
             failure: self.0.failure.clone(),
+            is_lost: Cell::default(),
+            failing: Cell::default(),
             subgroup: self.0.subgroup,
             half: self.0.half,
             checked: self.0.checked,
@@ -228,6 +244,30 @@ impl Context {
         self.0.failure.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 
+    /// Forgets that the device ran out of memory, once what was asked of it is given back: what it holds is as it was.
+    pub fn forgive_out_of_memory(&self) {
+        let mut failure = self.0.failure.lock().unwrap();
+        if failure.as_ref().is_some_and(|error| error.code() == Error::out_of_memory().code()) {
+            *failure = None;
+        }
+    }
+
+    /// Makes the buffer after `count` more fail as one does for which the device has no memory: to try what comes of that.
+    pub fn fail_allocation(&self, count: usize) {
+        self.0.failing.set(Some(count));
+    }
+
+    /// Comes when the device is lost, also while nothing is asked of it. It can be had once.
+    pub fn lost(&self) -> Option<impl Future<Output = ()> + use<>> {
+        let is_lost = self.0.is_lost.take()?;
+        Some(async {
+            if is_lost.await.is_err() {
+                // A device that was given up is not lost.
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+
     pub(super) fn device(&self) -> &wgpu::Device {
         &self.0.device
     }
@@ -270,6 +310,15 @@ impl Context {
     }
 
     fn make(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> Buffer {
+        match self.0.failing.get() {
+            // Such a buffer is there, and what the device does with it counts for nothing.
+            Some(0) => {
+                self.0.failure.lock().unwrap().get_or_insert(Error::out_of_memory());
+                self.0.failing.set(None);
+            }
+            Some(count) => self.0.failing.set(Some(count - 1)),
+            None => {}
+        }
         let describe = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         let device = (!self.0.rehearsal).then(|| self.0.device.create_buffer(&describe));
         Buffer::new(size, device, &self.0.tally)
@@ -344,7 +393,7 @@ impl Context {
     /// # Errors
     /// What [`Context::check`] finds.
     pub async fn wait(&self) -> Result<()> {
-        let (sender, receiver) = futures_channel::oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         self.0.queue.on_submitted_work_done(move || {
             let _ = sender.send(());
         });
@@ -358,10 +407,7 @@ impl Context {
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn poll(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let wait = wgpu::PollType::Wait { submission_index, timeout: None };
-        self.0.device.poll(wait).map(|_| ()).map_err(|error| Error::Gpu {
-            what: error.to_string(),
-            help: "the driver stopped answering: start again".into(),
-        })
+        self.0.device.poll(wait).map(|_| ()).map_err(Error::device_lost)
     }
 
     /// Compiles those of the kernels that are not yet, side by side where there are threads: some drivers take long.

@@ -102,16 +102,9 @@ impl Readback {
         let arrived = copy.arrived.await;
         copy.context.check()?;
         let Ok(Ok(arrived)) = arrived else {
-            return Err(Error::Gpu {
-                what: "a result could not be read back".into(),
-                help: "the device was lost: load the model again and continue".into(),
-            });
+            return Err(Error::device_lost("a result could not be read back"));
         };
-        let failed = |error: wgpu::MapRangeError| Error::Gpu {
-            what: error.to_string(),
-            help: "the device was lost: load the model again and continue".into(),
-        };
-        let view = copy.staging.slice(..self.bytes).get_mapped_range().map_err(failed)?;
+        let view = copy.staging.slice(..self.bytes).get_mapped_range().map_err(Error::device_lost)?;
         let values = bytemuck::pod_collect_to_vec(&view);
         drop(view);
         copy.staging.unmap();

@@ -22,6 +22,12 @@ impl Recompute {
     /// Those that a pass can be recorded with.
     pub const FASTEST_FIRST: [Self; 3] = [Self::None, Self::GateUp, Self::Block];
 
+    /// The next one that needs less memory, if there is one.
+    pub fn leaner(self) -> Option<Self> {
+        let at = Self::FASTEST_FIRST.iter().position(|&other| other == self)?;
+        Self::FASTEST_FIRST.get(at + 1).copied()
+    }
+
     /// The name in `run.json`.
     pub const fn name(self) -> &'static str {
         match self {

@@ -279,6 +279,11 @@ impl Trainer {
         })
     }
 
+    /// The model under it.
+    pub fn model(&self) -> &Rc<Model> {
+        &self.model
+    }
+
     /// The adapter that is being trained.
     pub fn peft(&self) -> &Rc<dyn Peft> {
         &self.peft
@@ -423,6 +428,18 @@ impl Trainer {
         let pass = Pass::training(&self.model, peft, size.rows, recompute, targets, self.trunk.is_some())?;
         self.passes.push_back((size, pass));
         Ok(())
+    }
+
+    /// Takes the memory that steps need, so that a device that has too little says so now.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when there is not enough, or the device failed.
+    pub async fn allocate(&mut self) -> Result<()> {
+        if self.passes.is_empty() {
+            self.select_pass(self.largest)?;
+            self.penalty = penalty(self.peft.as_ref(), &self.model.context)?;
+        }
+        self.model.context.wait().await
     }
 
     /// Runs one optimizer step. The events are those that have arrived: a step's own comes with a later call, or with

@@ -51,6 +51,7 @@ fn a_run_leaves_its_files_and_tells_its_events() {
             "adapter_model.safetensors",
             "checkpoint-16",
             "metrics.jsonl",
+            "record.json",
             "run.json",
             "trainer_state.json"
         ]
@@ -83,7 +84,10 @@ fn the_same_run_again_gives_the_same_bits() {
         let outs = ["one", "two"].map(|name| folder.join(format!("{name}-{index}")));
         outs.iter().for_each(|out| drop(train(&format!("{RUN} {method}"), &data, out).good()));
         assert_eq!(metrics(&outs[0]), metrics(&outs[1]));
-        for name in names(&outs[0]).iter().filter(|name| !name.starts_with("checkpoint") && *name != "metrics.jsonl") {
+        // Two of them tell the time.
+        let same =
+            |name: &&String| !name.starts_with("checkpoint") && !["metrics.jsonl", "record.json"].contains(&&***name);
+        for name in names(&outs[0]).iter().filter(same) {
             assert!(read(outs[0].join(name)) == read(outs[1].join(name)), "{method}: {name}");
         }
     }
@@ -105,7 +109,9 @@ fn a_resumed_run_is_the_run_that_never_stopped() {
         for name in names(&whole.join("checkpoint-3")) {
             file(&stopped.join("checkpoint-3"), &name, read(whole.join("checkpoint-3").join(&name)));
         }
-        file(&stopped, "run.json", read(whole.join("run.json")));
+        for name in ["run.json", "record.json"] {
+            file(&stopped, name, read(whole.join(name)));
+        }
         let lines = String::from_utf8(read(whole.join("metrics.jsonl"))).unwrap();
         let half = lines.match_indices('\n').nth(4).unwrap().0 + 20;
         file(&stopped, "metrics.jsonl", &lines[..half]);
@@ -244,7 +250,9 @@ fn a_run_goes_on_with_its_own_weights_settings_and_place_alone() {
     file(&out, "run.json", settings);
 
     // Sums say what was damaged, not what was made up.
-    std::fs::remove_file(out.join("checkpoint-4/SHA256SUMS")).unwrap();
+    for name in ["checkpoint-4/SHA256SUMS", "record.json"] {
+        std::fs::remove_file(out.join(name)).unwrap();
+    }
     let path = out.join("checkpoint-4/progress.json");
     let mut progress: Value = serde_json::from_slice(&read(&path)).unwrap();
     for queue in ["[[0,0,0,0,0]]", "[[]]", "[[99]]"] {
@@ -271,7 +279,7 @@ fn ctrl_c_stops_after_the_step_and_keeps_it() {
     let last = rest.last().expect("a checkpoint is told");
     let step = last["step"].as_u64().unwrap();
     assert!(last["event"] == "checkpoint" && (3..30).contains(&step), "{rest:?}");
-    assert_eq!(names(&out), [format!("checkpoint-{step}").as_str(), "metrics.jsonl", "run.json"]);
+    assert_eq!(names(&out), [format!("checkpoint-{step}").as_str(), "metrics.jsonl", "record.json", "run.json"]);
     assert_eq!(metrics(&out).len() as u64, step);
 
     train(&format!("{flags} --resume"), &data, &out).good();

@@ -107,7 +107,7 @@ fn a_run_that_ended_before_its_first_checkpoint_makes_room() {
     let [message, hint] = failed(train(BLOW_UP));
     assert!(message.ends_with("is not finite"), "{message}");
     assert!(hint.ends_with("no checkpoint was written, so a new run may begin in this folder"), "{hint}");
-    assert_eq!(names(&out), ["metrics.jsonl", "run.json"]);
+    assert_eq!(names(&out), ["metrics.jsonl", "record.json", "run.json"]);
 
     let [message, hint] = failed(train("--resume"));
     assert!(message.ends_with("the run in this folder has no checkpoint to resume from"), "{message}");
@@ -140,8 +140,8 @@ fn a_new_run_begins_where_nothing_is_lost_and_nowhere_else() {
     let (data, whole) = (file(&folder, "data.jsonl", EXAMPLES), folder.join("whole"));
     let train = |out: &Path| tunesmith(&format!("{TRAIN} --max-steps 2"), &[nano(), &data, out]);
     train(&whole).good();
-    let [settings, lines] =
-        ["run.json", "metrics.jsonl"].map(|name| String::from_utf8(read(whole.join(name))).unwrap());
+    let [settings, lines, about] =
+        ["run.json", "metrics.jsonl", "record.json"].map(|name| String::from_utf8(read(whole.join(name))).unwrap());
     let half = &lines[..lines.len() - 9];
     let folder_with = |name: &str, files: &[(&str, &str)]| {
         let out = folder.join(name);
@@ -156,7 +156,9 @@ fn a_new_run_begins_where_nothing_is_lost_and_nowhere_else() {
         &[(".draft-metrics.jsonl", "")][..],
         &[("metrics.jsonl", "")],
         &[("metrics.jsonl", ""), (".draft-run.json", &settings[..40])],
-        &[("metrics.jsonl", ""), ("run.json", &settings)],
+        &[("metrics.jsonl", ""), (".draft-record.json", &about[..40])],
+        &[("metrics.jsonl", ""), ("record.json", &about)],
+        &[("metrics.jsonl", ""), ("record.json", &about), ("run.json", &settings)],
         &[("metrics.jsonl", half), ("run.json", &settings)],
         &[("metrics.jsonl", &lines), ("run.json", &settings), (".draft-checkpoint-2/README.md", "---")],
     ]
@@ -179,6 +181,8 @@ fn a_new_run_begins_where_nothing_is_lost_and_nowhere_else() {
         ("run.json", &[("run.json", &settings), ("metrics.jsonl", &lines), ("adapter_model.safetensors", "")]),
         ("run.json", &[("run.json", &settings), ("metrics.jsonl", &lines), ("checkpoint-2/README.md", "")]),
         ("metrics.jsonl", &[("metrics.jsonl", ""), ("README.md", "theirs")]),
+        ("record.json", &[("record.json", &about)]),
+        ("metrics.jsonl", &[("metrics.jsonl", ""), ("record.json", "{\"version\": 7}\n")]),
         ("checkpoint-4", &[("checkpoint-4/thesis.txt", "theirs")]),
     ]
     .iter()

@@ -11,9 +11,6 @@ use tunesmith::{Error, Result};
 
 use super::args;
 
-/// The folder beside an adapter with the one that its run began from and compared with.
-pub const REFERENCE: &str = "reference";
-
 /// The two files of an adapter.
 #[derive(Clone)]
 pub struct Adapter {

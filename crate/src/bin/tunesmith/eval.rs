@@ -8,11 +8,12 @@ use clap::ArgMatches;
 use pollster::block_on;
 use serde_json::{Map, Value};
 use tunesmith::peft::{Peft, io};
+use tunesmith::record::REFERENCE;
 use tunesmith::settings::config::{Objective, Rows, RunConfig};
 use tunesmith::train::{Comparison, Event, Rollouts, at_once, evaluate, questions};
 use tunesmith::{Error, Result};
 
-use super::adapter::{Adapter, REFERENCE};
+use super::adapter::Adapter;
 use super::report::Report;
 use super::{args, base, data, rewards};
 

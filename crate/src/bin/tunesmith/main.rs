@@ -30,7 +30,6 @@ mod run_folder;
 mod runs;
 mod score;
 mod spill;
-mod sums;
 mod train;
 
 use std::process::ExitCode;

@@ -1,35 +1,24 @@
 //! `tunesmith runs`: what is in a folder of runs, and how they differ.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
+use pollster::block_on;
 use serde_json::{Value, json};
-use tunesmith::peft::io::{CONFIG, TENSORS};
-use tunesmith::settings::config::RunConfig;
+use tunesmith::record::Summary;
 use tunesmith::{Error, Result};
 
 use super::args;
 use super::report::Report;
-use super::run_folder::{METRICS, RUN};
+use super::run_folder::RunFolder;
 
-/// What a run's folder says of it.
+/// A run of the list.
 struct Run {
     name: String,
     path: PathBuf,
-    /// Its settings, as `run.json` has them.
-    settings: Value,
-    /// The model under it; empty before its first checkpoint.
-    base: String,
-    steps: u64,
-    /// The loss of the last step that was reported.
-    loss: Option<f64>,
-    /// The lowest loss on what is held out, and the step after which that was.
-    best: Option<(u64, f64)>,
-    /// Whether it came to its end, where the adapter is.
-    is_done: bool,
-    bytes: u64,
+    summary: Summary,
 }
 
 /// Lists the runs of a folder, the folder itself among them, and what their settings differ in.
@@ -44,9 +33,10 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     }
     paths[1..].sort();
     let mut runs = Vec::new();
-    for path in paths.iter().filter(|path| path.join(RUN).is_file()) {
-        match Run::read(path) {
-            Ok(run) => runs.push(run),
+    for path in paths {
+        let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.display().to_string());
+        match block_on(Summary::read(&RunFolder::to_read(&path))) {
+            Ok(summary) => runs.extend(summary.map(|summary| Run { name, path, summary })),
             Err(error) => report.say(&format!("warning: {error}")),
         }
     }
@@ -75,83 +65,38 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
 }
 
 impl Run {
-    fn read(path: &Path) -> Result<Self> {
-        let file = path.join(RUN);
-        let text = fs::read_to_string(&file).map_err(|error| Error::io(file.display().to_string(), error))?;
-        let settings = RunConfig::from_json(&text).map_err(|error| Error::Format {
-            file: file.display().to_string(),
-            what: error.to_string(),
-            help: error.help(),
-        })?;
-        // A run that was killed may have left half a line.
-        let metrics = fs::read_to_string(path.join(METRICS)).unwrap_or_default();
-        let events: Vec<Value> = metrics.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let of = |kind: &'static str| events.iter().filter(move |event| event["event"] == kind);
-        let held_out = of("eval").filter(|event| event["step"] != 0);
-        let losses = held_out.filter_map(|event| Some((event["step"].as_u64()?, event["loss"].as_f64()?)));
-        let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.display().to_string());
-        Ok(Self {
-            name,
-            path: path.to_owned(),
-            base: base(path).unwrap_or_default(),
-            steps: of("step").filter_map(|event| event["step"].as_u64()).max().unwrap_or_default(),
-            loss: of("step").next_back().and_then(|event| event["loss"].as_f64()),
-            best: losses.reduce(|best, other| if other.1 < best.1 { other } else { best }),
-            is_done: path.join(TENSORS).is_file(),
-            bytes: bytes_in(path),
-            settings: settings.to_json(),
-        })
-    }
-
     fn row(&self) -> String {
-        let text = |name: &str| self.settings[name].as_str().unwrap_or_default().to_owned();
-        let loss = |loss: f64| format!("{loss:.4}");
+        let Summary { base, steps, loss, best, done, bytes, config, .. } = &self.summary;
+        let text = |name: &str| config[name].as_str().unwrap_or_default().to_owned();
+        let told = |loss: &f64| format!("{loss:.4}");
         format!(
             "| {} | {} | {} | {} | {} of {} | {} | {} | {} | {:.1} |",
             self.name,
-            self.base,
+            base,
             text("method"),
             text("objective"),
-            self.steps,
-            self.settings["max_steps"],
-            self.loss.map_or_else(String::new, loss),
-            self.best.map_or_else(String::new, |(step, value)| format!("{value:.4} at step {step}")),
-            if self.is_done { "done" } else { "stopped: go on with --resume" },
-            self.bytes as f64 / 1e6
+            steps,
+            config["max_steps"],
+            loss.as_ref().map_or_else(String::new, told),
+            best.map_or_else(String::new, |(step, value)| format!("{value:.4} at step {step}")),
+            if *done { "done" } else { "stopped: go on with --resume" },
+            *bytes as f64 / 1e6
         )
     }
 
     fn event(&self) -> Value {
+        let Summary { base, steps, loss, best, done, bytes, config, .. } = &self.summary;
         json!({
-            "event": "run", "name": self.name, "path": self.path, "base": self.base, "steps": self.steps,
-            "max_steps": self.settings["max_steps"], "loss": self.loss, "best_step": self.best.map(|(step, _)| step),
-            "best_loss": self.best.map(|(_, loss)| loss), "done": self.is_done, "bytes": self.bytes,
-            "config": self.settings,
+            "event": "run", "name": self.name, "path": self.path, "base": base, "steps": steps,
+            "max_steps": config["max_steps"], "loss": loss, "best_step": best.map(|(step, _)| step),
+            "best_loss": best.map(|(_, loss)| loss), "done": done, "bytes": bytes, "config": config,
         })
     }
 }
 
-/// The model that the adapter, or that of the newest checkpoint, was made for.
-fn base(path: &Path) -> Option<String> {
-    let checkpoints = fs::read_dir(path).ok()?.flatten().map(|entry| entry.path().join(CONFIG));
-    let file = [path.join(CONFIG)].into_iter().chain(checkpoints).find(|file| file.is_file())?;
-    let config: Value = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
-    config["base_model_name_or_path"].as_str().map(str::to_owned)
-}
-
-/// Bytes of all files in a folder; links are not followed.
-fn bytes_in(path: &Path) -> u64 {
-    let of = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(kind) if kind.is_dir() => bytes_in(&entry.path()),
-        Ok(kind) => kind.len(),
-        Err(_) => 0,
-    };
-    fs::read_dir(path).map_or(0, |entries| entries.flatten().map(of).sum())
-}
-
 /// A line for each setting that is not the same in all runs.
 fn differences(runs: &[Run]) -> Vec<String> {
-    let names = runs.iter().flat_map(|run| run.settings.as_object().into_iter().flatten().map(|(name, _)| name));
+    let names = runs.iter().flat_map(|run| run.summary.config.as_object().into_iter().flatten().map(|(name, _)| name));
     let mut known: Vec<&String> = Vec::new();
     names.for_each(|name| {
         if !known.contains(&name) {
@@ -159,7 +104,7 @@ fn differences(runs: &[Run]) -> Vec<String> {
         }
     });
     let line = |name: &&String| {
-        let values = runs.iter().map(|run| &run.settings[name.as_str()]);
+        let values = runs.iter().map(|run| &run.summary.config[name.as_str()]);
         let shown = values.map(|value| match value {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),

@@ -8,22 +8,22 @@ use std::rc::Rc;
 
 use clap::ArgMatches;
 use pollster::block_on;
-use serde_json::{Value, json};
+use serde_json::Map;
+use tunesmith::clock::now_ms;
 use tunesmith::data::rollouts::RolloutRow;
 use tunesmith::model::Model;
 use tunesmith::objective;
-use tunesmith::peft::io::{self, File};
-use tunesmith::peft::{self, Peft};
+use tunesmith::peft::{self, Peft, io};
+use tunesmith::record::{About, Checkpoint, REFERENCE, Record};
 use tunesmith::settings::config::{Method, RunConfig};
-use tunesmith::train::{Event, Trainer};
+use tunesmith::train::{Event, Trainer, fitting};
 use tunesmith::{Error, Result};
 
-use super::adapter::{Adapter, REFERENCE};
+use super::adapter::Adapter;
 use super::lesson::Files;
 use super::report::Report;
-use super::run_folder::{RunFolder, pretty};
+use super::run_folder::RunFolder;
 use super::spill::TempFile;
-use super::sums::STATE;
 use super::{args, base, forms, interrupt, profile, rewards};
 
 /// Trains an adapter.
@@ -34,22 +34,15 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let asked = asked(matches)?;
     let out = args::path(matches, "out").expect("a required flag");
     let resume = matches.get_flag("resume");
-    let (mut folder, mut config) = if resume {
-        let (folder, config) = RunFolder::of_run(out)?;
+    let (mut record, mut config, checkpoint) = if resume {
+        // What is not there is told before it is locked.
+        block_on(Record::open(RunFolder::to_read(out)))?;
+        let (mut record, config) = block_on(Record::open(RunFolder::of_run(out)?))?;
         agree(&asked, &config)?;
-        (folder, config)
+        let checkpoint = newest_checkpoint(&mut record, report)?;
+        (record, config, Some(checkpoint))
     } else {
-        (RunFolder::for_new_run(out)?, asked.clone())
-    };
-    let checkpoint = if resume {
-        let (checkpoint, damaged) = folder.newest_checkpoint()?;
-        for what in damaged {
-            let message = format!("{what}; the run goes on from {}", checkpoint.display());
-            report.event(&Event::Warning { code: "checkpoint", message })?;
-        }
-        Some(checkpoint)
-    } else {
-        None
+        (Record::new(RunFolder::for_new_run(out)?), asked.clone(), None)
     };
     // A resumed run has its weights already.
     let init = args::path(matches, "init-adapter").filter(|_| !resume);
@@ -63,9 +56,21 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     config.validate()?;
     objective::create(&config)?;
     let lesson = files.render(&model, &config, report)?;
-    let peft = fresh(&model, &config, init.as_ref())?;
     let judge = base::judge(matches, report)?;
-    let mut trainer = lesson.trainer(&model, peft, &config, rewards::create(&config, &model, judge.as_ref())?)?;
+    let make = async |config: &RunConfig| {
+        let peft = fresh(&model, config, init.as_ref())?;
+        let rewards = rewards::create(config, &model, judge.as_ref())?;
+        let trainer = lesson.clone().trainer(&model, peft, config, rewards)?;
+        report.start_bar(1, "Trying kernels on this GPU, once {bar:24} {pos}/{len}");
+        let tuned = trainer.tune(|done, total| report.move_bar(done as u64, total as u64)).await?;
+        report.end_bar();
+        if tuned {
+            forms::keep(&model.context, report);
+        }
+        Ok(trainer)
+    };
+    let (mut trainer, warnings) = block_on(fitting(&config, resume, make))?;
+    warnings.iter().try_for_each(|event| report.event(event))?;
     if let (Some(path), Some(rollouts)) = (args::path(matches, "save-rollouts"), trainer.rollouts()) {
         rollouts.keep(rollouts_file(path, resume)?);
     }
@@ -82,30 +87,15 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         trainer.refer_to(&Rc::from(peft));
     }
     if let Some(checkpoint) = checkpoint {
-        trainer.resume(&checkpoint.display().to_string(), |name| {
-            let path = checkpoint.join(name);
-            std::fs::read(&path).map_err(|error| Error::io(path.display().to_string(), error))
-        })?;
+        checkpoint.restore(&mut trainer)?;
     }
 
     if trainer.has_trunk() {
         trainer.spill_to(Box::new(TempFile::new()?));
     }
-    report.start_bar(1, "Trying kernels on this GPU, once {bar:24} {pos}/{len}");
-    let tuned = block_on(trainer.tune(|done, total| report.move_bar(done as u64, total as u64)))?;
-    report.end_bar();
-    if tuned {
-        forms::keep(&model.context, report);
-    }
     interrupt::listen()?;
-    let begun = folder.begin(trainer.config(), trainer.steps_done()).and_then(|()| match reference {
-        Some(Adapter { config, tensors, .. }) if !resume => {
-            let file = |name, bytes| File { name, bytes };
-            folder.write_reference(&[file(io::TENSORS, tensors), file(io::CONFIG, config)])
-        }
-        _ => Ok(()),
-    });
-    let outcome = begun.and_then(|()| steps(&mut trainer, &mut folder, report)).and_then(|stopped| {
+    let begun = begin(&mut record, &trainer, reference.filter(|_| !resume));
+    let outcome = begun.and_then(|()| steps(&mut trainer, &mut record, report)).and_then(|stopped| {
         if matches.get_flag("profile") {
             report.end_bar();
             report.say(&profile::line(&model.context, trainer.stats()));
@@ -113,20 +103,50 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         if stopped {
             return Ok(interrupt::code());
         }
-        finish(&mut trainer, &model, &folder)?;
-        report.event(&trainer.done_event(&folder.name()))?;
+        block_on(record.finish(&mut trainer))?;
+        report.event(&trainer.done_event(&record.place()))?;
         Ok(ExitCode::SUCCESS)
     });
     outcome.map_err(|error| {
         let error = match error {
             Error::NonFinite { step, tensor, help } => {
-                Error::NonFinite { step, tensor, help: format!("{help}; {}", folder.kept()) }
+                Error::NonFinite { step, tensor, help: format!("{help}; {}", block_on(record.kept())) }
             }
             other => other,
         };
-        folder.abandon();
+        let is_empty = record.is_empty();
+        record.into_store().abandon(is_empty);
         error
     })
+}
+
+/// The checkpoint to go on from; what is wrong with newer ones is told.
+fn newest_checkpoint(record: &mut Record<RunFolder>, report: &mut Report) -> Result<Checkpoint> {
+    let (checkpoint, damaged) = block_on(record.newest_checkpoint()).map_err(|error| match error {
+        Error::Format { file, what, .. } => {
+            let place = if record.store().is_free() { "this or another" } else { "another" };
+            let often = "--save-steps sets how often one is written";
+            Error::Format { file, what, help: format!("begin again without --resume, in {place} folder; {often}") }
+        }
+        other => other,
+    })?;
+    for what in damaged {
+        let message = format!("{what}; the run goes on from {}", checkpoint.place);
+        report.event(&Event::Warning { code: "checkpoint", message })?;
+    }
+    Ok(checkpoint)
+}
+
+/// Makes the folder, and writes what is known of the run; `reference` is the adapter that a new one begins from and compares with.
+fn begin(record: &mut Record<RunFolder>, trainer: &Trainer, reference: Option<Adapter>) -> Result<()> {
+    let is_new = trainer.steps_done() == 0;
+    record.store().claim(is_new)?;
+    let about = is_new.then(|| About::new(trainer, now_ms(), Map::new()));
+    block_on(record.begin(trainer, about.as_ref()))?;
+    match reference {
+        Some(Adapter { config, tensors, .. }) => block_on(record.write_reference(config, tensors)),
+        None => Ok(()),
+    }
 }
 
 /// Writes answers and what they earned into a file, as they come; a resumed run goes on at its end. The file is made with the
@@ -195,87 +215,34 @@ fn fresh(model: &Model, config: &RunConfig, init: Option<&Adapter>) -> Result<Rc
 }
 
 /// Trains to the end, or (then it says true) until Ctrl-C.
-fn steps(trainer: &mut Trainer, folder: &mut RunFolder, report: &mut Report) -> Result<bool> {
+fn steps(trainer: &mut Trainer, record: &mut Record<RunFolder>, report: &mut Report) -> Result<bool> {
     report.event(&trainer.start_event())?;
     let steps = usize::try_from(trainer.config().max_steps).unwrap_or_default();
-    let every = trainer.config().save_steps as usize;
+    let (every, limit) = (trainer.config().save_steps as usize, trainer.config().save_total_limit as usize);
     report.start_steps(trainer.steps_done(), steps);
     let mut stopped = false;
     while !trainer.is_done() && !stopped {
         let events = block_on(trainer.step())?;
-        tell(events, folder, report)?;
+        tell(events, record, report)?;
         let done = trainer.steps_done();
         report.move_bar(done as u64, steps as u64);
         let due = every > 0 && done.is_multiple_of(every);
         stopped = interrupt::asked();
         if due || stopped || trainer.is_done() {
             let events = block_on(trainer.flush())?;
-            tell(events, folder, report)?;
-            let mut files = block_on(trainer.checkpoint())?;
-            files.push(File { name: STATE, bytes: pretty(&trainer_state(trainer, folder.lines())).into_bytes() });
-            let path = folder.write_checkpoint(done, &files)?.display().to_string();
+            tell(events, record, report)?;
+            let path = block_on(record.checkpoint(trainer, limit))?;
             report.event(&Event::Checkpoint { step: done, path })?;
-            let best = trainer.best().filter(|_| trainer.config().load_best_model_at_end);
-            folder.limit_checkpoints(trainer.config().save_total_limit as usize, best.map(|best| best.step))?;
         }
     }
     report.end_bar();
     Ok(!trainer.is_done())
 }
 
-fn tell(events: Vec<Event>, folder: &mut RunFolder, report: &mut Report) -> Result<()> {
+fn tell(events: Vec<Event>, record: &mut Record<RunFolder>, report: &mut Report) -> Result<()> {
     for event in events {
-        folder.record(&event)?;
+        block_on(record.tell(&event))?;
         report.event(&event)?;
     }
     Ok(())
-}
-
-/// Writes what a finished run leaves beside its settings and metrics.
-fn finish(trainer: &mut Trainer, model: &Model, folder: &RunFolder) -> Result<()> {
-    folder.write(STATE, pretty(&trainer_state(trainer, folder.lines())).as_bytes())?;
-    trainer.take_best();
-    let mut files = block_on(io::save(trainer.peft().as_ref(), model, Some(trainer.config())))?;
-    // Whoever finds the config finds the tensors, too.
-    files.sort_by_key(|file| file.name == io::CONFIG);
-    files.iter().try_for_each(|file| folder.write(file.name, &file.bytes))
-}
-
-/// The metrics as the transformers library's `TrainerState`.
-fn trainer_state(trainer: &Trainer, lines: &[Value]) -> Value {
-    let config = trainer.config();
-    let epoch = |step: f64| step / trainer.steps_per_epoch() as f64;
-    let entry = |line: &Value| {
-        let epoch = epoch(line["step"].as_f64().unwrap_or_default());
-        let (prefix, mut entry) = match line["event"].as_str() {
-            Some("eval") => ("eval_", json!({ "epoch": epoch, "eval_loss": line["loss"], "step": line["step"] })),
-            _ => (
-                "",
-                json!({
-                    "epoch": epoch,
-                    "grad_norm": line["grad_norm"],
-                    "learning_rate": line["learning_rate"],
-                    "loss": line["loss"],
-                    "step": line["step"],
-                }),
-            ),
-        };
-        for (name, value) in line["metrics"].as_object().into_iter().flatten() {
-            entry[format!("{prefix}{name}")] = value.clone();
-        }
-        entry
-    };
-    json!({
-        "epoch": epoch(trainer.steps_done() as f64),
-        "global_step": trainer.steps_done(),
-        "best_metric": trainer.best().map(|best| best.value),
-        "best_global_step": trainer.best().map(|best| best.step),
-        "max_steps": config.max_steps,
-        "num_train_epochs": epoch(f64::from(config.max_steps)).ceil(),
-        "train_batch_size": config.per_device_train_batch_size,
-        "logging_steps": config.logging_steps,
-        "eval_steps": config.eval_steps,
-        "save_steps": config.save_steps,
-        "log_history": lines.iter().map(entry).collect::<Vec<_>>(),
-    })
 }

@@ -1,0 +1,18 @@
+//! The record of a run: all that is kept of it, in a folder of files or in the browser's own storage, in one form.
+//! `docs/record.md` describes it.
+
+mod about;
+mod files;
+mod keep;
+mod keeper;
+mod state;
+mod store;
+mod summary;
+mod sums;
+
+pub use about::{About, Base, VERSION};
+pub use files::{CHECKPOINT_FILES, METRICS, RECORD, REFERENCE, RUN, STATE, SUMS, checkpoint_step, pretty};
+pub use keep::{Checkpoint, Record};
+pub use keeper::Keeper;
+pub use store::Store;
+pub use summary::Summary;
