@@ -2,14 +2,15 @@
 //! other half.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use js_sys::{Array, Function, JSON, Object};
+use js_sys::{Array, Function, JSON, Object, Promise};
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
 
 use crate::data::example::Example;
 use crate::data::import::import_jsonl;
@@ -17,10 +18,10 @@ use crate::data::render::Rendered;
 use crate::format::gguf::Gguf;
 use crate::gpu::{Choices, Context};
 use crate::model::Model;
-use crate::peft::{self, Peft};
+use crate::peft;
 use crate::settings::config::{Recompute, Rows, RunConfig};
 use crate::train::lab::Lab;
-use crate::train::{Event, Trainer, agreement, estimate, prepare};
+use crate::train::{agreement, estimate, prepare};
 use crate::{Error, Result};
 
 mod adapter;
@@ -29,17 +30,20 @@ mod answers;
 mod files;
 mod form;
 mod js;
+mod kept_run;
 mod kernels;
 mod lesson;
 mod own_function;
 mod product;
 mod prompts;
 mod reinforcement;
+mod run;
+mod store;
 
 use adapter::Adapter;
-use files::{BlobSource, JsSpill};
+use files::BlobSource;
 use js::{JsResult, thrown, to_js, told};
-use lesson::Lesson;
+use kept_run::Run;
 
 /// What the page calls its table of examples in errors.
 const TABLE: &str = "examples";
@@ -73,12 +77,6 @@ fn start() {
     std::panic::set_hook(Box::new(|info| web_sys::console::error_1(&info.to_string().into())));
 }
 
-/// A run that is going, and the number of its adapter.
-struct Run {
-    adapter: u32,
-    trainer: Trainer,
-}
-
 /// One device, one model, its adapters, at most one run.
 #[wasm_bindgen]
 pub struct Session {
@@ -104,6 +102,18 @@ impl Session {
     /// The device in use.
     pub fn device(&self) -> JsValue {
         to_js(self.context.info())
+    }
+
+    /// Promises to say when the device is lost, also while nothing is asked of it.
+    pub fn lost(&self) -> Promise {
+        let lost = self.context.lost();
+        future_to_promise(async move {
+            match lost {
+                Some(lost) => lost.await,
+                None => pending().await,
+            }
+            Ok(JsValue::UNDEFINED)
+        })
     }
 
     /// Loads a model; the one before stays until this one is ready, and its adapters go with it. `on_progress` throws to
@@ -142,6 +152,7 @@ impl Session {
             "vocab": config.vocab,
             "context_length": config.context_length,
             "parameters": model.parameters,
+            "hash": model.hash,
             "quantization": model.quantization,
             "load_in_4bit": model.load_in_4bit,
             "file_bytes": model.file_bytes,
@@ -313,88 +324,6 @@ impl Session {
         }
     }
 
-    /// Prepares a run, whose adapter is the last of [`Session::adapters`]; returns its `start` event. `on_tune` is told the products done and those in all while kernels are
-    /// tried, which happens once on a device. What the run's memory does not hold goes to `spill`, if there is one. `judge`
-    /// is the page's function, where the rewards name one: see [`Session::judge`].
-    #[wasm_bindgen(js_name = startTraining)]
-    pub async fn start_training(
-        &mut self,
-        config: JsValue,
-        rows: Array,
-        held_out: Array,
-        on_tune: Function,
-        spill: Option<JsSpill>,
-        judge: Option<Function>,
-    ) -> JsResult<JsValue> {
-        self.prepare_run(&config, &rows, &held_out, &on_tune, spill, judge).await.map_err(thrown)
-    }
-
-    async fn prepare_run(
-        &mut self,
-        config: &JsValue,
-        rows: &Array,
-        held_out: &Array,
-        on_tune: &Function,
-        spill: Option<JsSpill>,
-        judge: Option<Function>,
-    ) -> Result<JsValue> {
-        let (model, config) = (self.model()?.clone(), self.run_config(config)?);
-        let lesson = match config.objective.rows() {
-            Rows::Prompts => Lesson::Prompts(Box::new(self.rollouts(&config, rows, held_out, judge)?)),
-            _ => self.rendered(&config, rows, held_out).map(|(given, held_out)| Lesson::Examples(given, held_out))?,
-        };
-        // The run before gives its memory back first; what it trained stays.
-        self.run = None;
-        let adapter: Rc<dyn Peft> = peft::create(&model, &config).await?.into();
-        let mut trainer = lesson.trainer(model, adapter.clone(), &config)?;
-        if let Some(spill) = spill {
-            trainer.spill_to(Box::new(spill));
-        }
-        let tell = |done: usize, all: usize| {
-            // A page that no longer listens is no reason to stop.
-            let _ = on_tune.call2(&JsValue::NULL, &(done as f64).into(), &(all as f64).into());
-        };
-        trainer.tune(tell).await?;
-        let event = trainer.start_event();
-        let adapter = self.keep(None, trainer.config().clone(), adapter);
-        self.run = Some(Run { adapter, trainer });
-        Ok(to_js(&event))
-    }
-
-    /// One optimizer step; the last one's events end with `done`.
-    pub async fn step(&mut self) -> JsResult<JsValue> {
-        self.next_events(false).await.map_err(thrown)
-    }
-
-    /// Stops here and keeps what was trained.
-    pub async fn finish(&mut self) -> JsResult<JsValue> {
-        self.next_events(true).await.map_err(thrown)
-    }
-
-    async fn next_events(&mut self, finish: bool) -> Result<JsValue> {
-        let Some(run) = &mut self.run else {
-            return Err(Error::Config {
-                field: "run".into(),
-                what: "no run is going".into(),
-                help: "press Train first".into(),
-            });
-        };
-        let outcome = advance(&mut run.trainer, finish).await;
-        let (ended, failed) = (finish || run.trainer.is_done(), outcome.is_err());
-        // What broke is not worth keeping, and neither is what ended before its first step. A reward that failed broke
-        // nothing of what was trained.
-        let broke = outcome.as_ref().is_err_and(|error| !matches!(error, Error::Config { .. }));
-        if broke || (failed || ended) && run.trainer.steps_done() == 0 {
-            let adapter = run.adapter;
-            self.adapters.retain(|other| other.id != adapter);
-        }
-        if failed || ended {
-            // Plans and optimizer state go; the adapter stays.
-            self.run = None;
-        }
-        Ok(to_js(&outcome?))
-    }
-
     /// Prepares for several methods on the same examples, rendered as the config says.
     #[wasm_bindgen(js_name = openLab)]
     pub fn open_lab(&mut self, config: JsValue, rows: Array, held_out: Array) -> JsResult<()> {
@@ -439,15 +368,4 @@ impl Session {
     pub fn close_lab(&mut self) {
         self.lab = None;
     }
-}
-
-/// One step, or none where the run is to finish here; the last events end with `done`.
-async fn advance(trainer: &mut Trainer, finish: bool) -> Result<Vec<Event>> {
-    let mut events = if finish { Vec::new() } else { trainer.step().await? };
-    if finish || trainer.is_done() {
-        events.extend(trainer.flush().await?);
-        trainer.take_best();
-        events.push(trainer.done_event(""));
-    }
-    Ok(events)
 }

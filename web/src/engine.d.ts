@@ -118,6 +118,8 @@ export interface ModelInfo {
   vocab: number;
   context_length: number;
   parameters: number;
+  /** Of its weights: another file with the same ones has the same. */
+  hash: string;
   /** The file's. */
   quantization: string;
   /** Whether the blocks' linear layers were quantized to NF4. */
@@ -227,6 +229,8 @@ export interface Adapter extends Size {
   id: number;
   /** The file that it was read from; null for one that was trained here. */
   file: string | null;
+  /** The id that its run is kept under; null for one that is not. */
+  run: string | null;
   /** When it came, in milliseconds since 1970. */
   made: number;
   /** The id of its method. */
@@ -327,6 +331,72 @@ export interface NamedFile {
   bytes: Uint8Array<ArrayBuffer>;
 }
 
+/** A folder of the browser's own storage with the record of one run: what the crate's `Store` asks of it. */
+export interface RunStore {
+  /** What messages call it. */
+  readonly name: string;
+  /** The names of the files and folders in it. */
+  entries(): Promise<string[]>;
+  /** Bytes of all its files. */
+  bytes(): Promise<number>;
+  /** A file, by its name, behind that of a folder and a slash where it lies in one; null where there is none. */
+  read(path: string): Promise<Uint8Array | null>;
+  /** Writes a file in the place of the one of this name: whenever that ends, one of the two is there, whole. */
+  write(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  append(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Writes a folder in the place of the one of this name, the files in their order. */
+  writeFolder(name: string, files: NamedFile[]): Promise<void>;
+  removeFolder(name: string): Promise<void>;
+}
+
+/** What a run is given beside its settings and rows. */
+export interface RunTools {
+  /** Hears of kernels that are tried, which happens once on a device. */
+  onTune?: (done: number, all: number) => void;
+  /** Where what the run's memory does not hold goes. */
+  spill?: Spill;
+  /** The person's function, where the rewards name it. */
+  judge?: JudgeFunction;
+  /** Where the run is kept; it is not, where there is none. */
+  store?: RunStore;
+  /** What the page has to say of the run in its record. */
+  about?: Record<string, unknown>;
+}
+
+/** A run in a few lines, from what is kept of it. */
+export interface RunSummary {
+  /** The model under it. */
+  base: string;
+  /** The id of its method. */
+  method: string;
+  /** Steps that were reported. */
+  steps: number;
+  /** Steps of its newest checkpoint, from which it can go on. */
+  checkpoint: number | null;
+  /** Of the last step that was reported. */
+  loss: number | null;
+  /** The step of the lowest loss on what is held out, and that loss. */
+  best: [number, number] | null;
+  /** Whether it came to its end, where the adapter is. */
+  done: boolean;
+  bytes: number;
+  config: RunConfig;
+  /** What `record.json` holds. */
+  about: RunAbout | null;
+}
+
+export interface RunAbout {
+  version: number;
+  /** In milliseconds since 1970. */
+  begun: number;
+  model: { name: string; file: string; hash: string; load_in_4bit: boolean };
+  trainable: number;
+  [more: string]: unknown;
+}
+
+/** What is kept of a run; null where nothing has begun there. */
+export function runSummary(store: RunStore): Promise<RunSummary | null>;
+
 /** Loads and starts the wasm module. */
 export default function init(input?: { module_or_path: URL | string }): Promise<unknown>;
 
@@ -350,6 +420,8 @@ export class Session {
   /** Asks for an adapter and a device. */
   static create(): Promise<Session>;
   device(): Device;
+  /** Settles when the device is lost, also while nothing is asked of it. */
+  lost(): Promise<void>;
   /** `onProgress` throws to stop; the model that was loaded before stays. */
   load(
     name: string,
@@ -373,19 +445,14 @@ export class Session {
   forms(): string;
   /** Takes up what was kept; of another device or version it counts for nothing. */
   chooseForms(kept: string): void;
-  /** The run's adapter is the last of `adapters()`. `onTune` hears of kernels that are tried, which happens once on a device. */
-  startTraining(
-    config: RunConfig,
-    examples: Example[],
-    evalExamples: Example[],
-    onTune: (done: number, all: number) => void,
-    /** Where what the run's memory does not hold goes. */
-    spill?: Spill,
-    /** The person's function, where the rewards name it. */
-    judge?: JudgeFunction,
-  ): Promise<Event>;
+  /** Gives the run's first events, of which `start` comes first; its adapter is the last of `adapters()`. */
+  startTraining(config: RunConfig, examples: Example[], evalExamples: Example[], tools: RunTools): Promise<Event[]>;
+  /** Takes up a run where its newest checkpoint is, with the rows that it began with; gives its events up to there. */
+  resumeTraining(examples: Example[], evalExamples: Example[], tools: RunTools): Promise<Event[]>;
   /** One optimizer step; the last one's events end with `done`. */
   step(): Promise<Event[]>;
+  /** Writes a checkpoint of the run that is going; gives what came with that. */
+  keepRun(): Promise<Event[]>;
   /** Stops here and keeps what was trained. */
   finish(): Promise<Event[]>;
   /** Prepares for several methods on the same examples, rendered as the config says. */
@@ -404,6 +471,8 @@ export class Session {
   adapters(): Adapter[];
   /** Reads an adapter from the bytes of PEFT's two files, and gives its id. */
   addAdapter(name: string, config: Uint8Array, tensors: Uint8Array): Promise<number>;
+  /** Reads the adapter of a run that is kept, which is the last of `adapters()` then, and gives its id. */
+  adapterOfRun(store: RunStore): Promise<number>;
   /** Gives up an adapter, and its memory. */
   removeAdapter(id: number): void;
   exportPeft(id: number): Promise<NamedFile[]>;

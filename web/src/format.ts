@@ -32,8 +32,13 @@ export function duration(seconds: number): string {
 
 const clock = new Intl.DateTimeFormat('en', { timeStyle: 'medium', hourCycle: 'h23' });
 
-/** The time of day, of milliseconds since 1970. */
-export const time = (at: number): string => clock.format(at);
+/** The time of day, of milliseconds since 1970; with the day, where that is not today. */
+export const when = (at: number): string => (new Date(at).toDateString() === new Date().toDateString() ? clock.format(at) : moment(at));
+
+const day = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'short', hourCycle: 'h23' });
+
+/** The day and the time, of milliseconds since 1970. */
+export const moment = (at: number): string => day.format(at);
 
 /** A loss; what is nothing but a sum's rounding is 0. */
 export function loss(n: number): string {

@@ -1,6 +1,7 @@
 // What the page and its worker say to each other. The worker owns the wasm module and the GPU; the
 // page only ever sends requests, and gets one answer to each plus a stream of notices.
 
+import type { Teach } from './settings';
 import type {
   Adapter,
   Agreement,
@@ -23,6 +24,7 @@ import type {
   Problem,
   Prompt,
   RunConfig,
+  RunSummary,
   Size,
   TrialProgress,
 } from './engine';
@@ -64,6 +66,36 @@ export interface TrialPlan {
   config: RunConfig;
 }
 
+/** What the page says of a run in its record, beside what the engine knows. A run from the command line has nothing of it. */
+export interface RunNotes {
+  /** What the person called it; empty where they did not. */
+  title?: string;
+  teach?: Teach;
+  /** What it learns from, in words, and how many rows are held out. */
+  rows?: string;
+  held?: number;
+  tokens?: number;
+  targets?: number;
+  truncated?: number;
+  /** The person's function, where the rewards name it. */
+  ownFunction?: string | null;
+  /** The hash of the model's file, where the server offers it. */
+  sha256?: string | null;
+  /** What ended it, where that was a failure. */
+  problem?: Problem | null;
+  /** Whether the person does not want to be asked to continue it. */
+  setAside?: boolean;
+}
+
+/** A run that the browser keeps. */
+export interface KeptRun {
+  id: string;
+  summary: RunSummary;
+  notes: RunNotes;
+  /** Whether it is going now, here or in another tab. */
+  going: boolean;
+}
+
 export interface Requests {
   open: { args: Record<never, never>; result: { defaults: Defaults; objectives: Objective[]; device: Device } };
   manifest: { args: Record<never, never>; result: { manifest: Manifest; kept: KeptModel | null } };
@@ -81,7 +113,25 @@ export interface Requests {
   check: { args: { examples: Example[]; config: RunConfig }; result: RowReport[] };
   estimate: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[] }; result: Estimate[] };
   size: { args: { config: RunConfig }; result: Size };
-  start: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[]; ownFunction: string | null }; result: void };
+  /** The result is the id that the run is kept under; null where it is not. */
+  start: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[]; notes: RunNotes }; result: string | null };
+  /** Every run that is kept, the latest first. */
+  runs: { args: Record<never, never>; result: KeptRun[] };
+  /** What is kept of one: its events so far, and its rows. */
+  openRun: { args: { id: string }; result: { events: Event[]; examples: Example[]; evalExamples: Example[] } };
+  /** Takes it up where its newest checkpoint is, on the model that is loaded. */
+  continueRun: { args: { id: string }; result: void };
+  /** Puts its adapter beside the model that is loaded; the result is the new list of adapters. */
+  useRun: { args: { id: string }; result: Adapter[] };
+  /** Changes what the page says of it. */
+  noteRun: { args: { id: string; notes: RunNotes }; result: void };
+  removeRun: { args: { id: string }; result: void };
+  /** Its folder, as the command line has it. */
+  exportRun: { args: { id: string }; result: NamedFile[] };
+  /** A zip of a run's folder; the result is the id that it is kept under. */
+  importRun: { args: { file: File }; result: string };
+  /** Writes a checkpoint of the run that is going, if there is one, as soon as its step is done. */
+  keepSoon: { args: Record<never, never>; result: void };
   /** `config` says how the examples are rendered, for every method alike. */
   startLab: { args: { config: RunConfig; trials: TrialPlan[]; examples: Example[]; evalExamples: Example[] }; result: void };
   /** Of the run or the lab that is going. */
@@ -114,6 +164,8 @@ export type Notice =
   | { notice: 'progress'; phase: LoadPhase; done: number; total: number }
   /** `active`: milliseconds spent in steps since the run began, pauses left out. */
   | { notice: 'events'; events: Event[]; active: number }
+  /** The GPU went away. */
+  | { notice: 'lost' }
   /** Kernels are tried on this GPU, before its first run. */
   | { notice: 'tune'; done: number; all: number }
   | { notice: 'run'; state: RunState; problem: Problem | null }

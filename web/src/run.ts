@@ -39,6 +39,10 @@ export interface Run {
   evals: { step: number; loss: number | null; tokens: number; best: boolean; metrics: Metrics }[];
   /** Step of the evaluation whose adapter was kept, where that is not the last step's. */
   kept: number | null;
+  /** Steps of its newest checkpoint: what comes after is lost when the tab is. */
+  checkpoint: number | null;
+  /** Why nothing more of it can be kept; null where it is kept. */
+  notKept: string | null;
   samples: { step: number; prompt: string; text: string }[];
   /** The latest generations of answers that the model wrote to learn from. */
   generations: Generation[];
@@ -56,6 +60,8 @@ export const noRun: Run = {
   points: [],
   evals: [],
   kept: null,
+  checkpoint: null,
+  notKept: null,
   samples: [],
   generations: [],
   warnings: [],
@@ -97,13 +103,14 @@ function apply(run: Run, event: Event): Run {
     case 'sample':
       return { ...run, samples: [...run.samples, { step: event.step, prompt: event.prompt, text: event.text }] };
     case 'warning':
+      if (event.code === 'not-kept') return { ...run, notKept: event.message };
       return { ...run, warnings: [...run.warnings, { code: event.code, message: event.message }] };
     case 'done':
       return { ...run, total: run.total ?? event.steps, kept: event.best?.step ?? null };
     case 'error':
       return { ...run, problem: { code: event.code, message: event.message, help: event.hint } };
     case 'checkpoint':
-      return run;
+      return { ...run, checkpoint: event.step, notKept: null };
   }
 }
 
@@ -124,7 +131,7 @@ export const averaged = (before: number, n: number, value: number): number =>
 
 /** Seconds left at the pace of the latest steps, pauses and the first step, which compiles, left out; null while that is not known. */
 export function secondsLeft(run: Run): number | null {
-  const first = run.clock.find(({ step }) => step > 0);
+  const first = run.clock.find(({ step, active }) => step > 0 && active > 0);
   const last = run.clock.at(-1);
   if (run.total === null || !first || !last) return null;
   if (last.step >= run.total) return 0;

@@ -41,10 +41,10 @@ const table: Record<string, Omit<Words, 'state'>> = {
     restart: false,
     tone: 'stop',
   },
-  lost: {
+  'device-lost': {
     title: 'The GPU went away',
-    body: 'The browser took the device back: the driver was reset, the machine slept, or another program needed all of it. What this run had trained is gone with it; your examples and settings are kept.',
-    fix: 'Start the engine again, then load the model and train.',
+    body: 'The browser took the device back: the driver was reset, the machine slept, or another program needed all of it. Your examples and settings are kept, and so is each run up to its last checkpoint.',
+    fix: 'Start the engine again, load the model, and continue the run under Runs (step 3).',
     restart: true,
     tone: 'stop',
   },
@@ -52,6 +52,13 @@ const table: Record<string, Omit<Words, 'state'>> = {
     title: 'The GPU is out of memory',
     body: 'There was not enough free memory for this model and this run.',
     fix: 'Close other tabs and programs that use the GPU, lower “Longest example”, the batch size or the rank, then start the engine again.',
+    restart: true,
+    tone: 'stop',
+  },
+  gpu: {
+    title: 'The engine stopped',
+    body: 'The GPU refused what it was asked. Your examples and settings are kept.',
+    fix: 'Start the engine again.',
     restart: true,
     tone: 'stop',
   },
@@ -83,25 +90,18 @@ const titles: Record<string, string> = {
   clipboard: 'The table was not copied',
   adapter: 'The adapter cannot be used',
   io: 'A file could not be read',
+  'no-run': 'The run is gone',
+  'no-rows': 'The run has no rows',
+  'other-model': 'The run is on another model',
 };
-
-/** The state a problem puts the page in: the engine names GPU failures alike, its words tell them apart. */
-export function stateOf(problem: Problem): string {
-  if (problem.code === 'gpu') {
-    if (/\blost\b|went away/i.test(problem.message)) return 'lost';
-    if (/out of memory|not enough memory/i.test(problem.message)) return 'out-of-memory';
-    return 'crashed';
-  }
-  return problem.code;
-}
 
 /** The banner for a state that stops the engine, or null when the problem is a smaller one. */
 export function banner(problem: Problem): Words | null {
-  const state = stateOf(problem);
+  const state = problem.code;
   const words = table[state];
   if (!words) return null;
   // Where the engine knows more than the general words, it says it.
-  const specific = ['limit', 'crashed', 'out-of-memory'].includes(state) && problem.message ? problem.message : words.body;
+  const specific = ['limit', 'crashed', 'gpu', 'out-of-memory'].includes(state) && problem.message ? problem.message : words.body;
   const fix = state === 'limit' && problem.help ? problem.help : words.fix;
   return { state, ...words, body: specific, fix };
 }
@@ -128,4 +128,4 @@ export function software(device: Device, tokensPerSecond: number | null): Words 
 /** The field that says what an answer earns has words of its own: it is more than a setting. */
 const isReward = ({ code, message }: Problem) => code === 'config' && message.startsWith('reward:');
 
-export const titleOf = (problem: Problem): string => (isReward(problem) ? 'A reward cannot judge' : (table[stateOf(problem)]?.title ?? titles[problem.code] ?? 'That did not work'));
+export const titleOf = (problem: Problem): string => (isReward(problem) ? 'A reward cannot judge' : (table[problem.code]?.title ?? titles[problem.code] ?? 'That did not work'));

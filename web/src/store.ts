@@ -3,9 +3,9 @@
 import { computed, signal, type Signal } from '@preact/signals';
 import type { Adapter, Agreement, Defaults, Device, Earned, Estimate, ImportError, Objective, OutType, Preview, Problem, Prompt, Size } from './engine';
 import { isBlank, isPrompt, split, type Row } from './examples';
-import { time } from './format';
+import { when } from './format';
 import { noLab, type Lab } from './lab';
-import type { KeptModel, LoadPhase, Loaded, Manifest } from './protocol';
+import type { KeptModel, KeptRun, LoadPhase, Loaded, Manifest } from './protocol';
 import { isOpinion, suggestedShare, usedBy, writer } from './preferences';
 import { firstFunction, rewardLabel, rewardName } from './rewards';
 import { isBusy, noRun, type Run } from './run';
@@ -66,6 +66,9 @@ export const device = signal<DeviceState>({ state: 'starting' });
 export const told = signal<Defaults | null>(null);
 /** What can be learnt, as the engine told it. */
 export const objectives = signal<Objective[]>([]);
+
+/** While the page takes back a GPU that went away, or was out of memory: the step that the run goes on from, where there was one. */
+export const mending = signal<{ memory: boolean; step: number | null } | null>(null);
 
 /** The latest failure of something the person asked for. */
 export const problem = signal<Problem | null>(null);
@@ -162,6 +165,16 @@ export const tried = signal<[string, string]>(['', '']);
 export const verdicts = signal<'asking' | { row: Prompt; earned: Earned[] } | { problem: Problem } | null>(null);
 
 export const run = signal<Run>(noRun);
+/** The id that the run which is shown is kept under; null where it is not kept. */
+export const runId = signal<string | null>(null);
+/** The runs that the browser keeps, the latest first; null while that is not known. */
+export const runs = signal<KeptRun[] | null>(null);
+/** A run that is deleted unless the person takes that back. */
+export const leaving = signal<KeptRun | null>(null);
+/** Ids of the runs that are compared. */
+export const compared = signal<string[]>([]);
+/** Bytes that the page keeps in this browser, those that it may, and whether the browser has promised to keep them. */
+export const storage = signal<{ usage: number; quota: number; persisted: boolean } | null>(null);
 /** The step whose answers are shown; null for the newest. */
 export const shownStep = signal<number | null>(null);
 /** How far the trying of kernels is, before the first run on a device. */
@@ -172,7 +185,7 @@ export const estimate = signal<Estimate | Problem | null>(null);
 export const sizes = signal<Record<string, Size | Problem>>({});
 
 /** What step 3 shows: one run, or several methods side by side. */
-export const tab = signal<'train' | 'lab'>('train');
+export const tab = signal<'train' | 'lab' | 'runs'>('train');
 export const lab = signal<Lab>(noLab);
 /** Whether the lab's table was copied a moment ago. */
 export const justCopied = signal(false);
@@ -225,8 +238,11 @@ export const trialLabel = (method: string): string => lab.value.names[method] ??
 /** What the page calls the field of a run that says how the model is loaded; it stands in step 1. */
 export const IN_4BIT = 'Hold in 4 bits (QLoRA)';
 
-/** What an adapter is called: by its file, or by its method and when it was trained. */
-export const adapterLabel = ({ file, method, made }: Adapter): string => file ?? `${labelOf(method)}, ${time(made)}`;
+/** What an adapter is called: by its file, as the person called its run, or by its method and when it was trained. */
+export function adapterLabel({ file, run, method, made }: Adapter): string {
+  const kept = runs.value?.find(({ id }) => id === run);
+  return file ?? (kept?.notes.title || `${labelOf(method)}, ${when(kept?.summary.about?.begun ?? made)}`);
+}
 
 /** A reward that settings or events name, in plain words; a reward adapter is called as in step 4. */
 export function rewardWords(name: string): string {

@@ -23,7 +23,7 @@ const chosen = () => store.adapter.value && store.adapterLabel(store.adapter.val
 
 async function train(): Promise<void> {
   store.run.value = { ...noRun, state: 'starting' };
-  await session.startTraining({ method: 'lora', max_steps: 1, learning_rate: 1e-3 }, [{ text: 'a' }], [], () => undefined);
+  await session.startTraining({ method: 'lora', max_steps: 1, learning_rate: 1e-3 }, [{ text: 'a' }], [], {});
   store.run.value = { ...noRun, state: 'running' };
   await tick();
   await session.step();

@@ -4,7 +4,7 @@ import { isBlank, pair, row, split, summary, toJsonl, view, withPart } from '../
 import { toProblem } from '../src/protocol';
 import { ofRow } from '../src/format';
 import { firstSettings, keepsBest, ordered, parse, toConfig, toTrials } from '../src/settings';
-import { banner, nameOf, software, stateOf } from '../src/states';
+import { banner, nameOf, software } from '../src/states';
 import { startersOf } from '../src/starters';
 import { sizeOf } from '../src/traffic';
 import { adapterZip, asksWith, loadsWith } from '../src/zip';
@@ -127,16 +127,9 @@ describe('problems', () => {
     expect(toProblem(new DOMException('x', 'AbortError')).code).toBe('crashed');
   });
 
-  it('tell the states of a GPU apart', () => {
-    const gpu = (message: string) => stateOf({ code: 'gpu', message, help: '' });
-    expect(gpu('the device was lost')).toBe('lost');
-    expect(gpu('out of memory')).toBe('out-of-memory');
-    expect(gpu('validation failed')).toBe('crashed');
-  });
-
   it('have a banner with a fix for each state that stops the engine, and none for the others', () => {
     const of = (code: string) => banner({ code, message: 'm', help: 'h' });
-    const codes = ['insecure', 'no-webgpu', 'no-adapter', 'limit', 'lost', 'out-of-memory', 'crashed'];
+    const codes = ['insecure', 'no-webgpu', 'no-adapter', 'limit', 'device-lost', 'out-of-memory', 'crashed'];
     expect(new Set(codes.map((code) => of(code)?.title)).size).toBe(codes.length);
     for (const code of codes) expect(of(code)?.fix).toBeTruthy();
     expect(of('format')).toBeNull();

@@ -2,7 +2,10 @@
 // Its numbers look like a run's, and mean nothing. It is never part of a real build.
 
 import type * as Engine from '../src/engine';
+import { append, begin, checkpoint, end, takeUp } from './fake-record';
 import type { Event, Example, Field, JudgeFunction, Message, Metrics, Problem, Prompt, RunConfig, Side } from '../src/engine';
+
+export { runSummary } from './fake-record';
 
 export default async function init(): Promise<void> {}
 
@@ -130,6 +133,7 @@ export class Session {
   #made = 0;
   #held = 0;
   #judge: JudgeFunction | undefined;
+  #store: Engine.RunStore | null = null;
   #trial: { method: string; config: RunConfig; left: { stage: Engine.Stage; done: number; all: number }[] } | null = null;
 
   static async create(): Promise<Session> {
@@ -164,7 +168,7 @@ export class Session {
     this.#adapters = [];
     return {
       name, architecture: 'llama', layers: 30, hidden: 576, heads: 9, kv_heads: 3, ffn: 1536, vocab: 49152, context_length: 8192,
-      parameters: 134515008, quantization, load_in_4bit: this.#in4bit, file_bytes: 98362432, gpu_bytes: 112984064,
+      parameters: 134515008, hash: name.includes('other') ? 'beef' : 'f00d', quantization, load_in_4bit: this.#in4bit, file_bytes: 98362432, gpu_bytes: 112984064,
       chat_template: "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}",
     };
   }
@@ -315,17 +319,45 @@ export class Session {
 
   chooseForms(): void {}
 
-  async startTraining(config: RunConfig, examples: Example[], _evalExamples: Example[], onTune: (done: number, all: number) => void, _spill?: Engine.Spill, judge?: JudgeFunction): Promise<Event> {
-    onTune(1, 1);
-    this.#judge = judge;
+  async startTraining(config: RunConfig, examples: Example[], _evalExamples: Example[], tools: Engine.RunTools): Promise<Event[]> {
     if (!examples.length) throw problem('data', 'there are no examples', 'Add some.');
-    this.#config = config;
-    this.#examples = examples;
-    this.#step = 0;
-    this.#best = null;
+    this.#begin(config, examples, tools);
     await sleep(pace.load);
-    await this.#keep(null, config);
+    if (tools.store) await begin(tools.store, config, { name: 'SmolLM2-135M-Instruct', hash: 'f00d' }, tools.about ?? {});
+    await this.#keep({ run: tools.store?.name ?? null }, config);
+    return [this.#started(config)];
+  }
+
+  async resumeTraining(examples: Example[], _evalExamples: Example[], tools: Engine.RunTools): Promise<Event[]> {
+    const { config, step, events } = await takeUp(tools.store!);
+    this.#begin(config, examples, tools);
+    await sleep(pace.load);
+    this.#step = step;
+    await this.#keep({ run: tools.store!.name }, config);
+    return [this.#started(config), ...events];
+  }
+
+  #begin(config: RunConfig, examples: Example[], { onTune, judge, store }: Engine.RunTools): void {
+    onTune?.(1, 1);
+    [this.#judge, this.#store, this.#config, this.#examples, this.#step, this.#best] = [judge, store ?? null, config, examples, 0, null];
+  }
+
+  #started(config: RunConfig): Event {
     return { event: 'start', model: { name: 'SmolLM2-135M-Instruct' }, method: { name: config.method }, device: {}, trainable: 4884480, config };
+  }
+
+  async keepRun(): Promise<Event[]> {
+    if (!this.#store) return [];
+    try {
+      await checkpoint(this.#store, this.#step);
+      return [{ event: 'checkpoint', step: this.#step }];
+    } catch (thrown) {
+      return [{ event: 'warning', code: 'not-kept', message: (thrown as Error).message }];
+    }
+  }
+
+  async adapterOfRun(store: Engine.RunStore): Promise<number> {
+    return this.#keep({ run: store.name }, (await takeUp(store)).config);
   }
 
   async step(): Promise<Event[]> {
@@ -357,11 +389,17 @@ export class Session {
     }
     const over = Number(this.#config.early_stopping_patience) > 0 && this.#best !== null && this.#best.waited >= Number(this.#config.early_stopping_patience);
     if (over) events.push({ event: 'warning', code: 'early-stopping', message: `stopped early: loss on what is held out was best at step ${this.#best!.step}` });
-    if (over || step === total) events.push(...(await this.finish()));
+    if (this.#store) await append(this.#store, events);
+    if (over || step === total) events.push(...(await this.#end(true)));
     return events;
   }
 
-  async finish(): Promise<Event[]> {
+  finish(): Promise<Event[]> {
+    return this.#end(false);
+  }
+
+  async #end(isDone: boolean): Promise<Event[]> {
+    if (this.#store) await end(this.#store, isDone ? null : this.#step);
     for (const adapter of this.#adapters) adapter.training = false;
     const best = this.#config.load_best_model_at_end && this.#best && this.#best.step < this.#step ? { best: this.#best } : {};
     return [{ event: 'done', steps: this.#step, loss: 0.3, ...best }];
@@ -390,11 +428,11 @@ export class Session {
     return written;
   }
 
-  async #keep(file: string | null, config: RunConfig): Promise<number> {
+  async #keep({ file = null, run = null }: { file?: string | null; run?: string | null }, config: RunConfig): Promise<number> {
     const method = String(config.method ?? 'lora');
     const tokens = method === 'prompt';
     this.#adapters.push({
-      ...(await this.size(config)), id: ++this.#made, file, made: Date.now(), method, training: file === null, config: file === null ? config : null, gpu_bytes: 8 * 4884480,
+      ...(await this.size(config)), id: ++this.#made, file, run, made: Date.now(), method, training: file === null, config: file === null ? config : null, gpu_bytes: 8 * 4884480,
       scores: config.objective === 'reward',
       why_no_strength: tokens ? 'no value of what it learns changes nothing' : null, why_no_merge: tokens ? 'what it learns is no weight of the model' : null,
     });
@@ -414,7 +452,7 @@ export class Session {
   addAdapter(name: string, config: Uint8Array): Promise<number> {
     const { peft_type } = JSON.parse(new TextDecoder().decode(config)) as { peft_type?: string };
     if (!peft_type) throw problem('adapter', `${name}/adapter_config.json: peft_type is missing`, 'save the adapter again with PEFT or Tunesmith');
-    return this.#keep(name, { method: peft_type === 'LORA' ? 'lora' : 'prompt' });
+    return this.#keep({ file: name }, { method: peft_type === 'LORA' ? 'lora' : 'prompt' });
   }
 
   removeAdapter(id: number): void {

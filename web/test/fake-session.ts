@@ -44,7 +44,10 @@ const answers: Partial<Record<RequestName, (args: never) => unknown>> = {
         return { tokens: 0, targets: 0, truncated: false, problem: toProblem(thrown) };
       }
     }),
-  start: (order: Requests['start']['args']) => void started.push(order),
+  start: (order: Requests['start']['args']) => {
+    started.push(order);
+    return null;
+  },
   generate: ({ messages, options }: Requests['generate']['args']) => {
     asks.push(options);
     return session.generate(messages, options, () => true);

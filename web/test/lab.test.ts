@@ -68,7 +68,7 @@ describe('the loop of a lab', () => {
     const { runner, job, session } = await make(['lora', 'ia3', 'prompt']);
     const begin = session.beginTrial.bind(session);
     session.beginTrial = (method, config) => {
-      if (method === 'ia3') throw { code: 'gpu', message: 'the device was lost', help: 'again' };
+      if (method === 'ia3') throw { code: 'device-lost', message: 'the device was lost', help: 'again' };
       return begin(method, config);
     };
     await runner.start(job);

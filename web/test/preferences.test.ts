@@ -381,7 +381,7 @@ describe('a duel', () => {
   it('ends where it is stopped or fails, with nothing to choose', async () => {
     store.question.value = 'q';
     session.generate = async () => {
-      throw { code: 'gpu', message: 'the device was lost', help: 'again' };
+      throw { code: 'device-lost', message: 'the device was lost', help: 'again' };
     };
     await startDuel();
     choose(0);
@@ -389,7 +389,7 @@ describe('a duel', () => {
   });
 
   it('comes from the adapter that is chosen, or one of each in an order that is drawn', async () => {
-    await session.startTraining({ method: 'lora', max_steps: 1, learning_rate: 1e-3 }, [{ text: 'a' }], [], () => undefined);
+    await session.startTraining({ method: 'lora', max_steps: 1, learning_rate: 1e-3 }, [{ text: 'a' }], [], {});
     store.adapters.value = session.adapters();
     store.adapterId.value = 1;
     await question();
@@ -406,7 +406,7 @@ describe('a duel', () => {
   });
 
   it('asks no reward model to write', async () => {
-    await session.startTraining({ method: 'lora', objective: 'reward', max_steps: 1, learning_rate: 1e-3 }, pairs(1), [], () => undefined);
+    await session.startTraining({ method: 'lora', objective: 'reward', max_steps: 1, learning_rate: 1e-3 }, pairs(1), [], {});
     store.adapters.value = session.adapters();
     store.adapterId.value = 1;
     await question();
@@ -468,7 +468,7 @@ describe('an answer', () => {
 describe('after a run', () => {
   const finish = async (config: RunConfig) => {
     await train();
-    await session.startTraining(config, started.at(-1)!.examples, [], () => undefined);
+    await session.startTraining(config, started.at(-1)!.examples, [], {});
     await session.step();
     const point = { step: 1, loss: 1, smooth: 1, learningRate: 0, gradNorm: 0, tokens: 1, ms: 1, metrics: {} };
     store.run.value = { ...noRun, config, points: [point], state: 'done' };

@@ -173,7 +173,7 @@ describe('a run on prompts', () => {
     choose(reward('max-words', '9'));
     store.settings.value = { ...store.settings.value, holdOutPrompts: 0.25 };
     await train();
-    expect(started[0]).toMatchObject({ config: { objective: 'grpo', reward: ['max-words:9'] }, ownFunction: null });
+    expect(started[0]).toMatchObject({ config: { objective: 'grpo', reward: ['max-words:9'] }, notes: { ownFunction: null } });
     expect([started[0]!.examples.length, started[0]!.evalExamples.length]).toEqual([6, 2]);
     expect(store.dataset.value).toMatchObject({ teach: 'prompts', trained: '6 prompts', targets: 0 });
     store.run.value = noRun;
@@ -181,7 +181,7 @@ describe('a run on prompts', () => {
     setReinforce('rloo');
     setField('reward_clip_range', '-1, 1');
     await train();
-    expect(started[1]).toMatchObject({ config: { objective: 'rloo', reward: ['function'], reward_clip_range: [-1, 1] }, ownFunction: store.ownFunction.value });
+    expect(started[1]).toMatchObject({ config: { objective: 'rloo', reward: ['function'], reward_clip_range: [-1, 1] }, notes: { ownFunction: store.ownFunction.value } });
     expect(failures).toEqual([]);
   });
 
@@ -211,7 +211,7 @@ describe('a run on prompts', () => {
     await add(promptRow('p'));
     choose(reward('max-words', '9'), reward('function'));
     const { config } = store.form.value!;
-    await session.startTraining({ ...config, max_steps: 2 }, content(), [], () => undefined, undefined, async (answers) => answers.map(() => 1));
+    await session.startTraining({ ...config, max_steps: 2 }, content(), [], { judge: async (answers) => answers.map(() => 1) });
     const run = reduce(noRun, [...(await session.step()), ...(await session.step())], 1);
     expect(run.generations.map(({ step, answers }) => [step, answers.length])).toEqual([[1, 4], [2, 4]]);
     const drawn = curves(run.points, run.evals);

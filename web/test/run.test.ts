@@ -54,8 +54,8 @@ describe('folding events into a run', () => {
   });
 
   it('keeps an error event as a problem with its hint', () => {
-    const run = reduce(noRun, [{ event: 'error', code: 'gpu', message: 'lost', hint: 'again' }], 0);
-    expect(run.problem).toEqual({ code: 'gpu', message: 'lost', help: 'again' });
+    const run = reduce(noRun, [{ event: 'error', code: 'device-lost', message: 'lost', hint: 'again' }], 0);
+    expect(run.problem).toEqual({ code: 'device-lost', message: 'lost', help: 'again' });
   });
 
   it('has no total for a run by epochs until it is done', () => {

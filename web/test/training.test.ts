@@ -22,8 +22,11 @@ async function make({ lock = async () => () => undefined, now = undefined as (()
   const session = await Session.create();
   const engine = new Mutex();
   const runner = new Runner(engine, lock);
-  const start = (config: RunConfig, rows: Example[] = examples) =>
-    runner.start(new Training(session as never, { config, examples: rows, evalExamples: [] }, (notice) => notices.push(notice), now));
+  const start = (config: RunConfig, rows: Example[] = examples, { saveSteps = 0 } = {}) => {
+    const begin = async () => ({ events: await session.startTraining(config, rows, [], {}), keptAs: null });
+    const training = new Training(session as never, { begin, tools: {}, saveSteps }, (notice) => notices.push(notice), now);
+    return runner.start(training).then(() => training);
+  };
   return { session, engine, runner, start };
 }
 
@@ -124,11 +127,11 @@ describe('the training loop', () => {
     let released = 0;
     const { runner, start, session } = await make({ lock: async () => () => void released++ });
     session.step = async () => {
-      throw { code: 'gpu', message: 'the device was lost', help: 'Start again.' };
+      throw { code: 'device-lost', message: 'the device was lost', help: 'Start again.' };
     };
     await start({ max_steps: 3, learning_rate: 1e-4 });
     await runner.finished;
-    expect(notices.at(-1)).toEqual({ notice: 'run', state: 'failed', problem: { code: 'gpu', message: 'the device was lost', help: 'Start again.' } });
+    expect(notices.at(-1)).toEqual({ notice: 'run', state: 'failed', problem: { code: 'device-lost', message: 'the device was lost', help: 'Start again.' } });
     await expect(start({ max_steps: 3 }, [])).rejects.toMatchObject({ code: 'data' });
     expect(released).toBe(2);
   });

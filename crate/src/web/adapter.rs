@@ -17,6 +17,8 @@ pub struct Adapter {
     pub id: u32,
     /// The file that it was read from; none for a run's.
     pub file: Option<String>,
+    /// The record of the run that trained it, where that is kept.
+    pub run: Option<String>,
     /// When it came, in milliseconds since 1970.
     pub made: f64,
     /// The run's settings; of one from a file, what that says of them.
@@ -26,7 +28,7 @@ pub struct Adapter {
 
 impl Adapter {
     /// The settings of the run that trained it, where that was here.
-    pub fn run(&self) -> Option<&RunConfig> {
+    pub fn settings(&self) -> Option<&RunConfig> {
         self.file.is_none().then_some(&self.config)
     }
 
@@ -48,10 +50,11 @@ impl Adapter {
         json!({
             "id": self.id,
             "file": self.file,
+            "run": self.run,
             "made": self.made,
             "method": form::chosen(&self.config),
             "training": training,
-            "config": self.run().map(RunConfig::to_json),
+            "config": self.settings().map(RunConfig::to_json),
             "trainable": params.count(),
             "file_bytes": io::tensor_bytes(peft, &model.context),
             // Its values, and room for their gradients.

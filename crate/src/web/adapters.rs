@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use js_sys::{Array, Function, Object, Reflect, Uint8Array};
+use js_sys::{Array, Function, Uint8Array};
 use serde_json::Value;
 use wasm_bindgen::prelude::*;
 
@@ -10,6 +10,7 @@ use super::Session;
 use super::adapter::Adapter;
 use super::files::{BlobSource, describe};
 use super::js::{JsResult, thrown, to_js};
+use super::store::named_files;
 use crate::format::gguf::Gguf;
 use crate::model::Model;
 use crate::peft::merge::{Merge, OutType};
@@ -19,10 +20,15 @@ use crate::settings::field::{FieldValue, Input};
 use crate::{Error, Result};
 
 impl Session {
-    /// Takes an adapter among the others, and gives its number.
-    pub(super) fn keep(&mut self, file: Option<String>, config: RunConfig, peft: Rc<dyn Peft>) -> u32 {
+    /// Takes an adapter among the others, and gives its number. It is that of a file, or of a run, which may be kept.
+    pub(super) fn keep(
+        &mut self,
+        (file, run): (Option<String>, Option<String>),
+        config: RunConfig,
+        peft: Rc<dyn Peft>,
+    ) -> u32 {
         self.numbered += 1;
-        self.adapters.push(Adapter { id: self.numbered, file, made: js_sys::Date::now(), config, peft });
+        self.adapters.push(Adapter { id: self.numbered, file, run, made: js_sys::Date::now(), config, peft });
         self.numbered
     }
 
@@ -37,7 +43,7 @@ impl Session {
     async fn read_adapter(&mut self, name: String, config: &[u8], tensors: &[u8]) -> Result<u32> {
         let peft = io::load(self.model()?, &name, config, tensors).await?;
         let config = io::run_config(&name, config)?;
-        Ok(self.keep(Some(name), config, peft.into()))
+        Ok(self.keep((Some(name), None), config, peft.into()))
     }
 
     async fn merge(&self, id: u32, outtype: &str, on_piece: &Function) -> Result<()> {
@@ -97,14 +103,7 @@ impl Session {
     #[wasm_bindgen(js_name = exportPeft)]
     pub async fn export_peft(&self, id: u32) -> JsResult<Array> {
         let (model, adapter) = (self.model().map_err(thrown)?, self.adapter(id).map_err(thrown)?);
-        let files = io::save(adapter.peft.as_ref(), model, adapter.run()).await.map_err(thrown)?;
-        let files = files.into_iter().map(|file| {
-            let object = Object::new();
-            for (key, value) in [("name", file.name.into()), ("bytes", Uint8Array::from(&file.bytes[..]).into())] {
-                Reflect::set(&object, &key.into(), &value)?;
-            }
-            Ok(JsValue::from(object))
-        });
-        files.collect::<JsResult<Array>>()
+        let files = io::save(adapter.peft.as_ref(), model, adapter.settings()).await.map_err(thrown)?;
+        named_files(&files)
     }
 }

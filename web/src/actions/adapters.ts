@@ -7,7 +7,7 @@ import { download } from './download';
 import { attempt, engine, fail } from './session';
 
 /** Takes over the engine's list; what is new in it is chosen. */
-function take(list: Adapter[]): void {
+export function take(list: Adapter[]): void {
   const newest = list.at(-1);
   const isNew = newest && !adapters.value.some(({ id }) => id === newest.id);
   batch(() => {
@@ -16,7 +16,7 @@ function take(list: Adapter[]): void {
   });
 }
 
-function choose(id: number | null): void {
+export function choose(id: number | null): void {
   if (id === adapterId.value) return;
   adapterId.value = id;
   answers.value = { ...answers.value, tuned: noAnswer };

@@ -2,7 +2,7 @@ import { computed, effect, untracked } from '@preact/signals';
 import { isPreference } from '../examples';
 import { toProblem } from '../protocol';
 import { REWARD, SFT } from '../settings';
-import { agreement, dataset, run } from '../store';
+import { agreement, dataset, run, runId } from '../store';
 import { examplesOf } from './train';
 import { engine, fail } from './session';
 
@@ -28,8 +28,9 @@ async function measure(): Promise<void> {
   tell('asking');
   try {
     const rows = examplesOf(pairs);
-    // Of the adapters that were trained here, the run's is the last.
-    const mine = (await engine().ask('adapters', {})).filter(({ file }) => file === null).at(-1);
+    // Of the adapters that were trained here, the run's is the last; that of a run which is only looked at may not be here.
+    const trained = (await engine().ask('adapters', {})).filter(({ file }) => file === null);
+    const mine = trained.findLast(({ run }) => run === runId.value);
     const tuned = mine && (await engine().ask('agreement', { adapter: mine.id, rows }));
     const base = objective === REWARD ? null : await engine().ask('agreement', { adapter: null, rows });
     tell(tuned ? { tuned, base } : null);

@@ -1,8 +1,16 @@
 import { batch } from '@preact/signals';
-import { agreement, announcement, answers, dataset, duel, in4bit, model, noAnswer, noDuel, offer, problem, refused, run } from '../store';
+import { agreement, announcement, answers, dataset, duel, in4bit, model, noAnswer, noDuel, offer, problem, refused, run, runId } from '../store';
 import { toProblem, type Loaded } from '../protocol';
 import { noRun } from '../run';
 import { askForOffer, attempt, engine } from './session';
+
+/** The person's file, as long as the tab has it. */
+let latest: File | null = null;
+/** Loads the model that is loaded once more: another worker has nothing of it. */
+let again: (() => Promise<void>) | null = null;
+
+/** What loads the model again that is loaded; null where there is none. It rejects where that fails. */
+export const loadsAgain = () => (model.value.state === 'ready' ? again : null);
 
 async function load(name: string, ask: () => Promise<Loaded>): Promise<void> {
   const before = model.value;
@@ -14,7 +22,7 @@ async function load(name: string, ask: () => Promise<Loaded>): Promise<void> {
       const manifest = offer.value && 'manifest' in offer.value ? offer.value.manifest : null;
       model.value = { state: 'ready', sha256: loaded.where === 'file' ? null : (manifest?.sha256 ?? null), ...loaded };
       // What was trained belongs to the model that was loaded before.
-      run.value = noRun;
+      [run.value, runId.value] = [noRun, null];
       dataset.value = null;
       agreement.value = null;
       answers.value = { base: noAnswer, tuned: noAnswer };
@@ -29,24 +37,31 @@ async function load(name: string, ask: () => Promise<Loaded>): Promise<void> {
   }
 }
 
-export const loadDefault = () =>
-  attempt(async () => {
-    const current = offer.value;
-    if (!current || !('manifest' in current)) return;
-    const { manifest } = current;
-    try {
-      await load(manifest.name, () => engine().ask('loadDefault', { manifest }));
-    } finally {
-      await askForOffer();
-    }
-  });
+async function fromServer(): Promise<void> {
+  const current = offer.value;
+  if (!current || !('manifest' in current)) return;
+  const { manifest } = current;
+  try {
+    await load(manifest.name, () => engine().ask('loadDefault', { manifest }));
+    again = fromServer;
+  } finally {
+    await askForOffer();
+  }
+}
+
+export const loadDefault = () => attempt(fromServer);
+
+async function fromFile(file: File, load_in_4bit: boolean): Promise<void> {
+  await load(file.name, () => engine().ask('loadFile', { file, options: { load_in_4bit } }));
+  latest = file;
+  again = () => fromFile(file, load_in_4bit);
+}
 
 /** Loads a person's file. One that cannot be held in 4 bits may be loaded as it is, which the person decides. */
 export const loadFile = (file: File) =>
   attempt(async () => {
-    const options = { load_in_4bit: in4bit.value };
     try {
-      await load(file.name, () => engine().ask('loadFile', { file, options }));
+      await fromFile(file, in4bit.value);
     } catch (thrown) {
       const problem = toProblem(thrown);
       if (!in4bit.value || problem.code !== 'config') throw thrown;
@@ -60,12 +75,19 @@ export async function loadRefused(): Promise<void> {
   await loadFile(refused.value.file);
 }
 
+/** Loads a file of this name once more, where the tab has it. */
+export async function loadAgain(name: string, load_in_4bit: boolean): Promise<void> {
+  if (latest?.name === name) await fromFile(latest, load_in_4bit);
+}
+
 /** Loads the same file again, held in 4 bits or as it is. */
 export const reload = (load_in_4bit: boolean) =>
   attempt(async () => {
     if (model.value.state !== 'ready') return;
     in4bit.value = load_in_4bit;
     await load(model.value.info.name, () => engine().ask('reload', { options: { load_in_4bit } }));
+    const file = latest;
+    if (file) again = () => fromFile(file, load_in_4bit);
   });
 
 export const cancelLoad = () => attempt(() => engine().ask('cancelLoad', {}));

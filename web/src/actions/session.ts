@@ -7,7 +7,7 @@ import { toProblem, type Notice, type RequestRecord } from '../protocol';
 import { fold, noLab } from '../lab';
 import { reduce, tokensPerSecond } from '../run';
 import { DPO, GRPO } from '../settings';
-import { banner, nameOf, stateOf } from '../states';
+import { banner, nameOf } from '../states';
 import { announcement, device, lab, merging, model, objectives, offer, problem, run, settings, speeds, told, traffic, tuning } from '../store';
 import { noRun } from '../run';
 
@@ -74,11 +74,17 @@ export async function restart(): Promise<void> {
   await open();
 }
 
+/** Says whether it does something about a failure, which is then not shown. */
+let mend: (failure: Problem) => boolean = () => false;
+
+/** Asks somebody first whether a failure can be mended. */
+export const mendWith = (one: typeof mend): void => void (mend = one);
+
 /** Shows a failure where it belongs: those that stop the engine at the top, the others beside it. */
 export function fail(failure: Problem): void {
-  if (failure.code === 'cancelled' || failure.code === 'closed') return;
+  if (failure.code === 'cancelled' || failure.code === 'closed' || mend(failure)) return;
   const words = banner(failure);
-  const stops = words !== null && stateOf(failure) !== 'limit';
+  const stops = words !== null && failure.code !== 'limit';
   if (stops) device.value = { state: 'blocked', problem: failure };
   else problem.value = failure;
 }
@@ -127,6 +133,8 @@ function hear(notice: Notice): void {
     case 'merge':
       merging.value = { done: notice.done, total: notice.total };
       return;
+    case 'lost':
+      return fail({ code: 'device-lost', message: 'the device was lost', help: '' });
     case 'text':
       return listeners.get(notice.request)?.(notice.piece, notice.answer);
     case 'traffic':

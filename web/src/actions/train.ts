@@ -5,7 +5,7 @@ import { counted } from '../preferences';
 import { noRun } from '../run';
 import { toProblem, type RowReport } from '../protocol';
 import { changedIn, formOf, ordered, type Settings } from '../settings';
-import { agreement, announcement, answers, busy, dataset, defaults, estimate, form, model, noAnswer, ownSource, parts, rowErrors, run, settings, share, shownStep, table, used } from '../store';
+import { agreement, announcement, answers, busy, dataset, defaults, estimate, form, model, noAnswer, ownSource, parts, rowErrors, run, runId, settings, share, shownStep, table, used } from '../store';
 import { attempt, engine } from './session';
 
 /**
@@ -39,7 +39,7 @@ export const train = (withoutBad = false) =>
     const { reports } = checked;
     batch(() => {
       run.value = { ...noRun, state: 'starting' };
-      shownStep.value = null;
+      [shownStep.value, runId.value] = [null, null];
       answers.value = { base: noAnswer, tuned: noAnswer };
       agreement.value = null;
       dataset.value = {
@@ -52,7 +52,10 @@ export const train = (withoutBad = false) =>
       };
     });
     try {
-      await engine().ask('start', { config: ordered(config, settings.value, held.length), examples: examplesOf(trained), evalExamples: examplesOf(held), ownFunction: ownSource.value });
+      const { teach, trained: rows, tokens, targets, truncated } = dataset.value!;
+      const sha256 = model.value.state === 'ready' ? model.value.sha256 : null;
+      const notes = { teach, rows, held: held.length, tokens, targets, truncated, ownFunction: ownSource.value, sha256 };
+      runId.value = await engine().ask('start', { config: ordered(config, settings.value, held.length), examples: examplesOf(trained), evalExamples: examplesOf(held), notes });
     } catch (thrown) {
       if (run.value.state === 'starting') run.value = noRun;
       throw thrown;

@@ -24,7 +24,7 @@ export function Adapters() {
         )}
         <p class="hint">
           {list.length > 0
-            ? 'They stay on the GPU until another model is loaded or the tab is closed: download what you want to keep.'
+            ? 'They stay on the GPU until another model is loaded or the tab is closed. What was trained here is kept under Runs (step 3) and can be had back from there.'
             : 'What you train (step 3) stands here. You can also load a zip that this page made, or PEFT’s adapter_config.json and adapter_model.safetensors together.'}
         </p>
         {adapter.value && writes(adapter.value) && <Strength of={adapter.value} />}

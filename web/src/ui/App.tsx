@@ -1,5 +1,6 @@
 import { announcement } from '../store';
 import { DeviceBanner, ErrorBanner } from './Banners';
+import { CutOff } from './CutOff';
 import { Header } from './Header';
 import { Model } from './Model';
 import { Teach } from './Teach';
@@ -22,6 +23,7 @@ export function App() {
           </p>
         </div>
         <DeviceBanner />
+        <CutOff />
         <ErrorBanner />
         <Model />
         <Teach />

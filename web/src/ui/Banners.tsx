@@ -1,11 +1,12 @@
 import { restart } from '../actions/session';
-import { banner, nameOf, software, stateOf, titleOf, type Words } from '../states';
-import { device, inWords, problem, speeds } from '../store';
+import { banner, nameOf, software, titleOf, type Words } from '../states';
+import { device, inWords, mending, problem, speeds } from '../store';
 import { Button, Icon } from './bits';
 
 /** What keeps the engine from running here, or makes it slow. */
 export function DeviceBanner() {
   const current = device.value;
+  if (mending.value) return <Mending />;
   if (current.state === 'starting') return null;
   if (current.state === 'blocked') {
     const words = banner(current.problem);
@@ -13,6 +14,22 @@ export function DeviceBanner() {
   }
   if (!current.device.software) return null;
   return <Notice words={software(current.device, speeds.value[nameOf(current.device)] ?? null)} />;
+}
+
+/** What the page does by itself when the GPU went away. */
+function Mending() {
+  const { memory, step } = mending.value!;
+  return (
+    <div class="banner note" data-testid="mending" role="status">
+      <Icon name="chip" />
+      <div>
+        <h2>{memory ? 'The GPU ran out of memory' : 'The GPU went away'}</h2>
+        <p>
+          The page takes it again and loads the model{step === null ? '' : `; the run then goes on from step ${step}, which is kept`}. Nothing of yours is lost.
+        </p>
+      </div>
+    </div>
+  );
 }
 
 function Notice({ words }: { words: Words }) {
@@ -34,7 +51,7 @@ export function ErrorBanner() {
   const failure = problem.value;
   if (!failure) return null;
   return (
-    <div class="banner stop floating" data-testid="error-banner" data-code={stateOf(failure)} role="alert">
+    <div class="banner stop floating" data-testid="error-banner" data-code={failure.code} role="alert">
       <Icon name="warning" />
       <div>
         <h2>{titleOf(failure)}</h2>

@@ -13,13 +13,14 @@ import { Lab } from './Lab';
 import { MethodPicker } from './Methods';
 import { Progress } from './Progress';
 import { RunButtons } from './RunButtons';
+import { Runs } from './Runs';
 
 export function Train() {
   return (
     <Step number={3} id="train" title="Train" lead={`The defaults suit a first run. ${watch[settings.value.teach]}`}>
       <Tabs label="What to train" tabs={tabs} chosen={tab.value} onChoose={(id) => (tab.value = id)}>
         <RowErrors />
-        {tab.value === 'train' ? <One /> : <Lab />}
+        {tab.value === 'train' ? <One /> : tab.value === 'lab' ? <Lab /> : <Runs />}
       </Tabs>
     </Step>
   );
@@ -28,6 +29,7 @@ export function Train() {
 const tabs = [
   { id: 'train', name: 'One run' },
   { id: 'lab', name: 'Method lab' },
+  { id: 'runs', name: 'Runs' },
 ] as const;
 
 /** What to look at. */
@@ -49,8 +51,26 @@ function One() {
       <KeepBest />
       <Needs />
       <Controls />
+      <NotKept />
       <Progress />
     </>
+  );
+}
+
+/** A run that goes on in memory, for nothing more of it could be kept. */
+function NotKept() {
+  const { notKept, state } = run.value;
+  if (notKept === null || !isBusy(state)) return null;
+  return (
+    <div class="notice" data-testid="not-kept" role="alert">
+      <h3>This run is not kept any more</h3>
+      <p>
+        {sentence(notKept)}. It goes on in memory, and is kept again as soon as there is room: do not close this tab before its end. Delete runs that you no longer need under Runs, or a model in step 1.
+      </p>
+      <div class="row">
+        <Button onClick={() => (tab.value = 'runs')}>Show the runs</Button>
+      </div>
+    </div>
   );
 }
 
@@ -138,6 +158,7 @@ function Controls() {
             · {data.trained}
             {data.held.length > 0 && `, ${data.held.length} held out`}, {count(data.tokens)} tokens{data.teach !== 'prompts' && `, ${count(data.targets)} ${data.teach === 'examples' ? 'trained on' : 'of answers'}`}
             {data.truncated > 0 && `, ${data.truncated} cut to length`}
+            {isBusy(state) && run.value.checkpoint !== null && ` · kept up to step ${run.value.checkpoint}`}
           </small>
         )}
       </p>

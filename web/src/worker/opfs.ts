@@ -1,5 +1,6 @@
 import type { Spill } from '../engine';
 import type { FileStore } from './models';
+import { RUNS } from './run-store';
 
 // TypeScript has these in its worker library only, which does not go with the page's.
 declare global {
@@ -110,9 +111,11 @@ export async function openSpill(): Promise<SpillFile | null> {
 export async function clearOpfs(): Promise<void> {
   const root = await navigator.storage?.getDirectory?.().catch(() => null);
   if (!root) return;
-  try {
-    await root.removeEntry(FOLDER, { recursive: true });
-  } catch (thrown) {
-    if (!missing(thrown)) throw thrown;
+  for (const folder of [FOLDER, RUNS]) {
+    try {
+      await root.removeEntry(folder, { recursive: true });
+    } catch (thrown) {
+      if (!missing(thrown)) throw thrown;
+    }
   }
 }

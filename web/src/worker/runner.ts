@@ -19,6 +19,8 @@ export interface Job {
   step(): Promise<boolean>;
   /** Ends here and keeps what there is. */
   finish(): Promise<void>;
+  /** Before a pause, which may be the last that is seen of it. */
+  keep?(): Promise<void>;
   become(state: RunState, problem: Problem | null): void;
 }
 
@@ -82,6 +84,7 @@ export class Runner {
     try {
       for (;;) {
         while (this.#wanted === 'pause') {
+          if (this.#state !== 'paused') await this.engine.run(() => job.keep?.());
           this.#become('paused');
           await new Promise<void>((wake) => (this.#wake = wake));
         }

@@ -40,7 +40,7 @@ export class Trials implements Job {
     } catch (thrown) {
       const problem = toProblem(thrown);
       // A device or an engine that is gone fails the methods that are still to come, too.
-      if (problem.code === 'gpu' || problem.code === 'crashed') throw thrown;
+      if (['device-lost', 'gpu', 'crashed'].includes(problem.code)) throw thrown;
       this.say({ notice: 'trialFailed', method: this.#method ?? '', problem });
       this.#method = null;
     }

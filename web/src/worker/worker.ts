@@ -2,15 +2,17 @@
 
 import init, { Session, Sha256, defaults, objectives } from 'tunesmith-engine';
 import { toProblem, type FromWorker, type Loaded, type Manifest, type RequestName, type Requests, type RowReport, type ToWorker } from '../protocol';
-import type { Example, LoadOptions, NamedFile, Problem, RunConfig } from '../engine';
+import type { Example, LoadOptions, NamedFile, Problem, RunConfig, RunTools } from '../engine';
 import { watchTraffic } from '../traffic';
 import { readAdapter } from './adapters';
 import { cancelled, fetchModel, forgetModel, keptModel } from './models';
 import { Mutex } from './mutex';
 import { OwnFunction } from './own-function';
 import { clearOpfs, openSpill, opfs, type SpillFile } from './opfs';
+import { Records } from './records';
+import { RunFolders } from './run-store';
 import { Runner, type TrainingLock } from './runner';
-import { Training } from './training';
+import { Training, type Order } from './training';
 import { Trials } from './trials';
 
 const post = (message: FromWorker, transfer: Transferable[] = []) => self.postMessage(message, { transfer });
@@ -39,6 +41,16 @@ const lock: TrainingLock = () =>
   });
 
 const runner = new Runner(engine, lock);
+/** What the lock of a run begins with, that is held while it goes. */
+const GOING = 'tunesmith-run:';
+
+async function going(): Promise<Set<string>> {
+  const { held = [] } = await navigator.locks.query();
+  return new Set(held.flatMap(({ name }) => (name?.startsWith(GOING) ? [name.slice(GOING.length)] : [])));
+}
+
+const records = new Records(RunFolders.open(), going);
+let training: Training | null = null;
 
 let opening: Promise<unknown> = Promise.resolve();
 
@@ -99,6 +111,31 @@ const FORMS = 'forms.json';
 async function keepForms(known: string): Promise<void> {
   const found = await withSession((session) => session.forms());
   if (found !== known) await store.then((files) => files?.writeText(FORMS, found)).catch(() => undefined);
+}
+
+/** Begins a run, or takes one up again, with the tools that any run needs; gives the id that it is kept under, if it is. */
+async function begin(ownFunction: string | null, saveSteps: number, begin: Order['begin']): Promise<string | null> {
+  const session = await need();
+  const known = await withSession((session) => session.forms());
+  spill ??= await openSpill();
+  const own = ownFunction === null ? null : new OwnFunction(ownFunction);
+  const tools: RunTools = { ...(spill && { spill }), ...(own && { judge: own.judge }) };
+  const begun = new Training(session, { begin, tools, saveSteps }, post);
+  try {
+    await runner.start(begun);
+    training = begun;
+    if (begun.keptAs !== null) void navigator.locks.request(GOING + begun.keptAs, () => runner.finished);
+  } catch (thrown) {
+    own?.close();
+    throw thrown;
+  }
+  void runner.finished.then(() => {
+    training = null;
+    spill?.clear();
+    own?.close();
+  });
+  void keepForms(known);
+  return begun.keptAs;
 }
 
 const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) => Requests[N]['result'] | Promise<Requests[N]['result']> } = {
@@ -174,18 +211,44 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
 
   size: ({ config }) => withSession((session) => session.size(config)),
 
-  async start({ config, examples, evalExamples, ownFunction }) {
-    const session = await need();
-    const known = await withSession((session) => session.forms());
-    spill ??= await openSpill();
-    const own = ownFunction === null ? null : new OwnFunction(ownFunction);
-    await runner.start(new Training(session, { config, examples, evalExamples, spill: spill ?? undefined, judge: own?.judge }, post));
-    void runner.finished.then(() => {
-      spill?.clear();
-      own?.close();
+  async start({ config, examples, evalExamples, notes }) {
+    return begin(notes.ownFunction ?? null, Number(config.save_steps) || 0, async (session, tools) => {
+      const { folder, problem } = await records.create(examples, evalExamples);
+      try {
+        const events = await session.startTraining(config, examples, evalExamples, { ...tools, ...(folder && { store: folder }), about: { notes } });
+        return { events: problem ? [...events, { event: 'warning', code: 'not-kept', message: problem }] : events, keptAs: folder?.name ?? null };
+      } catch (thrown) {
+        if (folder) await records.remove(folder.name);
+        throw thrown;
+      }
     });
-    void keepForms(known);
   },
+
+  runs: () => records.list(),
+  openRun: ({ id }) => records.open(id),
+
+  async continueRun({ id }) {
+    const { summary, notes } = await records.one(id);
+    await begin(notes.ownFunction ?? null, Number(summary.config.save_steps) || 0, async (session, tools) => {
+      const { examples, evalExamples } = await records.open(id);
+      const store = await records.folder(id);
+      const events = await session.resumeTraining(examples, evalExamples, { ...tools, store });
+      const at = summary.checkpoint;
+      return { events: at === null ? events : [...events, { event: 'checkpoint', step: at }], keptAs: id };
+    });
+  },
+
+  useRun: ({ id }) =>
+    withSession(async (session) => {
+      await session.adapterOfRun(await records.folder(id));
+      return session.adapters();
+    }),
+
+  noteRun: ({ id, notes }) => records.note(id, notes),
+  removeRun: ({ id }) => records.remove(id),
+  exportRun: ({ id }) => records.files(id),
+  importRun: ({ file }) => withSession((session) => records.import(file, session)),
+  keepSoon: () => training?.keepSoon(),
 
   async startLab(order) {
     const session = await need();
@@ -269,6 +332,7 @@ async function start(): Promise<Requests['open']['result']> {
   if (!(await gpu.requestAdapter())) throw { code: 'no-adapter', message: 'requestAdapter() found nothing.', help: '' };
   await init();
   session = await Session.create();
+  void session.lost().then(() => post({ notice: 'lost' }));
   const kept = await store.then((files) => files?.blob(FORMS)).catch(() => null);
   if (kept) session.chooseForms(await kept.text());
   return { defaults: defaults(), objectives: objectives(), device: session.device() };
@@ -307,7 +371,7 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
     const handler = handlers[name] as (args: unknown, id: number) => unknown;
     const result = await handler(args, id);
     // A file may be as large as a model: it is handed over, not copied.
-    post({ id, result }, name === 'exportPeft' ? (result as NamedFile[]).map(({ bytes }) => bytes.buffer) : []);
+    post({ id, result }, name === 'exportPeft' || name === 'exportRun' ? (result as NamedFile[]).map(({ bytes }) => bytes.buffer) : []);
   } catch (thrown) {
     post({ id, problem: toProblem(thrown) });
   }

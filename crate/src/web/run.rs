@@ -1,0 +1,209 @@
+//! The run of a session: how it begins, or is taken up again, and its steps.
+
+use js_sys::{Array, Function};
+use serde_json::{Map, Value, json};
+use wasm_bindgen::prelude::*;
+
+use super::files::JsSpill;
+use super::js::{JsResult, thrown, to_js};
+use super::kept_run::Run;
+use super::lesson::Lesson;
+use super::store::JsStore;
+use super::{Session, form, json_text, wrong_options};
+use crate::clock::now_ms;
+use crate::peft::{self, io};
+use crate::record::{About, Keeper, Record, Summary};
+use crate::settings::config::{Rows, RunConfig};
+use crate::train::{Event, Trainer, fitting};
+use crate::{Error, Result};
+
+/// What a run is given beside its settings and rows.
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(typescript_type = "RunTools")]
+    pub type Tools;
+    /// Is told the products done and those in all while kernels are tried, which happens once on a device.
+    #[wasm_bindgen(method, getter, js_name = onTune)]
+    fn on_tune(this: &Tools) -> Option<Function>;
+    /// Where what the run's memory does not hold goes.
+    #[wasm_bindgen(method, getter)]
+    fn spill(this: &Tools) -> Option<JsSpill>;
+    /// The page's function, where the rewards name one: see [`Session::judge`].
+    #[wasm_bindgen(method, getter)]
+    fn judge(this: &Tools) -> Option<Function>;
+    /// Where the run is kept.
+    #[wasm_bindgen(method, getter)]
+    fn store(this: &Tools) -> Option<JsStore>;
+    /// What the page has to say of it in its record: an object.
+    #[wasm_bindgen(method, getter)]
+    fn about(this: &Tools) -> JsValue;
+}
+
+impl Session {
+    /// Makes the trainer of a run, and finds the fastest kernels for it where that was not done yet.
+    async fn trainer(&self, config: &RunConfig, rows: &Array, held_out: &Array, tools: &Tools) -> Result<Trainer> {
+        let model = self.model()?.clone();
+        let lesson = match config.objective.rows() {
+            Rows::Prompts => Lesson::Prompts(Box::new(self.rollouts(config, rows, held_out, tools.judge())?)),
+            _ => self.rendered(config, rows, held_out).map(|(given, held_out)| Lesson::Examples(given, held_out))?,
+        };
+        let adapter = peft::create(&model, config).await?.into();
+        let mut trainer = lesson.trainer(model, adapter, config)?;
+        if let Some(spill) = tools.spill() {
+            trainer.spill_to(Box::new(spill));
+        }
+        if let Some(on_tune) = tools.on_tune() {
+            let tell = |done: usize, all: usize| {
+                // A page that no longer listens is no reason to stop.
+                let _ = on_tune.call2(&JsValue::NULL, &(done as f64).into(), &(all as f64).into());
+            };
+            trainer.tune(tell).await?;
+        }
+        Ok(trainer)
+    }
+
+    fn take_up(&mut self, trainer: Trainer, keeper: Option<Keeper<JsStore>>) -> Event {
+        let event = trainer.start_event();
+        let run = keeper.as_ref().map(|keeper| keeper.record().place());
+        let adapter = self.keep((None, run), trainer.config().clone(), trainer.peft().clone());
+        self.run = Some(Run { adapter, trainer, keeper });
+        event
+    }
+
+    async fn begin_run(&mut self, config: &JsValue, rows: &Array, held_out: &Array, tools: &Tools) -> Result<JsValue> {
+        let config = self.run_config(config)?;
+        // The run before gives its memory back first; what it trained stays.
+        self.run = None;
+        let make = async |config: &RunConfig| self.trainer(config, rows, held_out, tools).await;
+        let (trainer, mut events) = fitting(&config, false, make).await?;
+        let mut keeper = None;
+        if let Some(store) = tools.store() {
+            let more: Map<String, Value> = serde_json::from_str(&json_text(&tools.about())).map_err(wrong_options)?;
+            let about = About::new(&trainer, now_ms(), more);
+            keeper = Some(Keeper::begin(store, &trainer, about, &mut events).await);
+        }
+        events.insert(0, self.take_up(trainer, keeper));
+        Ok(to_js(&events))
+    }
+
+    async fn resume_run(&mut self, rows: &Array, held_out: &Array, tools: &Tools) -> Result<JsValue> {
+        let store = tools.store().ok_or_else(|| no_run("no record was given"))?;
+        let Summary { about, .. } =
+            Summary::read(&store).await?.ok_or_else(|| no_run("nothing is kept of this run"))?;
+        let about = about.ok_or_else(|| no_run("nothing tells which model it was on"))?;
+        let (record, config) = Record::open(store).await?;
+        let (checkpoint, damaged) = record.newest_checkpoint().await?;
+        self.run = None;
+        let make = async |config: &RunConfig| {
+            let mut trainer = self.trainer(config, rows, held_out, tools).await?;
+            checkpoint.restore(&mut trainer)?;
+            Ok(trainer)
+        };
+        let (trainer, mut warnings) = fitting(&config, true, make).await?;
+        warnings.extend(
+            damaged.into_iter().map(|what| Event::Warning {
+                code: "checkpoint",
+                message: format!("{what}; the one before it is whole"),
+            }),
+        );
+        let keeper = Keeper::resume(record, &trainer, about, &mut warnings).await;
+        let lines = keeper.record().lines().to_vec();
+        let start = self.take_up(trainer, Some(keeper));
+        let as_value = |event| serde_json::to_value(event).expect("plain values");
+        let events = std::iter::once(as_value(start)).chain(lines).chain(warnings.into_iter().map(as_value));
+        Ok(to_js(&events.collect::<Vec<Value>>()))
+    }
+
+    fn going(&mut self) -> Result<&mut Run> {
+        self.run.as_mut().ok_or_else(|| Error::Config {
+            field: "run".into(),
+            what: "no run is going".into(),
+            help: "press Train first".into(),
+        })
+    }
+
+    async fn next_events(&mut self, finish: bool) -> Result<JsValue> {
+        let run = self.going()?;
+        let outcome = run.advance(finish).await;
+        let (ended, failed) = (finish || run.trainer.is_done(), outcome.is_err());
+        // What broke is not worth keeping, and neither is what ended before its first step. A reward that failed broke
+        // nothing of what was trained.
+        let broke = outcome.as_ref().is_err_and(|error| !matches!(error, Error::Config { .. }));
+        if broke || (failed || ended) && run.trainer.steps_done() == 0 {
+            let adapter = run.adapter;
+            self.adapters.retain(|other| other.id != adapter);
+        }
+        if failed || ended {
+            // Plans and optimizer state go; the adapter stays.
+            self.run = None;
+        }
+        Ok(to_js(&outcome?))
+    }
+
+    /// Reads the adapter of a record: that of its end, or of its newest checkpoint.
+    async fn adapter_of(&mut self, store: JsStore) -> Result<u32> {
+        let (record, config) = Record::open(store).await?;
+        let (name, files) = record.adapter().await?;
+        let peft = io::load(self.model()?, &name, &files[0], &files[1]).await?;
+        Ok(self.keep((None, Some(record.place())), config, peft.into()))
+    }
+}
+
+fn no_run(what: &str) -> Error {
+    Error::Config { field: "run".into(), what: what.into(), help: "begin a new one".into() }
+}
+
+#[wasm_bindgen]
+impl Session {
+    /// Prepares a run, whose adapter is the last of [`Session::adapters`]; returns its first events, of which `start` comes first.
+    #[wasm_bindgen(js_name = startTraining)]
+    pub async fn start_training(
+        &mut self,
+        config: JsValue,
+        rows: Array,
+        held_out: Array,
+        tools: Tools,
+    ) -> JsResult<JsValue> {
+        self.begin_run(&config, &rows, &held_out, &tools).await.map_err(thrown)
+    }
+
+    /// Takes up a run where its newest checkpoint is, with the rows that it began with; returns its events up to there.
+    #[wasm_bindgen(js_name = resumeTraining)]
+    pub async fn resume_training(&mut self, rows: Array, held_out: Array, tools: Tools) -> JsResult<JsValue> {
+        self.resume_run(&rows, &held_out, &tools).await.map_err(thrown)
+    }
+
+    /// One optimizer step; the last one's events end with `done`.
+    pub async fn step(&mut self) -> JsResult<JsValue> {
+        self.next_events(false).await.map_err(thrown)
+    }
+
+    /// Writes a checkpoint of the run that is going; gives what came with that.
+    #[wasm_bindgen(js_name = keepRun)]
+    pub async fn keep_run(&mut self) -> JsResult<JsValue> {
+        let run = self.going().map_err(thrown)?;
+        Ok(to_js(&run.keep().await.map_err(thrown)?))
+    }
+
+    /// Stops here and keeps what was trained.
+    pub async fn finish(&mut self) -> JsResult<JsValue> {
+        self.next_events(true).await.map_err(thrown)
+    }
+
+    /// Reads the adapter of a run that is kept, which is the last of [`Session::adapters`] then. Gives its number.
+    #[wasm_bindgen(js_name = adapterOfRun)]
+    pub async fn adapter_of_run(&mut self, store: JsStore) -> JsResult<u32> {
+        self.adapter_of(store).await.map_err(thrown)
+    }
+}
+
+/// What is kept of a run, in a few lines, with its method under the name that the page's list has for it; null where nothing has
+/// begun there.
+#[wasm_bindgen(js_name = runSummary)]
+pub async fn run_summary(store: JsStore) -> JsResult<JsValue> {
+    let Some(summary) = Summary::read(&store).await.map_err(thrown)? else { return Ok(JsValue::NULL) };
+    let config = RunConfig::from_json(&summary.config.to_string()).map_err(thrown)?;
+    let mut told = json!(summary);
+    told["method"] = form::chosen(&config).into();
+    Ok(to_js(&told))
+}

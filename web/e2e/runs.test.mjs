@@ -1,0 +1,208 @@
+// Runs that cannot be lost, on a small made-up model. TUNESMITH_URL says where the page is.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { unzip } from './adapter.mjs';
+import { inEachLook, launch, open, violations } from './browser.mjs';
+import { choose, downloadAdapter, events, loadModelFile, text, train } from './flow.mjs';
+import { madeUpModel, TYPES } from './made-up.mjs';
+
+const url = process.env.TUNESMITH_URL;
+const model = { name: 'small.F16.gguf', mimeType: 'application/octet-stream', buffer: madeUpModel(TYPES.F16) };
+const rows = ['red', 'blue', 'green', 'black', 'white'].map((colour) => JSON.stringify({ prompt: `${colour}:`, completion: ` ${colour}!` }));
+const STEPS = 90;
+
+describe('runs', () => {
+  let browser;
+  let opened;
+  let folder;
+  let page;
+  let whole;
+  const by = (id) => page.getByTestId(id);
+  const weights = async (name) => {
+    const files = unzip(await downloadAdapter(page, join(folder, `${name}.zip`)));
+    return [...files].find(([path]) => path.endsWith('adapter_model.safetensors'))[1];
+  };
+  const step = (n) => page.waitForFunction((n) => Number.parseInt(document.querySelector('[data-testid="stat-step"]')?.textContent) >= n, n, { timeout: 120_000 });
+  const state = (name) => page.locator(`[data-testid="run-status"][data-state="${name}"]`).waitFor({ timeout: 240_000 });
+  /** The page as it is after it was left, and opened again. */
+  const reopen = async () => {
+    page = await opened.context.newPage();
+    await page.goto(url);
+    await by('cut-off').waitFor({ timeout: 60_000 });
+  };
+  /** Begins a run, and waits for its step n. */
+  const begin = async (n) => {
+    await by('tab-train').click();
+    await by('train').click();
+    await state('running');
+    await step(n);
+  };
+  const list = async () => {
+    await by('tab-runs').click();
+    return by('kept-run').allInnerTexts();
+  };
+
+  before(async () => {
+    browser = await launch();
+    opened = await open(browser, url);
+    page = opened.page;
+    folder = await mkdtemp(join(tmpdir(), 'tunesmith-e2e-'));
+  });
+  after(() => Promise.all([browser.close(), rm(folder, { recursive: true, force: true })]));
+
+  it('are listed once they are there', async () => {
+    assert.deepEqual(await list(), []);
+    await by('runs').filter({ hasText: 'There is none yet' }).waitFor();
+    await loadModelFile(page, model);
+    await by('paste-jsonl').fill(rows.join('\n'));
+    await by('paste-jsonl-add').click();
+    await choose(page, 'lora', { max_steps: STEPS, learning_rate: 0.02, r: 4, lora_dropout: 0.1, eval_steps: 10 });
+    await by('hold-out').selectOption('0.2');
+    await by('keep-best').uncheck();
+    assert.equal((await train(page)).length, STEPS);
+    whole = await weights('whole');
+    const [said] = await list();
+    assert.match(said, /LoRA on 4 examples[^]*done[^]*held-out loss/);
+    assert.deepEqual(await violations(page), []);
+  });
+
+  it('go on to the same bits after a reload', async () => {
+    await begin(32);
+    page.once('dialog', (dialog) => dialog.accept());
+    await page.reload();
+    await by('cut-off').waitFor({ timeout: 60_000 });
+    assert.match(await text(by('cut-off')), /LoRA on 4 examples[^]*after step \d+ of 90[^]*once small.F16.gguf is loaded/);
+    await by('cut-off-continue').click();
+    await by('error-banner').filter({ hasText: 'small.F16.gguf' }).waitFor();
+    await loadModelFile(page, model);
+    await by('cut-off-continue').click();
+    await state('done');
+    assert.ok(whole.equals(await weights('reloaded')), 'other bits');
+    assert.equal((await list()).length, 2);
+  });
+
+  it('go on by themselves where the GPU went away', async () => {
+    await begin(25);
+    const cdp = await browser.newBrowserCDPSession();
+    await cdp.send('Browser.crashGpuProcess');
+    await by('mending').waitFor();
+    await state('running');
+    await state('done');
+    assert.match(await text(page.locator('.warnings')), /The GPU went away, and was taken again: the run went on from step \d+/);
+    assert.ok(whole.equals(await weights('gpu')), 'other bits');
+  });
+
+  it('go on to the same bits after the page itself crashed', async () => {
+    await begin(45);
+    const cdp = await opened.context.newCDPSession(page);
+    // It gives no answer.
+    void cdp.send('Page.crash').catch(() => undefined);
+    await page.waitForEvent('crash');
+    await page.close();
+    await reopen();
+    await loadModelFile(page, model);
+    await by('cut-off-continue').click();
+    await state('done');
+    assert.ok(whole.equals(await weights('crashed')), 'other bits');
+  });
+
+  it('are seen by another tab, which leaves the one that is going alone', async () => {
+    await begin(22);
+    const first = page;
+    const second = await opened.context.newPage();
+    await second.goto(url);
+    await second.getByTestId('tab-runs').click();
+    const going = second.getByTestId('kept-run').filter({ hasText: 'going in another tab' });
+    await going.waitFor();
+    assert.equal((await second.getByTestId('cut-off').count()) + (await going.getByTestId('run-continue').count()), 0);
+    await going.locator('summary').click();
+    assert.ok(await going.getByTestId('run-delete').isDisabled());
+    await second.close();
+    page = first;
+    await state('done');
+    assert.ok(whole.equals(await weights('watched')), 'other bits');
+  });
+
+  it('go on in memory where the storage is full, and are kept again when it is not', async () => {
+    const cdp = await opened.context.newCDPSession(page);
+    const quota = (quotaSize) => cdp.send('Storage.overrideQuotaForOrigin', { origin: new URL(url).origin, ...(quotaSize !== null && { quotaSize }) });
+    await begin(3);
+    await quota(1000);
+    await by('not-kept').waitFor();
+    assert.match(await text(by('not-kept')), /storage is full[^]*goes on in memory[^]*Delete/);
+    await quota(null);
+    await state('done');
+    assert.ok(whole.equals(await weights('full')), 'other bits');
+    assert.match((await list())[0], /done/);
+  });
+
+  it('go on without a network', async () => {
+    await opened.context.setOffline(true);
+    await begin(41);
+    page.once('dialog', (dialog) => dialog.accept());
+    await page.reload();
+    await by('cut-off').waitFor({ timeout: 60_000 });
+    await loadModelFile(page, model);
+    await by('cut-off-continue').click();
+    await state('done');
+    await opened.context.setOffline(false);
+    assert.ok(whole.equals(await weights('offline')), 'other bits');
+  });
+
+  it('are named, compared, asked, taken up in their settings, moved, and deleted with a way back', async () => {
+    const runs = by('kept-run');
+    const before = (await list()).length;
+    await runs.first().locator('summary').click();
+    await runs.first().getByTestId('run-rename').click();
+    await by('run-title').fill('Colours');
+    await page.keyboard.press('Enter');
+    await runs.filter({ hasText: 'Colours' }).waitFor();
+    await runs.nth(0).getByRole('checkbox').check();
+    await runs.nth(1).getByRole('checkbox').check();
+    await by('compared').waitFor();
+    assert.match(await text(by('compared')), /Their settings are the same/);
+    await by('both-question').fill('red:');
+    await by('both-send').click();
+    const said = (side) => by(`both-${side}`).locator('.answer-text').innerText();
+    await by('both-1').locator('.answer-text').waitFor();
+    await page.waitForTimeout(1000);
+    assert.equal(await said(0), await said(1));
+    const [download] = await Promise.all([page.waitForEvent('download'), runs.first().getByTestId('run-export').click()]);
+    const path = join(folder, 'run.zip');
+    await download.saveAs(path);
+    await runs.first().getByTestId('run-delete').click();
+    assert.equal(await runs.count(), before - 1);
+    await by('run-undo').click();
+    await runs.nth(before - 1).waitFor();
+    await runs.first().locator('summary').click();
+    await runs.first().getByTestId('run-delete').click();
+    await by('run-delete-now').click();
+    await by('run-leaving').waitFor({ state: 'detached' });
+    await by('run-file').setInputFiles(path);
+    await runs.filter({ hasText: 'Colours' }).waitFor();
+    assert.equal(await runs.count(), before);
+    await runs.filter({ hasText: 'Colours' }).locator('summary').click();
+    await runs.filter({ hasText: 'Colours' }).getByTestId('run-use').click();
+    await by('adapters').filter({ hasText: 'Colours' }).waitFor();
+    assert.ok(whole.equals(await weights('moved')), 'other bits');
+    assert.deepEqual(await violations(page), []);
+  });
+
+  it('fit a laptop and a phone, in light and in dark', async () => {
+    await by('tab-runs').click();
+    await inEachLook(page, async (look) => {
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      assert.ok(overflow <= 0, `${look}: ${overflow} pixels stick out`);
+    });
+  });
+
+  it('had no problem on the way', () => {
+    // A tab that crashed on purpose is none, and neither is a network that is not there.
+    const meant = ['the page crashed', `request failed: ${url} (net::ERR_INTERNET_DISCONNECTED)`];
+    assert.deepEqual(opened.problems.filter((problem) => !meant.includes(problem)), []);
+  });
+});
