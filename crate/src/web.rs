@@ -21,7 +21,7 @@ use crate::model::Model;
 use crate::peft;
 use crate::settings::config::{Recompute, Rows, RunConfig};
 use crate::train::lab::Lab;
-use crate::train::{agreement, estimate, prepare};
+use crate::train::{agreement, estimate, neutral_loss, prepare};
 use crate::{Error, Result};
 
 mod adapter;
@@ -256,6 +256,14 @@ impl Session {
         let (peft, method) = adapter.map(|adapter| (adapter.peft.as_ref(), adapter.config.method)).unzip();
         let (pairs, agrees) = agreement(self.model()?, peft, method, TABLE, &examples(rows)?).await?;
         Ok(to_js(&json!({ "pairs": pairs, "agrees": agrees })))
+    }
+
+    /// The loss on ordinary text, in nats a token, with an adapter; null is the model alone.
+    #[wasm_bindgen(js_name = neutralLoss)]
+    pub async fn neutral_loss(&self, adapter: Option<u32>) -> JsResult<f64> {
+        let adapter = adapter.map(|id| self.adapter(id)).transpose().map_err(thrown)?;
+        let peft = adapter.map(|adapter| adapter.peft.as_ref());
+        neutral_loss(self.model().map_err(thrown)?, peft).await.map_err(thrown)
     }
 
     /// What a run would need on the GPU, with each way to recompute; nothing is allocated.

@@ -36,6 +36,7 @@ fn renderer(template: Option<&ChatTemplate>) -> Renderer<'_> {
         max_length: 1024,
         completion_only_loss: true,
         assistant_only_loss: true,
+        raw: false,
     }
 }
 
@@ -155,10 +156,11 @@ fn a_template_that_hides_earlier_replies_is_an_error() {
 #[test]
 fn prompt_and_completion() {
     let strings = Example::PromptCompletion { prompt: text("2 + 2 = "), completion: text("4") };
-    assert_eq!(marked(&render(&strings)), "2 + 2 = [[4<|im_end|>]]");
+    let raw = renderer(None);
+    assert_eq!(marked(&one(&raw, &strings)), "2 + 2 = [[4<|im_end|>]]");
     // A token across the border is learnt: " four" is one token.
     let across = Example::PromptCompletion { prompt: text("two and two are "), completion: text("four") };
-    assert_eq!(marked(&render(&across)), "two and two are[[ four<|im_end|>]]");
+    assert_eq!(marked(&one(&raw, &across)), "two and two are[[ four<|im_end|>]]");
 
     let turns = conversation();
     let messages = Example::PromptCompletion {
@@ -171,6 +173,38 @@ fn prompt_and_completion() {
 
     let everything = Renderer { completion_only_loss: false, ..renderer(None) };
     assert_eq!(marked(&one(&everything, &strings)), "[[2 + 2 = 4<|im_end|>]]");
+}
+
+/// A question and an answer are what the same two turns are; white space joins texts, and is no part of a turn.
+#[test]
+fn a_question_and_its_answer_are_a_conversation_where_there_is_a_template() {
+    let example = Example::PromptCompletion { prompt: text("What is 2 + 2?\n"), completion: text(" 4.") };
+    let turns =
+        Example::Messages { messages: vec![Message::new("user", "What is 2 + 2?"), Message::new("assistant", "4.")] };
+    assert_eq!(render(&example), render(&turns));
+    let raw = Renderer { raw: true, ..renderer(Some(&MODEL.template)) };
+    assert_eq!(marked(&one(&raw, &example)), "What is 2 + 2?[[\n 4.<|im_end|>]]");
+    assert_eq!(one(&raw, &example), one(&renderer(None), &example));
+    // What comes before nothing is no question.
+    let alone = Example::PromptCompletion { prompt: text(""), completion: text("Once upon a time") };
+    assert_eq!(marked(&render(&alone)), marked(&one(&raw, &alone)));
+}
+
+#[test]
+fn answers_that_are_compared_are_turns_as_well() {
+    let chat = Renderer { raw: false, ..prefer(Objective::Dpo) };
+    let turns = |role: &str, content: &str| Prompt::Messages(vec![Message::new(role, content)]);
+    let as_turns = Example::Preference {
+        prompt: Some(turns("user", "2 + 2 =")),
+        chosen: turns("assistant", "4"),
+        rejected: turns("assistant", "5"),
+        margin: None,
+    };
+    let render = |example: &Example| chat.render("data.jsonl", 3, example).unwrap();
+    assert_eq!(render(&texts(Some("2 + 2 = "), "4", "5")), render(&as_turns));
+    // Two texts that begin alike hold their prompt, and are joined as they are.
+    let joined = render(&texts(None, "2 + 2 = 4", "2 + 2 = 5"));
+    assert_eq!(marked(&joined[0]), "2 + 2 =[[ 4<|im_end|>]]");
 }
 
 #[test]
@@ -239,11 +273,11 @@ fn a_file_goes_all_the_way() {
     assert!(import.errors.is_empty());
     let rendered: Vec<String> = import.examples.iter().map(|(_, example)| marked(&render(example))).collect();
     assert!(rendered[0].ends_with("1+1<|im_end|>\n<|im_start|>assistant\n[[2<|im_end|>]]\n"), "{}", rendered[0]);
-    assert_eq!(rendered[1], "a:[[ b<|im_end|>]]");
+    assert!(rendered[1].ends_with("a:<|im_end|>\n<|im_start|>assistant\n[[b<|im_end|>]]\n"), "{}", rendered[1]);
 }
 
 fn prefer(objective: Objective) -> Renderer<'static> {
-    Renderer { objective, ..renderer(Some(&MODEL.template)) }
+    Renderer { objective, raw: true, ..renderer(Some(&MODEL.template)) }
 }
 
 fn texts(prompt: Option<&str>, chosen: &str, rejected: &str) -> Example {

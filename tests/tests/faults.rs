@@ -201,7 +201,7 @@ fn a_run_is_kept_whichever_storage_call_fails() {
             let store = Faulty { failing: Some((failing, all)), ..Faulty::default() };
             let mut run = trainer(&model, &config(&[])).unwrap();
             let mut events = Vec::new();
-            let about = About::new(&run, 0.0, Map::new());
+            let about = About::new(&run, 0.0, None, Map::new());
             let mut keeper = block_on(Keeper::begin(store.clone(), &run, about, &mut events));
             // As a page drives it, with a checkpoint after each step.
             while !run.is_done() {

@@ -131,8 +131,10 @@ export async function tryMethods(page, methods, steps, onChange = () => {}) {
   return rows;
 }
 
-/** Asks the base and the tuned model; resolves to both answers once they are whole. */
+/** Asks the base and the tuned model, in a conversation that begins with that; resolves to both answers once they are whole. */
 export async function ask(page, question) {
+  const over = by(page, 'ask-over');
+  if (await over.isVisible()) await over.click();
   await by(page, 'ask-input').fill(question);
   await by(page, 'ask-send').click();
   const done = (side) => page.locator(`[data-testid="answer-${side}"][data-state="done"]`);

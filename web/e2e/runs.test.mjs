@@ -1,10 +1,14 @@
 // Runs that cannot be lost, on a small made-up model. TUNESMITH_URL says where the page is.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { zipSync } from 'fflate';
 import { unzip } from './adapter.mjs';
 import { inEachLook, launch, open, violations } from './browser.mjs';
 import { choose, downloadAdapter, events, loadModelFile, text, train } from './flow.mjs';
@@ -14,6 +18,31 @@ const url = process.env.TUNESMITH_URL;
 const model = { name: 'small.F16.gguf', mimeType: 'application/octet-stream', buffer: madeUpModel(TYPES.F16) };
 const rows = ['red', 'blue', 'green', 'black', 'white'].map((colour) => JSON.stringify({ prompt: `${colour}:`, completion: ` ${colour}!` }));
 const STEPS = 90;
+const cli = process.env.TUNESMITH_CLI ?? fileURLToPath(new URL('../../target/debug/tunesmith', import.meta.url));
+
+const lossesOf = async (path) =>
+  (await readFile(path, 'utf8'))
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line))
+    .filter(({ event }) => event === 'step')
+    .map(({ loss }) => loss);
+
+/** Where two lists of losses differ by more than two devices do. */
+const near = (some, others) => others.flatMap((loss, index) => (Math.abs(some[index] - loss) <= 1e-5 * Math.max(1, loss) ? [] : [`step ${index + 1}: ${some[index]} and ${loss}`]));
+
+/** The files below a folder, by their paths. */
+async function filesOf(folder, before = '') {
+  const files = [];
+  for (const entry of await readdir(join(folder, before), { withFileTypes: true })) {
+    const path = before + entry.name;
+    if (entry.isDirectory()) files.push(...(await filesOf(folder, `${path}/`)));
+    else files.push([path, new Uint8Array(await readFile(join(folder, path)))]);
+  }
+  return files;
+}
+
+const zip = (files) => zipSync(Object.fromEntries(files));
 
 describe('runs', () => {
   let browser;
@@ -21,6 +50,7 @@ describe('runs', () => {
   let folder;
   let page;
   let whole;
+  let undisturbed;
   const by = (id) => page.getByTestId(id);
   const weights = async (name) => {
     const files = unzip(await downloadAdapter(page, join(folder, `${name}.zip`)));
@@ -63,7 +93,8 @@ describe('runs', () => {
     await choose(page, 'lora', { max_steps: STEPS, learning_rate: 0.02, r: 4, lora_dropout: 0.1, eval_steps: 10 });
     await by('hold-out').selectOption('0.2');
     await by('keep-best').uncheck();
-    assert.equal((await train(page)).length, STEPS);
+    undisturbed = await train(page);
+    assert.equal(undisturbed.length, STEPS);
     whole = await weights('whole');
     const [said] = await list();
     assert.match(said, /LoRA on 4 examples[^]*done[^]*held-out loss/);
@@ -190,6 +221,43 @@ describe('runs', () => {
     await by('adapters').filter({ hasText: 'Colours' }).waitFor();
     assert.ok(whole.equals(await weights('moved')), 'other bits');
     assert.deepEqual(await violations(page), []);
+  });
+
+  it('move to the command line, and back', async () => {
+    const small = join(folder, 'small.F16.gguf');
+    await writeFile(small, model.buffer);
+    await begin(31);
+    await by('stop').click();
+    await state('done');
+    await list();
+    await by('kept-run').first().locator('summary').click();
+    const [download] = await Promise.all([page.waitForEvent('download'), by('kept-run').first().getByTestId('run-export').click()]);
+    const path = join(folder, 'moved.zip');
+    await download.saveAs(path);
+    // From the page to the command line, which ends it; the last losses are those of the undisturbed run.
+    const out = join(folder, 'moved');
+    for (const [name, bytes] of unzip(await readFile(path))) {
+      await mkdir(dirname(join(out, name)), { recursive: true });
+      await writeFile(join(out, name), bytes);
+    }
+    const tunesmith = (...args) => promisify(execFile)(cli, [...args, '--json'], { maxBuffer: 1 << 26 });
+    await tunesmith('train', '--resume', '--model', small, '--out', out);
+    assert.deepEqual(near(await lossesOf(join(out, 'metrics.jsonl')), undisturbed), []);
+    // And back: a run of the command line, stopped by its limit of steps, goes on in the page.
+    const begun = join(folder, 'begun');
+    const data = join(folder, 'data.jsonl');
+    await writeFile(data, `${rows.join('\n')}\n`);
+    await tunesmith('train', '--model', small, '--data', data, '--out', begun, '--max-steps', '12', '--save-steps', '5', '--r', '4', '--gradient-accumulation-steps', '1');
+    const there = await lossesOf(join(begun, 'metrics.jsonl'));
+    const files = [...(await filesOf(begun))].filter(([name]) => !/^(checkpoint-1|adapter|README|trainer_state)/.test(name));
+    await writeFile(join(folder, 'begun.zip'), zip(files));
+    await list();
+    await by('run-file').setInputFiles(join(folder, 'begun.zip'));
+    const came = by('kept-run').filter({ hasText: 'cut off at step 5 of 12' });
+    await came.getByTestId('run-continue').click();
+    await state('done');
+    const here = (await events(page, 'step')).slice(-7).map(({ loss }) => loss);
+    assert.deepEqual(near([...there.slice(0, 5), ...here], there), []);
   });
 
   it('fit a laptop and a phone, in light and in dark', async () => {

@@ -385,12 +385,19 @@ export interface RunSummary {
   about: RunAbout | null;
 }
 
+/** SHA-256 of the rows of a run, and of those that are held out, as their files hold them. */
+export interface RowsHash {
+  data: string;
+  held_out?: string;
+}
+
 export interface RunAbout {
   version: number;
   /** In milliseconds since 1970. */
   begun: number;
   model: { name: string; file: string; hash: string; load_in_4bit: boolean };
   trainable: number;
+  rows?: RowsHash;
   [more: string]: unknown;
 }
 
@@ -467,6 +474,8 @@ export class Session {
   generate(messages: Message[], options: GenerateOptions, onText: (piece: string, answer: number) => boolean): Promise<Generated[]>;
   /** Of the pairs among the rows, how many an adapter agrees with; null is the model alone. */
   agreement(adapterId: number | null, rows: Example[]): Promise<Agreement>;
+  /** How surprised the model is by ordinary text, in nats a token, with an adapter; null is the model alone. */
+  neutralLoss(adapterId: number | null): Promise<number>;
   /** Every adapter of the model that is loaded, in the order they came. Another model has none. */
   adapters(): Adapter[];
   /** Reads an adapter from the bytes of PEFT's two files, and gives its id. */

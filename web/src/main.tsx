@@ -17,6 +17,7 @@ import { mendByItself } from './actions/mend';
 import { followRuns } from './actions/runs';
 import { followSizes } from './actions/sizes';
 import { followEstimate } from './actions/train';
+import { keepFocus } from './focus';
 import { load, save } from './persist';
 import { toProblem } from './protocol';
 import { busy, problem, traffic } from './store';
@@ -52,12 +53,18 @@ function notKept(thrown: unknown): void {
   };
 }
 
+// Escape puts a message away that stands over the page.
+window.addEventListener('keydown', ({ key }) => {
+  if (key === 'Escape') problem.value = null;
+});
+
 // A run in progress is worth a question before the tab closes.
 window.addEventListener('beforeunload', (event) => {
   if (busy.value) event.preventDefault();
 });
 
 await restore().catch(notKept);
+keepFocus();
 render(<App />, document.getElementById('app')!);
 followSelection();
 followEstimate();

@@ -1,22 +1,23 @@
 // What a person prefers, as rows: pairs of a chosen and a rejected answer, and thumbs up or down. And which objective learns from which.
 
-import type { Example, Objective, Side } from './engine';
+import type { Example, Message, Objective, Side } from './engine';
 import { isPreference, isPrompt, isVerdict, type Row } from './examples';
 import { count, plural } from './format';
 
 /** Makes rows of what a person typed or chose: conversations, or texts where the model has no chat template. */
 export interface Writer {
-  preference(question: string, chosen: string, rejected: string): Example;
-  verdict(question: string, answer: string, good: boolean): Example;
+  /** `before`: what was said before the question. */
+  preference(question: string, chosen: string, rejected: string, before?: Message[]): Example;
+  verdict(question: string, answer: string, good: boolean, before?: Message[]): Example;
 }
 
 export function writer(chat: boolean): Writer {
   const side = (role: string, content: string): Side => (chat ? [{ role, content }] : content);
-  const asked = (question: string) => side('user', question);
+  const asked = (question: string, before: Message[] = []): Side => (chat ? [...before, { role: 'user', content: question }] : question);
   const said = (answer: string) => side('assistant', answer);
   return {
-    preference: (question, chosen, rejected) => ({ prompt: asked(question), chosen: said(chosen), rejected: said(rejected) }),
-    verdict: (question, answer, good) => ({ prompt: asked(question), completion: said(answer), label: good }),
+    preference: (question, chosen, rejected, before) => ({ prompt: asked(question, before), chosen: said(chosen), rejected: said(rejected) }),
+    verdict: (question, answer, good, before) => ({ prompt: asked(question, before), completion: said(answer), label: good }),
   };
 }
 

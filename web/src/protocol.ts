@@ -146,6 +146,8 @@ export interface Requests {
   removeAdapter: { args: { id: number }; result: Adapter[] };
   /** `adapter`: an adapter's id; null for the model alone. */
   agreement: { args: { adapter: number | null; rows: Example[] }; result: Agreement };
+  /** How surprised the model is by ordinary text, in nats a token, with an adapter or alone. */
+  neutralLoss: { args: { adapter: number | null }; result: number };
   exportPeft: { args: { id: number }; result: NamedFile[] };
   mergeGguf: { args: { id: number; outtype: OutType }; result: Blob };
   cancelMerge: { args: Record<never, never>; result: void };

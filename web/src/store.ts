@@ -1,7 +1,7 @@
 // Everything the screen shows, as signals. Actions (src/actions) change them; components read them.
 
 import { computed, signal, type Signal } from '@preact/signals';
-import type { Adapter, Agreement, Defaults, Device, Earned, Estimate, ImportError, Objective, OutType, Preview, Problem, Prompt, Size } from './engine';
+import type { Adapter, Agreement, Defaults, Device, Earned, Estimate, ImportError, Message, Objective, OutType, Preview, Problem, Prompt, Size } from './engine';
 import { isBlank, isPrompt, split, type Row } from './examples';
 import { when } from './format';
 import { noLab, type Lab } from './lab';
@@ -25,8 +25,9 @@ export type AnswerState = 'idle' | 'waiting' | 'running' | 'done' | 'failed';
 
 export interface Answer {
   state: AnswerState;
-  /** What was asked. */
+  /** What was asked, and what was said before that: a system prompt, earlier turns. */
   prompt: string;
+  before: Message[];
   text: string;
   note: string;
   /** Whether it would have gone on. */
@@ -35,7 +36,24 @@ export interface Answer {
   judged: number | null;
 }
 
-export const noAnswer: Answer = { state: 'idle', prompt: '', text: '', note: '', cut: false, judged: null };
+export const noAnswer: Answer = { state: 'idle', prompt: '', before: [], text: '', note: '', cut: false, judged: null };
+
+/** A held-out row, and what the model says to it before and after; null where it was not asked yet. */
+export interface HeldOutRow {
+  /** What is said before the question, if anything is. */
+  system: string | null;
+  question: string;
+  expected: string;
+  base: string | null;
+  tuned: string | null;
+}
+
+/** All of them, and how surprised the model is by ordinary text before and after. */
+export interface HeldOut {
+  rows: HeldOutRow[];
+  state: 'asking' | 'done' | 'stopped';
+  neutral: { base: number; tuned: number } | null;
+}
 
 /** Two answers to one prompt, side by side without names. */
 export interface Duel {
@@ -175,6 +193,10 @@ export const leaving = signal<KeptRun | null>(null);
 export const compared = signal<string[]>([]);
 /** Bytes that the page keeps in this browser, those that it may, and whether the browser has promised to keep them. */
 export const storage = signal<{ usage: number; quota: number; persisted: boolean } | null>(null);
+/** What the person asked of the run or the lab, until it is done: a step in hand is finished first. */
+export const wanted = signal<'pause' | 'stop' | null>(null);
+/** What was held out, asked before and after; null before that was asked. */
+export const heldOut = signal<HeldOut | null>(null);
 /** The step whose answers are shown; null for the newest. */
 export const shownStep = signal<number | null>(null);
 /** How far the trying of kernels is, before the first run on a device. */
@@ -204,7 +226,12 @@ export const outtype = signal<OutType>('f16');
 
 export const question = signal('');
 export const answerSettings = signal({ maxNewTokens: 64, temperature: 0, seed: 0, strength: 1 });
+/** The latest question's; `turns` has those of the questions before it. */
 export const answers = signal<{ base: Answer; tuned: Answer }>({ base: noAnswer, tuned: noAnswer });
+/** What was asked and answered before the latest question, the first first. */
+export const turns = signal<{ base: Answer; tuned: Answer }[]>([]);
+/** What both models are told before the conversation. */
+export const systemPrompt = signal('');
 export const asking = signal(false);
 /** What step 4 shows: before and after, or two answers to choose from. */
 export const tryTab = signal<'ask' | 'duel'>('ask');
@@ -273,6 +300,7 @@ const whyNot = computed<string | null>(() => {
   if (device.value.state === 'blocked') return 'The engine is not running: see the note at the top.';
   if (model.value.state === 'loading') return 'The model is still loading.';
   if (model.value.state === 'none') return 'Load a model first (step 1).';
+  if (merging.value) return 'A merged model is being made (step 4): wait for it, or stop it.';
   if (used.value.length === 0) return `Add at least one ${takes.value === 'pairs' ? 'pair' : nouns[settings.value.teach]} (step 2).`;
   if (table.value.importErrors.value?.errors.length) return 'Look at the lines that could not be read (step 2).';
   return null;
@@ -291,3 +319,9 @@ export const whyNotLab = computed<string | null>(() => {
   if (!labForm.value?.trials.length) return 'Choose at least one method.';
   return labForm.value.errors[0] ?? null;
 });
+
+/** Begins the conversation of step 4 anew, for both or for the tuned model alone: then what the base said to the latest stays. */
+export function startOver(side: 'both' | 'tuned' = 'both'): void {
+  turns.value = [];
+  answers.value = { base: side === 'both' ? noAnswer : answers.value.base, tuned: noAnswer };
+}

@@ -151,6 +151,10 @@ export class Session {
     };
   }
 
+  lost(): Promise<void> {
+    return new Promise(() => undefined);
+  }
+
   async load(name: string, file: Blob, onProgress: (done: number, total: number) => void, options: Engine.LoadOptions = {}): Promise<Engine.ModelInfo> {
     const quantization = name.includes('F16') ? 'F16' : 'Q4_1';
     const head = await file.slice(0, 4).text();
@@ -385,7 +389,10 @@ export class Session {
       if (best) this.#best = { step, value: held, waited: 0 };
       else this.#best!.waited++;
       events.push({ event: 'eval', step, loss: writes ? null : held, tokens: 96, ...(this.#config.load_best_model_at_end && best && { best }), ...metrics(-0.3) });
-      if (objective === 'sft') events.push({ event: 'sample', step, prompt: 'Where is my parcel?', text: 'Arr, yer parcel be sailin’ with the tide, matey.' });
+      if (objective === 'sft') {
+        events.push({ event: 'sample', step, prompt: 'Where is my parcel?', text: step < 20 ? 'I am sorry, I do not know where your parcel is.' : 'Arr, yer parcel be sailin’ with the tide, matey.' });
+        events.push({ event: 'sample', step, prompt: 'Can I pay with a card?', text: step < 20 ? 'Yes, you can.' : 'Aye, cards and doubloons alike, matey!' });
+      }
     }
     const over = Number(this.#config.early_stopping_patience) > 0 && this.#best !== null && this.#best.waited >= Number(this.#config.early_stopping_patience);
     if (over) events.push({ event: 'warning', code: 'early-stopping', message: `stopped early: loss on what is held out was best at step ${this.#best!.step}` });
@@ -443,6 +450,11 @@ export class Session {
     await sleep(pace.load);
     const pairs = rows.filter((row) => 'chosen' in row).length;
     return { pairs, agrees: adapter === null ? Math.floor(pairs / 2) : Math.ceil(0.875 * pairs) };
+  }
+
+  async neutralLoss(adapter: number | null): Promise<number> {
+    await sleep(pace.load);
+    return adapter === null ? 3.21 : 3.47;
   }
 
   adapters(): Engine.Adapter[] {

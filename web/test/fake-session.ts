@@ -3,7 +3,7 @@
 import { toProblem, type RequestName, type Requests } from '../src/protocol';
 import { noRun } from '../src/run';
 import { firstFunction } from '../src/rewards';
-import { agreement, answers as asked, dataset, duel, in4bit, made, model, noAnswer, noDuel, objectives as known, ownFunction, question, refused, rowErrors, run, settings, shownStep, tables, told, tried, verdicts } from '../src/store';
+import { agreement, answers as shownAnswers, dataset, duel, in4bit, made, model, noAnswer, noDuel, objectives as known, ownFunction, question, refused, rowErrors, run, settings, shownStep, tables, told, tried, verdicts } from '../src/store';
 import { readAdapter } from '../src/worker/adapters';
 import { firstSettings } from '../src/settings';
 import { Session, defaults, objectives } from './fake-engine';
@@ -50,13 +50,17 @@ const answers: Partial<Record<RequestName, (args: never) => unknown>> = {
   },
   generate: ({ messages, options }: Requests['generate']['args']) => {
     asks.push(options);
+    asked.push(messages);
     return session.generate(messages, options, () => true);
   },
+  neutralLoss: ({ adapter }: Requests['neutralLoss']['args']) => session.neutralLoss(adapter),
   agreement: ({ adapter, rows }: Requests['agreement']['args']) => session.agreement(adapter, rows),
 };
 
 /** The runs that were asked for, and the options of every question. */
 export const started: Requests['start']['args'][] = [];
+/** What was said to the model, question by question. */
+export const asked: Requests['generate']['args']['messages'][] = [];
 export const asks: Requests['generate']['args']['options'][] = [];
 
 let request = 0;
@@ -89,7 +93,7 @@ export async function reopen(): Promise<void> {
     importWarnings.value = [];
     [starter.value, importErrors.value, selected.value, made.value, rowErrors.value] = [null, null, null, null, null];
   }
-  asked.value = { base: noAnswer, tuned: noAnswer };
+  shownAnswers.value = { base: noAnswer, tuned: noAnswer };
   [duel.value, dataset.value, agreement.value, question.value] = [noDuel, null, null, ''];
   [ownFunction.value, tried.value, verdicts.value, shownStep.value] = [firstFunction, ['', ''], null, null];
   in4bit.value = false;

@@ -1,4 +1,4 @@
-//! Every chore has one name: start, test, check, wasm, model, bench, lab, stages, kills, fixtures.
+//! Every chore has one name: start, test, check, wasm, model, bench, lab, stages, kills, page-kills, fixtures.
 
 mod apt;
 mod bench;
@@ -45,6 +45,8 @@ usage: cargo xtask COMMAND
             build: the tables go into docs/stages.md; takes the names of tables, and then the flags of `tunesmith train`
   kills     train every objective on the nano model, kill the runs at random moments and resume them, and see that
             nothing was lost; takes how many times (default: 1000)
+  page-kills
+            the same of a run in the page: kill its renderer; takes how many times (default: 100)
   fixtures  make the golden numbers of tests/golden again with PyTorch (a download of several GB; optional)";
 
 fn main() -> ExitCode {
@@ -62,9 +64,11 @@ fn main() -> ExitCode {
         ["lab", flags @ ..] => lab::run_all(flags),
         ["stages", arguments @ ..] => stages::run_all(arguments),
         ["kills"] => test::kill(1000),
-        ["kills", times] => match times.parse() {
-            Ok(times) => test::kill(times),
-            Err(_) => return wrong_usage(&format!("kills takes a number, and there is \"{times}\"")),
+        ["page-kills"] => test::kill_page(100),
+        [command @ ("kills" | "page-kills"), times] => match times.parse() {
+            Ok(times) if *command == "kills" => test::kill(times),
+            Ok(times) => test::kill_page(times),
+            Err(_) => return wrong_usage(&format!("{command} takes a number, and there is \"{times}\"")),
         },
         ["fixtures"] => fixtures::run_all(),
         ["help" | "--help" | "-h"] => {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::check::CHECKS;
-use crate::process::{Failure, Result, cargo, command, could_not_start, root, run, words};
+use crate::process::{Failure, Result, cargo, command, could_not_start, root, run, target, words};
 use crate::setup::{self, Needs};
 use crate::tally::Tally;
 use crate::{model, page, serve, wasm};
@@ -50,6 +50,21 @@ pub fn kill(times: usize) -> Result<()> {
     run(tests.env("TUNESMITH_KILLS", times.to_string()), "see the lines above")
 }
 
+/// Kills the page's renderer so many times, at random moments of a run, and goes on.
+pub fn kill_page(times: usize) -> Result<()> {
+    setup::ensure(&Needs { node: true, wasm: true, browser: true, ..Needs::default() })?;
+    page::install_packages()?;
+    wasm::package()?;
+    page::build()?;
+    let mut script = command("node");
+    script.arg(root().join("web/e2e/kills.mjs")).env("TUNESMITH_KILLS", times.to_string());
+    script.env("TUNESMITH_URL", serve::start(Some(0))?);
+    if let Some(browser) = setup::browser() {
+        script.env("TUNESMITH_BROWSER", browser);
+    }
+    run(&mut script, "see the lines above")
+}
+
 fn set_up() -> Result<()> {
     setup::ensure(&Needs { python: true, node: true, wasm: true, gpu: true, browser: true, lints: true })?;
     model::fetch().map(|_| ())
@@ -71,6 +86,9 @@ fn browser_tests() -> Result<Tally> {
     // One after the other: two browsers that train at once only slow each other down.
     tests.args(["--test", "--test-reporter=spec", "--test-concurrency=1"]).args(scripts);
     tests.env("TUNESMITH_URL", serve::start(Some(0))?);
+    // A run moves from the page to the command line, and back.
+    run(cargo().args(["build", "--package", "tunesmith", "--bin", "tunesmith"]), "correct what the compiler says")?;
+    tests.env("TUNESMITH_CLI", target().join("debug").join(format!("tunesmith{}", std::env::consts::EXE_SUFFIX)));
     if let Some(browser) = setup::browser() {
         tests.env("TUNESMITH_BROWSER", browser);
     }

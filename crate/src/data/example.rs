@@ -133,6 +133,23 @@ pub enum Example {
     },
 }
 
+impl Example {
+    /// What it asks, which the model can be asked, too: all before its last answer. A text, and token ids, ask nothing.
+    pub fn question(&self) -> Option<Prompt> {
+        match self {
+            Self::Messages { messages } => {
+                let last = messages.iter().rposition(|turn| turn.role == "assistant")?;
+                Some(Prompt::Messages(messages[..last].to_vec()))
+            }
+            Self::PromptCompletion { prompt, .. }
+            | Self::Preference { prompt: Some(prompt), .. }
+            | Self::Unpaired { prompt, .. } => Some(prompt.clone()),
+            _ => None,
+        }
+        .filter(|prompt| !prompt.is_empty())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

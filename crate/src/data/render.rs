@@ -90,6 +90,8 @@ pub struct Renderer<'a> {
     pub completion_only_loss: bool,
     /// Of a conversation, learn only the assistant's turns.
     pub assistant_only_loss: bool,
+    /// Take a prompt and its answer that are texts as they are, also where the model has a chat template.
+    pub raw: bool,
 }
 
 /// What is wrong with an example, and what to do.
@@ -131,6 +133,7 @@ impl<'a> Renderer<'a> {
             max_length: (config.max_length as usize).min(context_length),
             completion_only_loss: config.completion_only_loss,
             assistant_only_loss: config.assistant_only_loss,
+            raw: config.raw,
         }
     }
 
@@ -155,7 +158,7 @@ impl<'a> Renderer<'a> {
                     let what = "chosen and rejected begin with nothing in common, so there is no prompt";
                     return Err(Wrong::new(what, "give the prompt, or let both begin with it"));
                 }
-                self.compare(self.answer(&prompt, &chosen)?, self.answer(&prompt, &rejected)?, *margin)
+                self.compare(self.joined(&prompt, &chosen)?, self.joined(&prompt, &rejected)?, *margin)
             }
             (
                 Rows::Pairs | Rows::Verdicts,
@@ -206,21 +209,21 @@ impl<'a> Renderer<'a> {
                 let learnt = if self.assistant_only_loss { Some(0) } else { None };
                 self.tokenize(self.conversation(messages, learnt)?)?
             }
-            Example::PromptCompletion {
-                prompt: Prompt::Messages(prompt),
-                completion: Prompt::Messages(completion),
-            } => {
-                let learnt = match (self.completion_only_loss, self.assistant_only_loss) {
-                    (true, _) => Some(prompt.len()),
-                    (false, true) => Some(0),
-                    (false, false) => None,
-                };
-                self.tokenize(self.conversation(&[prompt.as_slice(), completion].concat(), learnt)?)?
-            }
-            Example::PromptCompletion { prompt: Prompt::Text(prompt), completion: Prompt::Text(completion) } => {
-                let start = self.completion_only_loss.then_some(prompt.len());
-                self.plain(prompt.clone() + completion, start)?
-            }
+            Example::PromptCompletion { prompt, completion } => match self.as_turns(prompt, completion) {
+                (Prompt::Messages(prompt), Prompt::Messages(completion)) => {
+                    let learnt = match (self.completion_only_loss, self.assistant_only_loss) {
+                        (true, _) => Some(prompt.len()),
+                        (false, true) => Some(0),
+                        (false, false) => None,
+                    };
+                    self.tokenize(self.conversation(&[prompt, completion].concat(), learnt)?)?
+                }
+                (Prompt::Text(prompt), Prompt::Text(completion)) => {
+                    let start = self.completion_only_loss.then_some(prompt.len());
+                    self.plain(prompt + &completion, start)?
+                }
+                _ => return Err(of_two_kinds()),
+            },
             Example::Text { text } => self.plain(text.clone(), None)?,
             Example::Tokens { input_ids, labels } => {
                 self.check_ids(input_ids)?;
@@ -230,7 +233,12 @@ impl<'a> Renderer<'a> {
                 };
                 Rendered { ids: input_ids.clone(), targets, ..Rendered::default() }
             }
-            _ => return Err(of_two_kinds()),
+            _ => {
+                return Err(Wrong::new(
+                    "it is none of supervised training's",
+                    "give messages, or a prompt and a completion",
+                ));
+            }
         };
         if rendered.target_tokens() == 0 {
             let help = "give it a reply of the assistant, a completion or a longer text, or leave it out";
@@ -249,8 +257,28 @@ impl<'a> Renderer<'a> {
         Ok(rendered)
     }
 
+    /// A question and an answer as a conversation, where they are texts and the model has a template for one: what it is asked later
+    /// goes through that, too. White space at their ends is what joins two texts, and no part of a turn.
+    fn as_turns(&self, prompt: &Prompt, answer: &Prompt) -> (Prompt, Prompt) {
+        match (prompt, answer) {
+            (Prompt::Text(question), Prompt::Text(reply))
+                if !self.raw && self.template.is_some() && !question.trim().is_empty() =>
+            {
+                let turn = |role, text: &str| Prompt::Messages(vec![Message::new(role, text.trim())]);
+                (turn("user", question), turn("assistant", reply))
+            }
+            _ => (prompt.clone(), answer.clone()),
+        }
+    }
+
     /// A prompt and an answer to it, which alone is learnt.
     fn answer(&self, prompt: &Prompt, answer: &Prompt) -> Result<Rendered, Wrong> {
+        let (prompt, answer) = self.as_turns(prompt, answer);
+        self.joined(&prompt, &answer)
+    }
+
+    /// The same, of texts that are joined as they are.
+    fn joined(&self, prompt: &Prompt, answer: &Prompt) -> Result<Rendered, Wrong> {
         match (prompt, answer) {
             (Prompt::Text(prompt), Prompt::Text(answer)) => {
                 Ok(self.plain(prompt.clone() + answer, Some(prompt.len()))?)

@@ -19,9 +19,22 @@ pub struct About {
     pub model: Base,
     /// Parameters that are trained.
     pub trainable: usize,
+    /// Of the rows that lie beside it, where they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<RowsHash>,
     /// What the page adds, which nothing here reads.
     #[serde(flatten)]
     pub more: Map<String, Value>,
+}
+
+/// The hashes of the rows of a run, as [`super::sha256`] has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsHash {
+    /// Of [`super::ROWS`].
+    pub data: String,
+    /// Of [`super::HELD_OUT`], where something is held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<String>,
 }
 
 /// The model that a run has under it.
@@ -39,12 +52,12 @@ pub struct Base {
 
 impl About {
     /// Of a run that is about to begin.
-    pub fn new(trainer: &Trainer, begun: f64, more: Map<String, Value>) -> Self {
+    pub fn new(trainer: &Trainer, begun: f64, rows: Option<RowsHash>, more: Map<String, Value>) -> Self {
         let model = trainer.model();
         // Where the file lies is this computer's own business.
         let file = model.file.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
         let (name, hash) = (model.config.name.clone(), model.hash.clone());
         let model = Base { name, file, hash, load_in_4bit: model.load_in_4bit };
-        Self { version: VERSION, begun, model, trainable: trainer.peft().params().count(), more }
+        Self { version: VERSION, begun, model, trainable: trainer.peft().params().count(), rows, more }
     }
 }

@@ -1,6 +1,7 @@
 //! The names of a record's files, and what they are read and written with.
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::store::Store;
 use crate::Result;
@@ -13,6 +14,10 @@ pub const RECORD: &str = "record.json";
 pub const RUN: &str = "run.json";
 /// The events that measure something.
 pub const METRICS: &str = "metrics.jsonl";
+/// The rows that it learns from, as they were given.
+pub const ROWS: &str = "rows.jsonl";
+/// Those that are held out.
+pub const HELD_OUT: &str = "held-out.jsonl";
 /// The folder with the adapter that the run began from and compares with.
 pub const REFERENCE: &str = "reference";
 /// What the name of a checkpoint begins with, before its steps.
@@ -46,4 +51,9 @@ pub(super) fn lines(metrics: &str) -> Vec<Value> {
 /// JSON for people.
 pub fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
+}
+
+/// The hash of a file, in lower-case hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::about::About;
-use super::files::{CHECKPOINT, METRICS, RECORD, REFERENCE, RUN, STATE, checkpoints, lines, pretty};
+use super::files::{CHECKPOINT, HELD_OUT, METRICS, RECORD, REFERENCE, ROWS, RUN, STATE, checkpoints, lines, pretty};
 use super::state::trainer_state;
 use super::store::Store;
 use super::sums::{sums, whole};
@@ -88,7 +88,7 @@ impl<S: Store> Record<S> {
         self.store
     }
 
-    /// What was recorded, one object a step or evaluation.
+    /// What was recorded, one object a step, an evaluation or a sample.
     pub fn lines(&self) -> &[Value] {
         &self.lines
     }
@@ -116,12 +116,12 @@ impl<S: Store> Record<S> {
         self.begun && self.lines.is_empty()
     }
 
-    /// Keeps an event that measures something.
+    /// Keeps an event that measures something, or shows it.
     ///
     /// # Errors
     /// When it cannot be written.
     pub async fn tell(&mut self, event: &Event) -> Result<()> {
-        if !matches!(event, Event::Step { .. } | Event::Eval { .. }) {
+        if !matches!(event, Event::Step { .. } | Event::Eval { .. } | Event::Sample { .. }) {
             return Ok(());
         }
         let line = serde_json::to_value(event).expect("plain values");
@@ -220,6 +220,18 @@ impl<S: Store> Record<S> {
             },
             help: "begin a new run".into(),
         })
+    }
+
+    /// Keeps the rows that the run learns from, and those that are held out: it can go on without the files that they came from.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub async fn write_rows(&mut self, data: &[u8], held_out: Option<&[u8]>) -> Result<()> {
+        self.store.write(ROWS, data).await?;
+        match held_out {
+            Some(held_out) => self.store.write(HELD_OUT, held_out).await,
+            None => Ok(()),
+        }
     }
 
     /// Keeps the adapter that the run begins from and compares with.

@@ -10,8 +10,10 @@ mod store;
 mod summary;
 mod sums;
 
-pub use about::{About, Base, VERSION};
-pub use files::{CHECKPOINT_FILES, METRICS, RECORD, REFERENCE, RUN, STATE, SUMS, checkpoint_step, pretty};
+pub use about::{About, Base, RowsHash, VERSION};
+pub use files::{
+    CHECKPOINT_FILES, HELD_OUT, METRICS, RECORD, REFERENCE, ROWS, RUN, STATE, SUMS, checkpoint_step, pretty, sha256,
+};
 pub use keep::{Checkpoint, Record};
 pub use keeper::Keeper;
 pub use store::Store;

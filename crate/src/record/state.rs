@@ -39,6 +39,6 @@ pub fn trainer_state(trainer: &Trainer, lines: &[Value]) -> Value {
         "logging_steps": config.logging_steps,
         "eval_steps": config.eval_steps,
         "save_steps": config.save_steps,
-        "log_history": lines.iter().map(entry).collect::<Vec<_>>(),
+        "log_history": lines.iter().filter(|line| line["event"] != "sample").map(entry).collect::<Vec<_>>(),
     })
 }

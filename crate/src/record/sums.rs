@@ -1,8 +1,6 @@
 //! The sums of a checkpoint's files, by which one that was torn or damaged is known.
 
-use sha2::{Digest, Sha256};
-
-use super::files::{CHECKPOINT_FILES, STATE, SUMS};
+use super::files::{CHECKPOINT_FILES, STATE, SUMS, sha256};
 use super::store::Store;
 use crate::Result;
 use crate::peft::io::{File, TENSORS};
@@ -54,8 +52,4 @@ fn damage(files: &[File], need_sums: bool) -> Option<String> {
     // A file of sums that was cut at the end of a line.
     let unseen = [TENSORS, OPTIMIZER, PROGRESS, STATE].into_iter().find(|name| !seen.contains(name));
     unseen.map(|name| format!("{SUMS} says nothing of {name}"))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

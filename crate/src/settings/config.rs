@@ -151,6 +151,7 @@ run_config! { |method, objective|
         packing: bool = false, "Fill each batch with as many examples as fit.";
         completion_only_loss: bool = true, for [Sft], "Of a prompt and its completion, learn only the completion.";
         assistant_only_loss: bool = true, for [Sft], "Of a conversation, learn only the assistant's turns.";
+        raw: bool = false, "Take a prompt and its answer as the texts they are, also where the model has a chat template.";
     }
     "Objective" {
         beta("kl_coef"): f64 = match objective { Objective::Grpo => 0.0, Objective::Rloo | Objective::Ppo => 0.05, _ => 0.1 }, in 0..=1000,
@@ -203,6 +204,8 @@ run_config! { |method, objective|
     "Reports" {
         logging_steps: u32 = 1, in 1..=1000000000, "Steps between reports; each has their mean loss.";
         eval_steps: u32 = 0, in 0..=1000000000, "Steps between evaluations; 0 for one at the end.";
+        samples: u32 = 0, in 0..=16, for [Sft, Dpo, Kto, Orpo, Cpo],
+            "Questions of what is held out, or else of the examples, that the model answers at each evaluation.";
         load_best_model_at_end: bool = false, "Keep the adapter as it was at the best evaluation, and not as it is at the end.";
         metric_for_best_model: String = if objective.rows() == Rows::Prompts { "reward".to_owned() } else { "loss".to_owned() },
             "What tells the best evaluation: a name that they print. The lowest loss is best, else the highest.";

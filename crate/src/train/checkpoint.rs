@@ -201,8 +201,15 @@ impl Trainer {
     fn settings_hash(&self) -> String {
         let mut settings = self.config.to_json();
         if let Some(settings) = settings.as_object_mut() {
-            const FREE: [&str; 6] =
-                ["recompute", "trunk_cache", "memory_limit", "logging_steps", "save_steps", "save_total_limit"];
+            const FREE: [&str; 7] = [
+                "recompute",
+                "trunk_cache",
+                "memory_limit",
+                "logging_steps",
+                "samples",
+                "save_steps",
+                "save_total_limit",
+            ];
             settings.retain(|name, _| !FREE.contains(&name.as_str()));
         }
         hex(&Sha256::digest(settings.to_string()))

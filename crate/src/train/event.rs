@@ -79,6 +79,15 @@ pub enum Event {
         /// Tokens of the answer.
         tokens: usize,
     },
+    /// The model answered one of the questions that it is asked along the way.
+    Sample {
+        /// Steps done.
+        step: usize,
+        /// What was asked.
+        prompt: String,
+        /// What it said, as far as it was listened to.
+        text: String,
+    },
     /// Answers were scored, in file order.
     Score {
         /// One score, or those of both answers of a pair.

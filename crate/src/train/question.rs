@@ -20,7 +20,7 @@ pub struct Question {
     pub columns: Map<String, Value>,
 }
 
-/// Renders prompts: turns by the model's template, and a text as one turn of the user's where there is a template. Gives an
+/// Renders prompts: turns by the model's template, and a text as one turn of the user's where there is one, unless the run is `raw`. Gives an
 /// error for each that cannot be used: one that the template refuses, or that leaves no room for an answer.
 pub fn questions(model: &Model, config: &RunConfig, file: &str, rows: &[PromptRow]) -> (Vec<Question>, Vec<Error>) {
     let (mut questions, mut errors) = (Vec::new(), Vec::new());
@@ -28,7 +28,9 @@ pub fn questions(model: &Model, config: &RunConfig, file: &str, rows: &[PromptRo
     for row in rows {
         let ids = match &row.prompt {
             Prompt::Messages(turns) => chat_ids(model, turns),
-            Prompt::Text(text) if model.template.is_some() => chat_ids(model, &[Message::new("user", text)]),
+            Prompt::Text(text) if model.template.is_some() && !config.raw => {
+                chat_ids(model, &[Message::new("user", text)])
+            }
             Prompt::Text(text) => model.tokenizer.encode(text, true),
         };
         let text = match &row.prompt {

@@ -12,6 +12,7 @@ use super::event::Event;
 use super::measure;
 use super::optimizer::{Optimizer, StepReport};
 use super::pass::Pass;
+use super::question::Question;
 use super::recompute::choose_recompute;
 use super::rollouts::Rollouts;
 use super::schedule::Schedule;
@@ -123,6 +124,8 @@ pub struct Trainer {
     pub(super) config: RunConfig,
     pub(super) dataset: Dataset,
     pub(super) held_out: Vec<Rendered>,
+    /// What it is asked along the way.
+    pub(super) samples: Vec<Question>,
     /// What the objective needs, where it is no supervised training.
     needs: Option<Needs>,
     /// How it compares, then.
@@ -276,6 +279,7 @@ impl Trainer {
             config,
             dataset,
             held_out: Vec::new(),
+            samples: Vec::new(),
         })
     }
 
@@ -500,6 +504,7 @@ impl Trainer {
         if self.is_done() || (every > 0 && self.step.is_multiple_of(every)) {
             events.extend(self.flush().await?);
             self.evaluate_held_out(&mut events).await?;
+            self.answer_samples(&mut events).await?;
         }
         Ok(events)
     }

@@ -74,12 +74,17 @@ fn fields_of(objective: Objective) -> Vec<Value> {
         .1
         .iter()
         .enumerate()
-        // How the model is loaded is settled before there is a run, and browsers have no matrix units. The page writes no
-        // checkpoints, and asks beside its Train button whether to keep the best. Answers that the model writes have a limit
-        // of their own, and are not packed.
+        // How the model is loaded is settled before there is a run, and browsers have no matrix units. The page has steps and
+        // no epochs, times of its own for checkpoints, and asks beside its Train button whether to keep the best. Answers
+        // that the model writes have a limit of their own, and are not packed.
         .filter(|(_, field)| {
             let idle = match field.name {
-                LOAD_IN_4BIT | FP16 | "save_steps" | "save_total_limit" | "load_best_model_at_end" => true,
+                LOAD_IN_4BIT
+                | FP16
+                | "num_train_epochs"
+                | "save_steps"
+                | "save_total_limit"
+                | "load_best_model_at_end" => true,
                 "max_length" | "packing" => objective.rows() == Rows::Prompts,
                 _ => false,
             };
@@ -144,10 +149,11 @@ fn fields_of(objective: Objective) -> Vec<Value> {
                 ("per_device_train_batch_size", batch, 1),
                 ("num_generations", answers, fewest),
                 ("max_completion_length", 64, 1),
+                ("samples", 3, 0),
             ] {
                 if field.name == name {
                     value["default"] = json!(first);
-                    value["min"] = json!(field.min.unwrap_or(1.0).max(f64::from(least)));
+                    value["min"] = json!(field.min.unwrap_or(0.0).max(f64::from(least)));
                     value.as_object_mut().expect("an object literal").remove("defaults");
                 }
             }
@@ -210,7 +216,8 @@ fn label(name: &str) -> String {
         "prefix_projection" => "Prefix through a network".into(),
         "max_length" => "Longest example".into(),
         "max_steps" => "Steps".into(),
-        "num_train_epochs" => "Epochs".into(),
+        "samples" => "Questions along the way".into(),
+        "raw" => "Texts as they are".into(),
         "lora_alpha" => "LoRA alpha".into(),
         "lora_dropout" => "LoRA dropout".into(),
         "num_virtual_tokens" => "Virtual tokens".into(),

@@ -7,12 +7,12 @@ use crate::data::render::Rendered;
 use crate::model::Model;
 use crate::peft::Peft;
 use crate::settings::config::RunConfig;
-use crate::train::{Rollouts, Trainer};
+use crate::train::{Question, Rollouts, Trainer};
 
 /// What a run learns from.
 pub enum Lesson {
-    /// Examples, and those that are held out.
-    Examples(Vec<Rendered>, Vec<Rendered>),
+    /// Examples, those that are held out, and what the model is asked along the way.
+    Examples(Vec<Rendered>, Vec<Rendered>, Vec<Question>),
     /// Prompts, and what answers to them earn.
     Prompts(Box<Rollouts>),
 }
@@ -24,7 +24,11 @@ impl Lesson {
     /// As [`Trainer::new`] and [`Trainer::reinforce`].
     pub fn trainer(self, model: Rc<Model>, peft: Rc<dyn Peft>, config: &RunConfig) -> Result<Trainer> {
         match self {
-            Self::Examples(given, held_out) => Trainer::new(model, peft, config, given, held_out),
+            Self::Examples(given, held_out, samples) => {
+                let mut trainer = Trainer::new(model, peft, config, given, held_out)?;
+                trainer.ask_along(samples);
+                Ok(trainer)
+            }
             Self::Prompts(rollouts) => Trainer::reinforce(model, peft, config, *rollouts),
         }
     }

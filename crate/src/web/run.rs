@@ -9,12 +9,12 @@ use super::js::{JsResult, thrown, to_js};
 use super::kept_run::Run;
 use super::lesson::Lesson;
 use super::store::JsStore;
-use super::{Session, form, json_text, wrong_options};
+use super::{Session, examples, form, json_text, wrong_options};
 use crate::clock::now_ms;
 use crate::peft::{self, io};
 use crate::record::{About, Keeper, Record, Summary};
 use crate::settings::config::{Rows, RunConfig};
-use crate::train::{Event, Trainer, fitting};
+use crate::train::{Event, Trainer, fitting, samples_of};
 use crate::{Error, Result};
 
 /// What a run is given beside its settings and rows.
@@ -45,7 +45,11 @@ impl Session {
         let model = self.model()?.clone();
         let lesson = match config.objective.rows() {
             Rows::Prompts => Lesson::Prompts(Box::new(self.rollouts(config, rows, held_out, tools.judge())?)),
-            _ => self.rendered(config, rows, held_out).map(|(given, held_out)| Lesson::Examples(given, held_out))?,
+            _ => {
+                let (given, asked) = self.rendered(config, rows, held_out)?;
+                let samples = examples(if held_out.length() == 0 { rows } else { held_out })?;
+                Lesson::Examples(given, asked, samples_of(&model, config, &samples))
+            }
         };
         let adapter = peft::create(&model, config).await?.into();
         let mut trainer = lesson.trainer(model, adapter, config)?;
@@ -78,8 +82,10 @@ impl Session {
         let (trainer, mut events) = fitting(&config, false, make).await?;
         let mut keeper = None;
         if let Some(store) = tools.store() {
-            let more: Map<String, Value> = serde_json::from_str(&json_text(&tools.about())).map_err(wrong_options)?;
-            let about = About::new(&trainer, now_ms(), more);
+            let mut more: Map<String, Value> =
+                serde_json::from_str(&json_text(&tools.about())).map_err(wrong_options)?;
+            let rows = more.remove("rows").map(serde_json::from_value).transpose().map_err(wrong_options)?;
+            let about = About::new(&trainer, now_ms(), rows, more);
             keeper = Some(Keeper::begin(store, &trainer, about, &mut events).await);
         }
         events.insert(0, self.take_up(trainer, keeper));

@@ -109,7 +109,7 @@ fn data() {
         ("bytes.jsonl", [good.as_bytes(), b"{\"text\":\"\xff\"}"].concat(), "line 2: this is not UTF-8", "UTF-8"),
     ] {
         let data = file(&folder, name, content);
-        let flags = "--max-length 30";
+        let flags = "--max-length 30 --raw";
         fails(&format!("{TRAIN} {flags}"), &[nano(), &data, &out], what, help);
         fails(&format!("eval --model {{}} --data {{}} {flags}"), &[nano(), &data], what, help);
         assert!(!out.exists(), "{name}");

@@ -50,8 +50,10 @@ fn a_run_leaves_its_files_and_tells_its_events() {
             "adapter_config.json",
             "adapter_model.safetensors",
             "checkpoint-16",
+            "held-out.jsonl",
             "metrics.jsonl",
             "record.json",
+            "rows.jsonl",
             "run.json",
             "trainer_state.json"
         ]
@@ -109,14 +111,16 @@ fn a_resumed_run_is_the_run_that_never_stopped() {
         for name in names(&whole.join("checkpoint-3")) {
             file(&stopped.join("checkpoint-3"), &name, read(whole.join("checkpoint-3").join(&name)));
         }
-        for name in ["run.json", "record.json"] {
+        for name in ["run.json", "record.json", "rows.jsonl"] {
             file(&stopped, name, read(whole.join(name)));
         }
         let lines = String::from_utf8(read(whole.join("metrics.jsonl"))).unwrap();
         let half = lines.match_indices('\n').nth(4).unwrap().0 + 20;
         file(&stopped, "metrics.jsonl", &lines[..half]);
 
-        let run = train(&format!("{flags} --resume"), &data, &stopped).good();
+        // The rows lie in the folder.
+        let line = format!("train --model {{}} --out {{}} {flags} --resume");
+        let run = tunesmith(&line, &[nano(), &stopped]).good();
         let steps: Vec<Value> =
             run.events().iter().filter(|e| e["event"] == "step").map(|e| e["step"].clone()).collect();
         assert_eq!(steps, [4, 5, 6, 7]);
@@ -132,6 +136,28 @@ fn a_resumed_run_is_the_run_that_never_stopped() {
         train("--json --resume", &data, &stopped).good();
         assert!(read(stopped.join("adapter_model.safetensors")) == before);
     }
+}
+
+#[test]
+fn questions_are_asked_along_the_way() {
+    let folder = folder("samples");
+    let (data, out) = (file(&folder, "data.jsonl", EXAMPLES), folder.join("out"));
+    let flags = "--json --max-steps 4 --eval-steps 2 --r 2 --samples 2 --learning-rate 1e-2";
+    let run = train(flags, &data, &out).good();
+    let samples: Vec<Value> = run.events().into_iter().filter(|event| event["event"] == "sample").collect();
+    let of = |name: &str| samples.iter().map(|sample| sample[name].clone()).collect::<Vec<_>>();
+    assert_eq!(of("step"), [2, 2, 4, 4]);
+    assert_eq!(of("prompt"), ["a?", "e?", "a?", "e?"]);
+    // Those of the end are what the adapter answers.
+    for (sample, question) in samples[2..].iter().zip(["a?", "e?"]) {
+        let line = format!("generate --model {{}} --adapter {{}} --prompt {question} --max-new-tokens 48 --json");
+        let answer = tunesmith(&line, &[nano(), &out]).good().event("generated");
+        assert_eq!(sample["text"], answer["text"]);
+    }
+    let kept = String::from_utf8(read(out.join("metrics.jsonl"))).unwrap();
+    assert_eq!(kept.matches("\"event\":\"sample\"").count(), 4);
+    let state: Value = serde_json::from_slice(&read(out.join("trainer_state.json"))).unwrap();
+    assert_eq!(state["log_history"].as_array().unwrap().len(), 4);
 }
 
 #[test]
@@ -279,7 +305,10 @@ fn ctrl_c_stops_after_the_step_and_keeps_it() {
     let last = rest.last().expect("a checkpoint is told");
     let step = last["step"].as_u64().unwrap();
     assert!(last["event"] == "checkpoint" && (3..30).contains(&step), "{rest:?}");
-    assert_eq!(names(&out), [format!("checkpoint-{step}").as_str(), "metrics.jsonl", "record.json", "run.json"]);
+    assert_eq!(
+        names(&out),
+        [format!("checkpoint-{step}").as_str(), "metrics.jsonl", "record.json", "rows.jsonl", "run.json"]
+    );
     assert_eq!(metrics(&out).len() as u64, step);
 
     train(&format!("{flags} --resume"), &data, &out).good();

@@ -107,7 +107,7 @@ fn a_run_that_ended_before_its_first_checkpoint_makes_room() {
     let [message, hint] = failed(train(BLOW_UP));
     assert!(message.ends_with("is not finite"), "{message}");
     assert!(hint.ends_with("no checkpoint was written, so a new run may begin in this folder"), "{hint}");
-    assert_eq!(names(&out), ["metrics.jsonl", "record.json", "run.json"]);
+    assert_eq!(names(&out), ["metrics.jsonl", "record.json", "rows.jsonl", "run.json"]);
 
     let [message, hint] = failed(train("--resume"));
     assert!(message.ends_with("the run in this folder has no checkpoint to resume from"), "{message}");
@@ -159,7 +159,7 @@ fn a_new_run_begins_where_nothing_is_lost_and_nowhere_else() {
         &[("metrics.jsonl", ""), (".draft-record.json", &about[..40])],
         &[("metrics.jsonl", ""), ("record.json", &about)],
         &[("metrics.jsonl", ""), ("record.json", &about), ("run.json", &settings)],
-        &[("metrics.jsonl", half), ("run.json", &settings)],
+        &[("metrics.jsonl", half), ("record.json", &about), ("run.json", &settings), ("rows.jsonl", EXAMPLES)],
         &[("metrics.jsonl", &lines), ("run.json", &settings), (".draft-checkpoint-2/README.md", "---")],
     ]
     .iter()
@@ -182,6 +182,7 @@ fn a_new_run_begins_where_nothing_is_lost_and_nowhere_else() {
         ("run.json", &[("run.json", &settings), ("metrics.jsonl", &lines), ("checkpoint-2/README.md", "")]),
         ("metrics.jsonl", &[("metrics.jsonl", ""), ("README.md", "theirs")]),
         ("record.json", &[("record.json", &about)]),
+        ("metrics.jsonl", &[("metrics.jsonl", ""), ("record.json", &about), ("rows.jsonl", "theirs")]),
         ("metrics.jsonl", &[("metrics.jsonl", ""), ("record.json", "{\"version\": 7}\n")]),
         ("checkpoint-4", &[("checkpoint-4/thesis.txt", "theirs")]),
     ]

@@ -108,8 +108,11 @@ fn inspects_a_dataset_as_the_model_sees_it() {
     let data = file(&folder, "data.jsonl", EXAMPLES);
     let run = tunesmith("inspect {} --model {}", &[&data, nano()]).good();
     assert!(run.out.contains("<|im_start|>assistant\n[[bcd<|im_end|>]]\n"), "{}", run.out);
-    assert!(run.out.contains("one[[ two<|im_end|>]]") || run.out.contains("one [[two<|im_end|>]]"), "{}", run.out);
+    // A question and its answer are a conversation, too, unless they are to be one text.
+    assert!(run.out.contains("one<|im_end|>\n<|im_start|>assistant\n[[two<|im_end|>]]\n"), "{}", run.out);
     assert_eq!(run.out.matches("-- line").count(), 3);
+    let raw = tunesmith("inspect {} --model {} --raw", &[&data, nano()]).good().out;
+    assert!(raw.contains("one[[ two<|im_end|>]]") || raw.contains("one [[two<|im_end|>]]"), "{raw}");
 
     let bad = file(&folder, "bad.jsonl", format!("{EXAMPLES}{{\"txt\":1}}\nno\n"));
     let run = tunesmith("inspect {} --model {} --json --max-length 4", &[&bad, nano()]);
@@ -162,7 +165,11 @@ fn inspects_both_sides_of_a_preference() {
     let data = file(&folder, "judged.jsonl", format!("{PAIRS}{judged}\n"));
     let run = tunesmith("inspect {} --model {} --objective kto", &[&data, nano()]).good();
     assert!(run.out.contains("-- line 1, good: 25 tokens, 4 of them learnt\n"), "{}", run.out);
-    assert!(run.out.contains("-- line 3, bad: ") && run.out.contains("f [[g<|im_end|>]]\n"), "{}", run.out);
+    assert!(
+        run.out.contains("-- line 3, bad: ") && run.out.contains("f<|im_end|>\n<|im_start|>assistant\n[[g<|im_end|>]]"),
+        "{}",
+        run.out
+    );
     assert!(run.out.contains("\nanswers 5 (good: 2, bad: 3; cut: 0), "), "{}", run.out);
     let run = tunesmith("inspect {} --model {} --objective kto --json", &[&data, nano()]).good();
     let events = run.events();

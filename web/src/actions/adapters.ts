@@ -1,7 +1,7 @@
 import { batch, computed, effect, untracked } from '@preact/signals';
 import type { Adapter } from '../engine';
 import { toProblem } from '../protocol';
-import { adapter, adapterId, adapterLabel, adapters, announcement, answers, merging, model, noAnswer, outtype, run } from '../store';
+import { adapter, adapterId, adapterLabel, adapters, announcement, merging, model, outtype, run, startOver } from '../store';
 import { adapterZip } from '../zip';
 import { download } from './download';
 import { attempt, engine, fail } from './session';
@@ -19,7 +19,8 @@ export function take(list: Adapter[]): void {
 export function choose(id: number | null): void {
   if (id === adapterId.value) return;
   adapterId.value = id;
-  answers.value = { ...answers.value, tuned: noAnswer };
+  // What another one said is no part of its conversation.
+  startOver('tuned');
 }
 
 /** Keeps the list in step with the model and the run: a run's adapter is there after its first step. */

@@ -1,5 +1,5 @@
 import { batch } from '@preact/signals';
-import { agreement, announcement, answers, dataset, duel, in4bit, model, noAnswer, noDuel, offer, problem, refused, run, runId } from '../store';
+import { agreement, announcement, dataset, duel, heldOut, in4bit, model, noDuel, offer, problem, refused, run, runId, startOver } from '../store';
 import { toProblem, type Loaded } from '../protocol';
 import { noRun } from '../run';
 import { askForOffer, attempt, engine } from './session';
@@ -24,8 +24,8 @@ async function load(name: string, ask: () => Promise<Loaded>): Promise<void> {
       // What was trained belongs to the model that was loaded before.
       [run.value, runId.value] = [noRun, null];
       dataset.value = null;
-      agreement.value = null;
-      answers.value = { base: noAnswer, tuned: noAnswer };
+      [agreement.value, heldOut.value] = [null, null];
+      startOver();
       duel.value = noDuel;
       announcement.value = `${loaded.info.name} is loaded.`;
       if (loaded.note) problem.value = loaded.note;

@@ -1,8 +1,9 @@
 import { batch } from '@preact/signals';
 import type { Example } from '../engine';
-import { row } from '../examples';
+import { pair, row } from '../examples';
 import { counted, isSame, thumbOf, turned } from '../preferences';
-import { announcement, made, tables, write, type Answer, type Made } from '../store';
+import type { Teach } from '../settings';
+import { announcement, made, tableOf, tables, write, type Answer, type Made } from '../store';
 import { addRows, removeRows, replaceRow, teachFrom } from './data';
 
 /** Whether a row is there: it may have gone with an undo, or in the table. */
@@ -14,20 +15,28 @@ export function thumbFor({ judged }: Answer): boolean | null {
   return mine ? thumbOf(mine.example) : null;
 }
 
-/** Adds a row to the preferences, says so, and gives its id. */
+/** Adds a row to its table, says so, and gives its id. */
 function make(example: Example, what: string, words: string): number {
   const added = row(example);
   addRows([added], `adding ${what}`);
-  tell(words, [added.id]);
+  tell(words, [added.id], tableOf(added));
   return added.id;
 }
 
-function tell(what: string, rows: number[]): void {
-  const words = `${what} The preferences: ${counted(tables.preferences.filled.value) || 'none'}.`;
+function tell(what: string, rows: number[], table: Teach = 'preferences'): void {
+  const words = `${what} The ${table}: ${counted(tables[table].filled.value) || 'none'}.`;
   batch(() => {
-    made.value = { at: 'try', words, table: 'preferences', rows };
+    made.value = { at: 'try', words, table, rows };
     announcement.value = words;
   });
+}
+
+/** Makes an example of an answer: the conversation up to it, as it is to be answered. */
+export function teachAnswer(answer: Answer): void {
+  const example = answer.before.length
+    ? { messages: [...answer.before, { role: 'user', content: answer.prompt }, { role: 'assistant', content: answer.text }] }
+    : pair(answer.prompt, answer.text);
+  make(example, 'an answer', `The answer was added to the examples.${warning(answer)}`);
 }
 
 /** What is wrong with an answer that the model is to learn from as a good one. */
@@ -35,13 +44,13 @@ const warning = ({ cut }: Answer): string => (cut ? ' The answer was cut at the 
 
 /** Makes a pair of two answers to one prompt; gives its row. */
 export const prefer = (chosen: Answer, rejected: Answer): number =>
-  make(write.value.preference(chosen.prompt, chosen.text, rejected.text), 'a pair', `A pair was added.${warning(chosen)}`);
+  make(write.value.preference(chosen.prompt, chosen.text, rejected.text, chosen.before), 'a pair', `A pair was added.${warning(chosen)}`);
 
 /** A thumb up or down for an answer: makes a row, turns the one there is, or takes it back where it was the same. Gives the row. */
 export function judge(answer: Answer, good: boolean): number | null {
   const words = good ? 'up' : 'down';
   const before = thumbFor(answer);
-  if (before === null || answer.judged === null) return make(write.value.verdict(answer.prompt, answer.text, good), 'a thumb', `A thumb ${words} was added.${good ? warning(answer) : ''}`);
+  if (before === null || answer.judged === null) return make(write.value.verdict(answer.prompt, answer.text, good, answer.before), 'a thumb', `A thumb ${words} was added.${good ? warning(answer) : ''}`);
   const id = answer.judged;
   if (before === good) {
     removeRows(tables.preferences, [id], `taking a thumb ${words} back`);
@@ -59,7 +68,7 @@ export function correct(answer: Answer, edited: string): boolean {
     announcement.value = edited.trim() ? 'Nothing was changed, so there is no pair.' : 'An empty answer makes no pair.';
     return false;
   }
-  make(write.value.preference(answer.prompt, edited, answer.text), 'a pair', 'A pair was added: your answer over the model’s.');
+  make(write.value.preference(answer.prompt, edited, answer.text, answer.before), 'a pair', 'A pair was added: your answer over the model’s.');
   return true;
 }
 

@@ -7,7 +7,7 @@ import { plural } from '../format';
 import type { KeptRun } from '../protocol';
 import { isBusy, noRun, reduce, type Run } from '../run';
 import { titleOf, withSettingsOf } from '../runs';
-import { adapters, agreement, announcement, answers, busy, compared, dataset, defaults, device, labelOf, leaving, model, noAnswer, objectives, offer, run, runId, runs, settings, shownStep, storage, tab } from '../store';
+import { adapters, agreement, announcement, busy, compared, dataset, defaults, device, heldOut, labelOf, leaving, model, objectives, offer, run, runId, runs, settings, shownStep, startOver, storage, tab } from '../store';
 import { adapterZip } from '../zip';
 import { choose, take } from './adapters';
 import { download } from './download';
@@ -92,8 +92,8 @@ async function show(kept: KeptRun): Promise<void> {
   const { notes, summary } = kept;
   batch(() => {
     run.value = { ...shown, state: 'done', problem: notes.problem ?? null };
-    [runId.value, shownStep.value, agreement.value] = [kept.id, null, null];
-    answers.value = { base: noAnswer, tuned: noAnswer };
+    [runId.value, shownStep.value, agreement.value, heldOut.value] = [kept.id, null, null, null];
+    startOver();
     dataset.value = notes.rows
       ? { teach: notes.teach ?? 'examples', trained: notes.rows, held, tokens: notes.tokens ?? 0, targets: notes.targets ?? 0, truncated: notes.truncated ?? 0 }
       : null;

@@ -8,7 +8,7 @@ import { fold, noLab } from '../lab';
 import { reduce, tokensPerSecond } from '../run';
 import { DPO, GRPO } from '../settings';
 import { banner, nameOf } from '../states';
-import { announcement, device, lab, merging, model, objectives, offer, problem, run, settings, speeds, told, traffic, tuning } from '../store';
+import { announcement, device, lab, merging, model, objectives, offer, problem, run, settings, speeds, told, traffic, tuning, wanted } from '../store';
 import { noRun } from '../run';
 
 declare global {
@@ -113,9 +113,11 @@ function hear(notice: Notice): void {
     case 'run':
       flush();
       tuning.value = null;
+      if (notice.state !== 'running') wanted.value = null;
       return onRunState(notice);
     case 'lab':
       tuning.value = null;
+      if (notice.state !== 'running') wanted.value = null;
       batch(() => {
         lab.value = fold(lab.value, notice);
         announcement.value = labSaid[notice.state] ?? announcement.value;

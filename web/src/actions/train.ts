@@ -5,7 +5,7 @@ import { counted } from '../preferences';
 import { noRun } from '../run';
 import { toProblem, type RowReport } from '../protocol';
 import { changedIn, formOf, ordered, type Settings } from '../settings';
-import { agreement, announcement, answers, busy, dataset, defaults, estimate, form, model, noAnswer, ownSource, parts, rowErrors, run, runId, settings, share, shownStep, table, used } from '../store';
+import { agreement, announcement, busy, dataset, defaults, estimate, form, heldOut, model, ownSource, parts, rowErrors, run, runId, settings, share, shownStep, startOver, table, used, wanted } from '../store';
 import { attempt, engine } from './session';
 
 /**
@@ -40,8 +40,8 @@ export const train = (withoutBad = false) =>
     batch(() => {
       run.value = { ...noRun, state: 'starting' };
       [shownStep.value, runId.value] = [null, null];
-      answers.value = { base: noAnswer, tuned: noAnswer };
-      agreement.value = null;
+      startOver();
+      [agreement.value, heldOut.value] = [null, null];
       dataset.value = {
         teach: settings.value.teach,
         trained: counted(trained),
@@ -89,9 +89,15 @@ export function followEstimate(): void {
 /** What cannot be rendered is told when Train is pressed, row by row; what the settings forbid is told at once. */
 const beforehand = (problem: Problem): Problem | null => (['limit', 'config'].includes(problem.code) ? problem : null);
 
-export const pause = () => attempt(() => engine().ask('pause', {}));
-export const resume = () => attempt(() => engine().ask('resume', {}));
-export const stop = () => attempt(() => engine().ask('stop', {}));
+const want = (what: typeof wanted.value, ask: () => Promise<void>) =>
+  attempt(() => {
+    wanted.value = what;
+    return ask();
+  });
+
+export const pause = () => want('pause', () => engine().ask('pause', {}));
+export const resume = () => want(null, () => engine().ask('resume', {}));
+export const stop = () => want('stop', () => engine().ask('stop', {}));
 
 const setForm = (fields: Record<string, string | boolean>) => {
   settings.value = { ...settings.value, changed: { ...settings.value.changed, [formOf(settings.value)]: fields } };

@@ -19,7 +19,7 @@ export function CutOff() {
         </p>
         <div class="row">
           <Button look="main" icon="play" data-testid="cut-off-continue" disabled={!canAct.value} onClick={() => void continueRun(latest)}>
-            {isOn(latest) ? 'Continue' : 'Load the model and continue'} from step {checkpoint}
+            Continue from step {checkpoint}
           </Button>
           <Button look="quiet" data-testid="cut-off-later" onClick={() => void setAside(latest)}>
             Not now

@@ -1,3 +1,4 @@
+import type { ComponentChildren } from 'preact';
 import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { correct, judge, thumbFor } from '../actions/preferences';
 import type { Answer } from '../store';
@@ -8,10 +9,12 @@ interface Props {
   name: string;
   answer: Answer;
   onChange: (part: Partial<Answer>) => void;
+  /** More that can be done with it. */
+  children?: ComponentChildren;
 }
 
 /** What a person thinks of an answer: a thumb up or down, or a better one. Each becomes a row of the preferences. */
-export function Judge({ name, answer, onChange }: Props) {
+export function Judge({ name, answer, onChange, children }: Props) {
   const [draft, setDraft] = useState<string | null>(null);
   const field = useRef<HTMLTextAreaElement>(null);
   const open = useRef<HTMLButtonElement>(null);
@@ -62,6 +65,7 @@ export function Judge({ name, answer, onChange }: Props) {
         <Icon name="edit" />
         Edit
       </button>
+      {children}
     </div>
   );
 }

@@ -1,6 +1,7 @@
 import type { Preview, PreviewToken } from '../engine';
 import { ofRow, plural } from '../format';
-import { model, objective, preview, settings, table } from '../store';
+import type { Row } from '../examples';
+import { form, model, objective, preview, settings, table } from '../store';
 
 /** The selected row, token by token, as the model sees it. */
 export function PreviewPanel() {
@@ -41,9 +42,27 @@ export function PreviewPanel() {
           {ofRow(current.problem.message)}. {current.problem.help}
         </p>
       ) : (
-        <Shown preview={current.preview} />
+        <>
+          <Shown preview={current.preview} />
+          <Reading row={rows[index]} />
+        </>
       )}
     </div>
+  );
+}
+
+/** How two texts are read, where that could be either way. */
+function Reading({ row }: { row: Row | undefined }) {
+  const example = row?.example;
+  const isTexts = example && 'prompt' in example && typeof example.prompt === 'string';
+  if (!isTexts || model.value.state !== 'ready' || !model.value.info.chat_template) return null;
+  const raw = form.value?.config.raw === true;
+  return (
+    <p class="hint" data-testid="reading">
+      {raw
+        ? 'The texts are joined as they are, without the model’s chat template: “Texts as they are” is on under Advanced (step 3).'
+        : 'Read as a conversation, by the model’s chat template, as when you ask it something.'}
+    </p>
   );
 }
 

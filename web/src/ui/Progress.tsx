@@ -8,6 +8,7 @@ import { secondsLeft, tokensPerSecond, type Run } from '../run';
 import { Stat } from './bits';
 import { Chart, type Line as ChartLine } from './Chart';
 import { Generations } from './Generations';
+import { HeldOut } from './HeldOut';
 
 const plain = (value: number) => String(Number(value.toPrecision(3)));
 
@@ -19,6 +20,7 @@ export function Progress() {
     <div class="progress">
       <Figures current={current} />
       <Kept current={current} />
+      <Rose current={current} />
       <Agrees />
       {current.points.length > 0 && <Charts current={current} />}
       {current.warnings.length > 0 && (
@@ -30,6 +32,7 @@ export function Progress() {
       )}
       <Generations current={current} />
       <Samples current={current} />
+      <HeldOut />
     </div>
   );
 }
@@ -45,6 +48,23 @@ function Kept({ current }: { current: Run }) {
       {kept === null
         ? 'The last evaluation was the best one: the adapter is that of the last step.'
         : `Kept is the adapter as it was after step ${kept}, when what is held out was at its best${best.loss === null ? '' : `: ${loss(best.loss)}`}.`}
+    </p>
+  );
+}
+
+/** Steps of which the mean tells where a run began and ended. */
+const SOME = 3;
+
+/** A run on examples whose loss ended well above where it began: it has unlearnt, and “done” alone would hide that. */
+function Rose({ current: { points, state, evals } }: { current: Run }) {
+  const isLoss = !evals.some(({ metrics }) => 'reward' in metrics) && !points.some(({ metrics }) => Object.keys(metrics).length);
+  if (state !== 'done' || !isLoss || points.length < 3 * SOME) return null;
+  const mean = (some: Run['points']) => some.reduce((sum, point) => sum + point.loss, 0) / some.length;
+  const [first, last] = [mean(points.slice(0, SOME)), mean(points.slice(-SOME))];
+  if (last < 1.2 * first) return null;
+  return (
+    <p class="hint warning" data-testid="rose">
+      The loss rose from {loss(first)} to {loss(last)}: the model is worse at your examples than it was. The learning rate is too high: try a tenth of it.
     </p>
   );
 }
@@ -212,21 +232,37 @@ function Figure({ steps, name, lines, format, axis = plain, testid, large = fals
   );
 }
 
+/** Answers of each question that are shown, the latest first. */
+const SHOWN = 3;
+
+/** What the model says to the questions that it is asked along the way. */
 function Samples({ current }: { current: Run }) {
   if (!current.samples.length) return null;
-  const latest = current.samples.slice(-4).reverse();
+  const questions = [...new Set(current.samples.map(({ prompt }) => prompt))];
   return (
-    <div class="samples">
+    <section class="samples" data-testid="samples" aria-label="What it says along the way">
       <h3>What it says along the way</h3>
-      <ol>
-        {latest.map(({ step, prompt, text }) => (
-          <li key={`${step} ${prompt}`}>
-            <small>Step {step}</small>
-            <p class="asked">{prompt}</p>
-            <p>{text}</p>
+      <ul>
+        {questions.map((question) => (
+          <li key={question}>
+            <p class="asked" dir="auto">
+              {question}
+            </p>
+            <ol>
+              {current.samples
+                .filter(({ prompt }) => prompt === question)
+                .slice(-SHOWN)
+                .reverse()
+                .map(({ step, text }) => (
+                  <li key={step}>
+                    <small>Step {step}</small>
+                    <p dir="auto">{text.trim() || 'nothing'}</p>
+                  </li>
+                ))}
+            </ol>
           </li>
         ))}
-      </ol>
-    </div>
+      </ul>
+    </section>
   );
 }

@@ -1,6 +1,7 @@
 import { pause, resume, stop } from '../actions/train';
 import type { RunState } from '../protocol';
 import { isBusy } from '../run';
+import { wanted } from '../store';
 import { Button } from './bits';
 
 interface Props {
@@ -26,8 +27,8 @@ export function RunButtons({ state, testid, blocked, describedby, start, onStart
         </Button>
       )}
       {(state === 'starting' || state === 'running') && (
-        <Button look="main" icon="pause" data-testid={id('pause')} disabled={state === 'starting'} onClick={() => void pause()}>
-          Pause
+        <Button look="main" icon="pause" data-testid={id('pause')} disabled={state === 'starting' || wanted.value !== null} onClick={() => void pause()}>
+          {wanted.value === 'pause' ? 'Pausing…' : 'Pause'}
         </Button>
       )}
       {state === 'paused' && (
@@ -36,8 +37,8 @@ export function RunButtons({ state, testid, blocked, describedby, start, onStart
         </Button>
       )}
       {isBusy(state) && (
-        <Button icon="stop" data-testid={id('stop')} disabled={state === 'starting' || state === 'finishing'} onClick={() => void stop()}>
-          Stop and keep
+        <Button icon="stop" data-testid={id('stop')} disabled={state === 'starting' || state === 'finishing' || wanted.value === 'stop'} onClick={() => void stop()}>
+          {wanted.value === 'stop' ? 'Stopping…' : 'Stop and keep'}
         </Button>
       )}
     </div>

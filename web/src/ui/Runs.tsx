@@ -2,7 +2,7 @@ import { useEffect, useState } from 'preact/hooks';
 import type uPlot from 'uplot';
 import { askBoth, bothAnswers, compare, readBoth } from '../actions/compare';
 import { canAct, continueRun, exportRun, importRuns, keepAfterAll, nameOfRun, openRun, persist, removeNow, removeRun, renameRun, takeSettings, useRun } from '../actions/runs';
-import { bytes, count, loss, plural } from '../format';
+import { bytes, count, loss, plural, when } from '../format';
 import type { KeptRun } from '../protocol';
 import type { Run } from '../run';
 import { begunWords, canContinue, differences, overlaid, stateWords } from '../runs';
@@ -72,9 +72,9 @@ function Room() {
       The runs take {bytes(taken)}. All that this page keeps takes {bytes(room.usage)} of the {bytes(room.quota)} that the browser gives it
       {room.persisted ? ', and the browser has promised to keep it.' : ', and may clear when the disk fills up.'}{' '}
       {!room.persisted && (
-        <Button look="quiet" data-testid="run-persist" onClick={() => void persist()}>
+        <button type="button" class="link" data-testid="run-persist" onClick={() => void persist()}>
           Ask the browser to keep it
-        </Button>
+        </button>
       )}
     </p>
   );
@@ -200,7 +200,8 @@ function Compared() {
   if (!both) return null;
   const [one, other] = both.map(([kept]) => kept) as [KeptRun, KeptRun];
   const found = differences(one.summary.config, other.summary.config, defaults.value);
-  const names = [nameOfRun(one), nameOfRun(other)];
+  const alike = nameOfRun(one) === nameOfRun(other);
+  const names = [one, other].map((kept) => (alike ? `${nameOfRun(kept)}, ${when(kept.summary.about?.begun ?? 0)}` : nameOfRun(kept)));
   return (
     <section class="compared" data-testid="compared" aria-label="Two runs compared">
       <h3>Side by side</h3>
@@ -266,7 +267,7 @@ function Compared() {
         {names.map((name, index) => {
           const { text, note } = bothAnswers.value[index]!;
           return (
-            <article key={index} class="answer" data-testid={`both-${index}`}>
+            <article key={index} class={`answer ${index === 0 ? 'tuned' : 'base'}`} data-testid={`both-${index}`}>
               <h3>{name}</h3>
               <p class={text ? 'answer-text' : 'hint'} dir="auto">
                 {text || note || 'The answer stands here.'}

@@ -39,6 +39,7 @@ export function Teach() {
           <ImportErrors />
           <ImportWarnings />
           <Uses />
+          <Going />
           <Table />
           <Paste />
           <HoldOut />
@@ -173,6 +174,16 @@ function Uses() {
         {words}
       </p>
     )
+  );
+}
+
+/** Rows that are changed while a run goes. */
+function Going() {
+  if (!busy.value) return null;
+  return (
+    <p class="hint" data-testid="rows-going">
+      What is going now has its rows already: what you change here counts for the next.
+    </p>
   );
 }
 

@@ -1,7 +1,7 @@
 import { numberOf, setKeepBest, train } from '../actions/train';
 import { bytes, count, duration, ofRow, plural, sentence } from '../format';
 import type { RunState } from '../protocol';
-import { adapters, busy, dataset, device, estimate, form, inWords, labBusy, parts, rowErrors, run, settings, speeds, tab, tuning, whyNotTrain } from '../store';
+import { adapters, busy, dataset, device, estimate, form, inWords, labBusy, parts, rowErrors, run, settings, speeds, tab, tuning, wanted, whyNotTrain } from '../store';
 import { summary } from '../examples';
 import { counted } from '../preferences';
 import { isBusy } from '../run';
@@ -142,6 +142,12 @@ const words: Record<RunState, string> = {
   failed: 'Failed',
 };
 
+/** What a press is told at once that waits for the step in hand. */
+const waits = {
+  pause: 'Pausing: the step in hand is finished first',
+  stop: 'Stopping: the step in hand is finished first',
+};
+
 function Controls() {
   const { state, problem } = run.value;
   const why = labBusy.value ? 'The lab is going: a run can start when it has ended.' : whyNotTrain.value;
@@ -150,7 +156,7 @@ function Controls() {
     <div class="controls">
       <RunButtons state={state} testid="train" blocked={why !== null} describedby="train-why" start={state === 'done' ? 'Train again' : 'Train'} onStart={() => void train()} />
       <p class="run-status" id="train-why" data-testid="run-status" data-state={state}>
-        {problem ? `${words.failed}: ${problem.message}` : why && !isBusy(state) ? `${state === 'done' ? 'Done. For another run: ' : ''}${why}` : words[state]}
+        {problem ? `${words.failed}: ${problem.message}` : wanted.value && isBusy(state) ? waits[wanted.value] : why && !isBusy(state) ? `${state === 'done' ? 'Done. For another run: ' : ''}${why}` : words[state]}
         {isBusy(state) && tuning.value && ` · trying kernels on this GPU, which is done once: ${tuning.value.done} of ${tuning.value.all}`}
         {data && state !== 'idle' && !problem && (
           <small>

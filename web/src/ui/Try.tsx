@@ -1,7 +1,8 @@
-import { ask } from '../actions/ask';
-import { adapter, adapterLabel, answers, answerSettings, tryTab, writes, type Answer } from '../store';
+import { answerAgain, ask, copyAnswer } from '../actions/ask';
+import { teachAnswer } from '../actions/preferences';
+import { adapter, adapterLabel, answers, answerSettings, asking, model, startOver, systemPrompt, tryTab, turns, writes, type Answer } from '../store';
 import { Adapters } from './Adapters';
-import { NumberField, Step, Tabs } from './bits';
+import { Button, NumberField, Step, Tabs } from './bits';
 import { Duel } from './Duel';
 import { Export } from './Export';
 import { Judge } from './Judge';
@@ -22,21 +23,80 @@ export function Try() {
 }
 
 const tabs = [
-  { id: 'ask', name: 'Before and after' },
+  { id: 'ask', name: 'Chat, before and after' },
   { id: 'duel', name: 'Duel' },
 ] as const;
 
-/** The same question to the model as it came, and to the tuned one. */
+/** A conversation with the model as it came, and with the tuned one, beside each other. */
 function Compare() {
   const tuned = adapter.value;
+  const { base } = answers.value;
+  const goes = turns.value.length > 0;
   return (
     <>
-      <Ask />
+      <System />
+      <div class="chat" data-testid="chat">
+        {turns.value.map((turn, index) => (
+          <div key={index} class="turn">
+            <p class="asked" dir="auto">
+              {turn.base.prompt}
+            </p>
+            <div class="answers">
+              {(['base', 'tuned'] as const).map((side) => (
+                <p key={side} class="said" dir="auto">
+                  {turn[side].text || '–'}
+                </p>
+              ))}
+            </div>
+          </div>
+        ))}
+        {base.prompt && (
+          <p class="asked" dir="auto" data-testid="asked">
+            {base.prompt}
+          </p>
+        )}
+      </div>
       <div class="answers">
-        <AnswerCard side="base" title="Before" about="the model as it came" answer={answers.value.base} />
+        <AnswerCard side="base" title="Before" about="the model as it came" answer={base} />
         <AnswerCard side="tuned" title="After" about={tuned ? `with ${adapterLabel(tuned)}` : 'with your training'} answer={answers.value.tuned} />
       </div>
+      {base.prompt && (
+        <p class="chat-note hint">
+          {goes ? `${turns.value.length + 1} turns: each model goes on from what it said itself. ` : hasTemplate() ? 'What you ask next goes on with this conversation. ' : ''}
+          <button type="button" class="link" data-testid="ask-over" disabled={asking.value} onClick={() => startOver()}>
+            Start over
+          </button>
+        </p>
+      )}
+      <Ask />
     </>
+  );
+}
+
+const hasTemplate = (): boolean => model.value.state === 'ready' && model.value.info.chat_template !== null;
+
+/** What both are told before the conversation. */
+function System() {
+  if (!hasTemplate()) return null;
+  return (
+    <details class="system">
+      <summary>System prompt{systemPrompt.value.trim() ? ': set' : ''}</summary>
+      <label class="visually-hidden" for="system">
+        What both models are told before the conversation
+      </label>
+      <textarea
+        id="system"
+        dir="auto"
+        rows={2}
+        data-testid="system"
+        placeholder="What both are told before the conversation, such as: You are a pirate. Answer in one sentence."
+        value={systemPrompt.value}
+        onInput={(event) => {
+          systemPrompt.value = event.currentTarget.value;
+          turns.value = [];
+        }}
+      />
+    </details>
   );
 }
 
@@ -79,7 +139,17 @@ function AnswerCard({ side, title, about, answer }: { side: 'base' | 'tuned'; ti
         </p>
       )}
       {answer.note && <p class="answer-note">{answer.note}</p>}
-      <Judge name={title} answer={answer} onChange={(part) => (answers.value = { ...answers.value, [side]: { ...answers.value[side], ...part } })} />
+      <Judge name={title} answer={answer} onChange={(part) => (answers.value = { ...answers.value, [side]: { ...answers.value[side], ...part } })}>
+        <Button look="quiet" data-testid={`again-${side}`} disabled={asking.value} onClick={() => void answerAgain(side)}>
+          Again
+        </Button>
+        <Button look="quiet" data-testid={`copy-${side}`} onClick={() => void copyAnswer(answer.text)}>
+          Copy
+        </Button>
+        <Button look="quiet" icon="add" data-testid={`teach-${side}`} onClick={() => teachAnswer(answer)}>
+          To the examples
+        </Button>
+      </Judge>
     </article>
   );
 }

@@ -202,7 +202,7 @@ async function ask({ url, fetch, signal }: FetchModel, from: number): Promise<Re
     response = await fetch(url, { signal, ...(from > 0 && { headers: { Range: `bytes=${from}-` } }) });
   } catch (thrown) {
     if (signal.aborted) throw cancelled;
-    throw unreachable(String(thrown));
+    throw globalThis.navigator?.onLine === false ? offline : unreachable(String(thrown));
   }
   if (!response.ok || !response.body) throw unreachable(`the server answered ${response.status}`);
   const start = /^bytes (\d+)-/.exec(response.headers.get('Content-Range') ?? '')?.[1];
@@ -233,6 +233,12 @@ export const cancelled: Problem = {
   code: 'cancelled',
   message: 'Loading was stopped.',
   help: 'What was downloaded is kept: loading again goes on from there.',
+};
+
+const offline: Problem = {
+  code: 'network',
+  message: 'This computer is offline, and the model is not in this browser yet.',
+  help: 'Connect, and download it once: from then on it loads without a network. Or choose a GGUF file of your own.',
 };
 
 const unreachable = (why: string): Problem => ({

@@ -1,14 +1,14 @@
 // What the browser keeps of runs: the list of them, and what stands beside what the engine writes.
 
-import { objectives, runSummary } from 'tunesmith-engine';
+import { Sha256, objectives, runSummary } from 'tunesmith-engine';
 import { unzipSync } from 'fflate';
-import type { Event, Example, NamedFile, Problem, Session } from '../engine';
+import type { Event, Example, NamedFile, Problem, RowsHash, Session } from '../engine';
 import { fromLine, lineOf } from '../examples';
 import type { KeptRun, RunNotes } from '../protocol';
 import type { RunFolder, RunFolders } from './run-store';
 
 /** The rows that a run learns from, and those that are held out of it. */
-const ROWS = 'data.jsonl';
+const ROWS = 'rows.jsonl';
 const HELD_OUT = 'held-out.jsonl';
 /** Names of the engine's files that the page reads, too. */
 const RECORD = 'record.json';
@@ -53,22 +53,23 @@ export class Records {
     return folders.folder(id);
   }
 
-  /** A folder for a new run, with its rows in it; or why there is none. */
-  async create(examples: Example[], evalExamples: Example[]): Promise<{ folder: RunFolder | null; problem: string | null }> {
+  /** A folder for a new run, with its rows in it, and their hashes; or why there is none. */
+  async create(examples: Example[], evalExamples: Example[]): Promise<{ folder: RunFolder | null; rows: RowsHash | null; problem: string | null }> {
     try {
       const folders = await this.#folders();
       await this.#clear(folders);
       const folder = await folders.folder(newId());
+      const [data, held] = [linesOf(examples), linesOf(evalExamples)];
       try {
-        await folder.write(ROWS, linesOf(examples));
-        if (evalExamples.length) await folder.write(HELD_OUT, linesOf(evalExamples));
+        await folder.write(ROWS, data);
+        if (held) await folder.write(HELD_OUT, held);
       } catch (thrown) {
         await folders.remove(folder.name);
         throw thrown;
       }
-      return { folder, problem: null };
+      return { folder, rows: { data: hashOf(data), ...(held && { held_out: hashOf(held) }) }, problem: null };
     } catch (thrown) {
-      return { folder: null, problem: thrown instanceof Error ? thrown.message : (thrown as Problem).message };
+      return { folder: null, rows: null, problem: thrown instanceof Error ? thrown.message : (thrown as Problem).message };
     }
   }
 
@@ -170,6 +171,15 @@ async function read(id: string, folder: RunFolder, going: Set<string>): Promise<
 function newId(): string {
   const time = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-');
   return `${time}-${crypto.randomUUID().slice(0, 4)}`;
+}
+
+/** SHA-256 of a text. */
+function hashOf(text: string): string {
+  const hash = new Sha256();
+  hash.update(new TextEncoder().encode(text));
+  const hex = hash.hex();
+  hash.free();
+  return hex;
 }
 
 const linesOf = (rows: Example[]): string => rows.map((row) => `${lineOf(row)}\n`).join('');

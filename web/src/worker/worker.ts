@@ -213,9 +213,9 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
 
   async start({ config, examples, evalExamples, notes }) {
     return begin(notes.ownFunction ?? null, Number(config.save_steps) || 0, async (session, tools) => {
-      const { folder, problem } = await records.create(examples, evalExamples);
+      const { folder, rows, problem } = await records.create(examples, evalExamples);
       try {
-        const events = await session.startTraining(config, examples, evalExamples, { ...tools, ...(folder && { store: folder }), about: { notes } });
+        const events = await session.startTraining(config, examples, evalExamples, { ...tools, ...(folder && { store: folder }), about: { notes, ...(rows && { rows }) } });
         return { events: problem ? [...events, { event: 'warning', code: 'not-kept', message: problem }] : events, keptAs: folder?.name ?? null };
       } catch (thrown) {
         if (folder) await records.remove(folder.name);
@@ -291,6 +291,8 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
     }),
 
   agreement: ({ adapter, rows }) => withSession((session) => session.agreement(adapter, rows)),
+
+  neutralLoss: ({ adapter }) => withSession((session) => session.neutralLoss(adapter)),
 
   exportPeft: ({ id }) => withSession((session) => session.exportPeft(id)),
 

@@ -41,7 +41,7 @@ pub fn command() -> Command {
 
 fn train() -> Command {
     run_flags(Command::new("train").about("Trains an adapter on examples, preferences, or answers of its own"))
-        .mut_arg("data", |data| data.required(false).required_unless_present("rollouts"))
+        .mut_arg("data", |data| data.required(false).required_unless_present_any(["rollouts", "resume"]))
         .arg(file(
             "rollouts",
             "FILE",
@@ -98,7 +98,7 @@ fn eval() -> Command {
         .args(objective_flags())
         .arg(judge_model())
         .args(loading_flags())
-        .args(flags_of(&["max_length", "seed"]))
+        .args(flags_of(&["max_length", "raw", "seed"]))
 }
 
 fn score() -> Command {
@@ -109,7 +109,7 @@ fn score() -> Command {
         .arg(data())
         .arg(json())
         .args(loading_flags())
-        .args(flags_of(&["max_length"]))
+        .args(flags_of(&["max_length", "raw"]))
 }
 
 fn generate() -> Command {
@@ -215,7 +215,7 @@ fn inspect() -> Command {
         .arg(json())
         .arg(objective())
         .args(flags_of(&[LOAD_IN_4BIT]))
-        .args(flags_of(&["max_length", "completion_only_loss", "assistant_only_loss"]))
+        .args(flags_of(&["max_length", "completion_only_loss", "assistant_only_loss", "raw"]))
 }
 
 fn runs() -> Command {

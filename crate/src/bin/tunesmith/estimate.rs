@@ -23,7 +23,7 @@ use super::{base, rewards, train};
 pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let config = train::asked(matches)?;
     config.validate()?;
-    let files = Files::read(matches, &config, report)?;
+    let files = Files::read(matches, &config, None, report)?;
     let gguf = base::open(&base::path(matches, report)?)?;
     let context = base::device(&config)?.rehearsal();
     let model = block_on(Model::load_as(&context, &gguf, config.load_in_4bit, |_, _| ()))?;

@@ -1,6 +1,6 @@
 //! What a run learns from, read from the files that its flags name: examples, prompts to answer, or recorded answers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::ArgMatches;
@@ -9,9 +9,10 @@ use tunesmith::data::render::Rendered;
 use tunesmith::data::rollouts::{RolloutRow, import_rollouts};
 use tunesmith::model::Model;
 use tunesmith::peft::Peft;
+use tunesmith::record::{HELD_OUT, ROWS};
 use tunesmith::reward::Reward;
 use tunesmith::settings::config::{Rows, RunConfig};
-use tunesmith::train::{Question, Rollouts, Trainer, questions};
+use tunesmith::train::{Question, Rollouts, Trainer, questions, samples_of};
 use tunesmith::{Error, Result};
 
 use super::data::Data;
@@ -31,8 +32,8 @@ pub enum Files {
 /// The same as a model learns from it.
 #[derive(Clone)]
 pub enum Lesson {
-    /// Examples, and those that are held out.
-    Examples(Vec<Rendered>, Vec<Rendered>),
+    /// Examples, those that are held out, and what the model is asked along the way.
+    Examples(Vec<Rendered>, Vec<Rendered>, Vec<Question>),
     /// Prompts, and those that are held out, and what an answer earns.
     Prompts(Vec<Question>, Vec<Question>),
     /// Recorded answers.
@@ -40,12 +41,17 @@ pub enum Lesson {
 }
 
 impl Files {
-    /// Reads them, as the objective wants them.
+    /// Reads them, as the objective wants them. A run that goes on has them in its own `folder`, too.
     ///
     /// # Errors
     /// For a file that cannot be read, or a flag that belongs to another objective.
-    pub fn read(matches: &ArgMatches, config: &RunConfig, report: &mut Report) -> Result<Self> {
-        let (given, held_out) = (args::path(matches, "data"), args::path(matches, "eval-data"));
+    pub fn read(matches: &ArgMatches, config: &RunConfig, folder: Option<&Path>, report: &mut Report) -> Result<Self> {
+        let own = |name| folder.map(|folder| folder.join(name)).filter(|path| path.is_file());
+        let (own_rows, own_held_out) = (own(ROWS), own(HELD_OUT));
+        let (given, held_out) = match args::path(matches, "data") {
+            Some(given) => (Some(given), args::path(matches, "eval-data")),
+            None => (own_rows.as_ref(), args::path(matches, "eval-data").or(own_held_out.as_ref())),
+        };
         let writes = config.objective.rows() == Rows::Prompts;
         // Not every command has them.
         let path = |flag| matches.try_get_one::<PathBuf>(flag).ok().flatten();
@@ -84,9 +90,10 @@ impl Files {
     pub fn render(self, model: &Model, config: &RunConfig, report: &mut Report) -> Result<Lesson> {
         match self {
             Self::Examples(given, held_out) => {
+                let samples = samples_of(model, config, &held_out.as_ref().unwrap_or(&given).examples);
                 let given = data::render(given, model, config, report)?;
                 let held_out = held_out.map(|held_out| data::render(held_out, model, config, report)).transpose()?;
-                Ok(Lesson::Examples(given, held_out.unwrap_or_default()))
+                Ok(Lesson::Examples(given, held_out.unwrap_or_default(), samples))
             }
             Self::Prompts(given, held_out) => {
                 let mut render = |(name, rows): (String, Vec<PromptRow>)| {
@@ -119,7 +126,11 @@ impl Lesson {
         rewards: Vec<Box<dyn Reward>>,
     ) -> Result<Trainer> {
         match self {
-            Self::Examples(given, held_out) => Trainer::new(model.clone(), peft, config, given, held_out),
+            Self::Examples(given, held_out, samples) => {
+                let mut trainer = Trainer::new(model.clone(), peft, config, given, held_out)?;
+                trainer.ask_along(samples);
+                Ok(trainer)
+            }
             Self::Prompts(given, held_out) => {
                 Trainer::reinforce(model.clone(), peft, config, Rollouts::written(given, held_out, rewards)?)
             }

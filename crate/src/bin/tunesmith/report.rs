@@ -97,6 +97,10 @@ impl Report {
                 let best = if *best { ", the best so far" } else { "" };
                 self.say(&format!("step {step}  held-out{loss}{} over {tokens} tokens{best}", short(metrics)));
             }
+            Event::Sample { step, prompt, text } => {
+                let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+                self.say(&format!("step {step}  asked: {}\n         answered: {}", line(prompt), line(text)));
+            }
             Event::Checkpoint { path, .. } => self.say(&format!("checkpoint in {path}")),
             Event::Warning { message, .. } => self.say(&format!("warning: {message}")),
             Event::Done { steps, path, loss, best } => {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tunesmith::peft::io::{CARD, CONFIG, File as NamedFile, TENSORS};
 use tunesmith::record::{
-    About, CHECKPOINT_FILES, METRICS, RECORD, REFERENCE, RUN, STATE, Store, checkpoint_step, pretty,
+    About, CHECKPOINT_FILES, HELD_OUT, METRICS, RECORD, REFERENCE, ROWS, RUN, RowsHash, STATE, Store, checkpoint_step,
+    pretty, sha256,
 };
 use tunesmith::settings::config::RunConfig;
 use tunesmith::{Error, Result};
@@ -17,7 +18,7 @@ use tunesmith::{Error, Result};
 const DRAFT: &str = ".draft-";
 
 /// The files of a run, its checkpoints aside.
-const FILES: [&str; 7] = [RUN, METRICS, RECORD, STATE, CONFIG, TENSORS, CARD];
+const FILES: [&str; 9] = [RUN, METRICS, RECORD, ROWS, HELD_OUT, STATE, CONFIG, TENSORS, CARD];
 /// The folder of a run.
 pub struct RunFolder {
     path: PathBuf,
@@ -71,8 +72,19 @@ impl RunFolder {
         let left: Vec<&str> = match self.text(METRICS) {
             Some(metrics) if are_metrics(&metrics) => {
                 let settings = self.text(RUN).is_some_and(|text| are_settings(&text)).then_some(RUN);
-                let about = self.text(RECORD).is_some_and(|text| is_about(&text)).then_some(RECORD);
-                [Some(METRICS), settings, about].into_iter().flatten().collect()
+                let mut left = vec![METRICS];
+                left.extend(settings);
+                if let Some(about) = self.text(RECORD).and_then(|text| as_written(&text)) {
+                    left.push(RECORD);
+                    // Rows are the run's where they are what it wrote.
+                    let RowsHash { data, held_out } =
+                        about.rows.unwrap_or_else(|| RowsHash { data: String::new(), held_out: None });
+                    for (name, hash) in [(ROWS, Some(data)), (HELD_OUT, held_out)] {
+                        let bytes = fs::read(self.path.join(name)).ok();
+                        left.extend(bytes.filter(|bytes| Some(sha256(bytes)) == hash).map(|_| name));
+                    }
+                }
+                left
             }
             _ => Vec::new(),
         };
@@ -171,7 +183,7 @@ impl RunFolder {
         if is_empty && no_checkpoints {
             // The error that led here is the one to tell.
             let _ = remove_folder(&self.path.join(REFERENCE));
-            for name in [RUN, RECORD, METRICS] {
+            for name in [ROWS, HELD_OUT, RUN, RECORD, METRICS] {
                 let _ = fs::remove_file(self.path.join(name));
             }
         }
@@ -265,7 +277,7 @@ fn bytes_in(path: &Path) -> u64 {
 /// Whether these are the metrics of a run, whose last line may be half written.
 fn are_metrics(text: &str) -> bool {
     const START: &str = "{\"event\":\"";
-    let is_event = |line: Value| matches!(line["event"].as_str(), Some("step" | "eval"));
+    let is_event = |line: Value| matches!(line["event"].as_str(), Some("step" | "eval" | "sample"));
     text.split_inclusive('\n').all(|line| match line.strip_suffix('\n') {
         Some(line) => serde_json::from_str(line).is_ok_and(is_event),
         None => line.starts_with(START) || START.starts_with(line),
@@ -277,9 +289,10 @@ fn are_settings(text: &str) -> bool {
     RunConfig::from_json(text).is_ok_and(|config| pretty(&config.to_json()) == text)
 }
 
-/// Whether this is what a run writes of itself.
-fn is_about(text: &str) -> bool {
-    serde_json::from_str::<About>(text).is_ok_and(|about| pretty(&serde_json::json!(about)) == text)
+/// What a run wrote of itself, where this is that to the letter.
+fn as_written(text: &str) -> Option<About> {
+    let about: About = serde_json::from_str(text).ok()?;
+    (pretty(&serde_json::json!(about)) == text).then_some(about)
 }
 
 /// Writes a new file down to the disk, whole or not at all.

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use tunesmith::data::rollouts::RolloutRow;
 use tunesmith::model::Model;
 use tunesmith::objective;
 use tunesmith::peft::{self, Peft, io};
-use tunesmith::record::{About, Checkpoint, REFERENCE, Record};
+use tunesmith::record::{About, Checkpoint, REFERENCE, Record, RowsHash, sha256};
 use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::train::{Event, Trainer, fitting};
 use tunesmith::{Error, Result};
@@ -47,7 +47,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     // A resumed run has its weights already.
     let init = args::path(matches, "init-adapter").filter(|_| !resume);
     let init = init.map(|folder| Adapter::read(folder)).transpose()?;
-    let files = Files::read(matches, &config, report)?;
+    let files = Files::read(matches, &config, resume.then_some(out), report)?;
 
     let model = Rc::new(base::load(matches, &config, report)?);
     if let Some(adapter) = &init {
@@ -94,7 +94,8 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         trainer.spill_to(Box::new(TempFile::new()?));
     }
     interrupt::listen()?;
-    let begun = begin(&mut record, &trainer, reference.filter(|_| !resume));
+    let rows = if resume { None } else { rows(matches)? };
+    let begun = begin(&mut record, &trainer, rows, reference.filter(|_| !resume));
     let outcome = begun.and_then(|()| steps(&mut trainer, &mut record, report)).and_then(|stopped| {
         if matches.get_flag("profile") {
             report.end_bar();
@@ -137,12 +138,36 @@ fn newest_checkpoint(record: &mut Record<RunFolder>, report: &mut Report) -> Res
     Ok(checkpoint)
 }
 
+/// The rows of a run, and those that are held out, as they lie in their files.
+struct RowFiles {
+    data: Vec<u8>,
+    held_out: Option<Vec<u8>>,
+}
+
+/// Reads those of a new run; there are none where recorded answers are given.
+fn rows(matches: &ArgMatches) -> Result<Option<RowFiles>> {
+    let read = |path: &PathBuf| std::fs::read(path).map_err(|error| Error::io(path.display().to_string(), error));
+    let Some(data) = args::path(matches, "data").map(read).transpose()? else { return Ok(None) };
+    Ok(Some(RowFiles { data, held_out: args::path(matches, "eval-data").map(read).transpose()? }))
+}
+
 /// Makes the folder, and writes what is known of the run; `reference` is the adapter that a new one begins from and compares with.
-fn begin(record: &mut Record<RunFolder>, trainer: &Trainer, reference: Option<Adapter>) -> Result<()> {
+fn begin(
+    record: &mut Record<RunFolder>,
+    trainer: &Trainer,
+    rows: Option<RowFiles>,
+    reference: Option<Adapter>,
+) -> Result<()> {
     let is_new = trainer.steps_done() == 0;
     record.store().claim(is_new)?;
-    let about = is_new.then(|| About::new(trainer, now_ms(), Map::new()));
+    let hash = rows
+        .as_ref()
+        .map(|RowFiles { data, held_out }| RowsHash { data: sha256(data), held_out: held_out.as_deref().map(sha256) });
+    let about = is_new.then(|| About::new(trainer, now_ms(), hash, Map::new()));
     block_on(record.begin(trainer, about.as_ref()))?;
+    if let Some(RowFiles { data, held_out }) = rows {
+        block_on(record.write_rows(&data, held_out.as_deref()))?;
+    }
     match reference {
         Some(Adapter { config, tensors, .. }) => block_on(record.write_reference(config, tensors)),
         None => Ok(()),
