@@ -50,7 +50,6 @@ describe('runs', () => {
   let folder;
   let page;
   let whole;
-  let undisturbed;
   const by = (id) => page.getByTestId(id);
   const weights = async (name) => {
     const files = unzip(await downloadAdapter(page, join(folder, `${name}.zip`)));
@@ -93,8 +92,7 @@ describe('runs', () => {
     await choose(page, 'lora', { max_steps: STEPS, learning_rate: 0.02, r: 4, lora_dropout: 0.1, eval_steps: 10 });
     await by('hold-out').selectOption('0.2');
     await by('keep-best').uncheck();
-    undisturbed = await train(page);
-    assert.equal(undisturbed.length, STEPS);
+    assert.equal((await train(page)).length, STEPS);
     whole = await weights('whole');
     const [said] = await list();
     assert.match(said, /LoRA on 4 examples[^]*done[^]*held-out loss/);
@@ -199,8 +197,8 @@ describe('runs', () => {
     await by('both-question').fill('red:');
     await by('both-send').click();
     const said = (side) => by(`both-${side}`).locator('.answer-text').innerText();
+    await page.locator('[data-testid="both-send"]:disabled').waitFor({ state: 'detached' });
     await by('both-1').locator('.answer-text').waitFor();
-    await page.waitForTimeout(1000);
     assert.equal(await said(0), await said(1));
     const [download] = await Promise.all([page.waitForEvent('download'), runs.first().getByTestId('run-export').click()]);
     const path = join(folder, 'run.zip');
@@ -226,7 +224,10 @@ describe('runs', () => {
   it('move to the command line, and back', async () => {
     const small = join(folder, 'small.F16.gguf');
     await writeFile(small, model.buffer);
-    await begin(31);
+    // A gentle one: where a run is at the edge of chaos, two devices part in their last digits.
+    await choose(page, 'lora', { max_steps: 40, learning_rate: 0.001 });
+    const undisturbed = await train(page);
+    await begin(12);
     await by('stop').click();
     await state('done');
     await list();
