@@ -20,7 +20,7 @@ const DATA: &str = r#"{"text": "One short line."}
 /// Losses and adapter of a run, all of it in bits, and what each step cost.
 fn run(model: &Rc<Model>, fields: &[(&str, &str)]) -> (Vec<u64>, Vec<u32>, Vec<PlanStats>) {
     let mut config = RunConfig::new(Method::Lora);
-    let given = [("num_train_epochs", "3"), ("lora_dropout", "0.1"), ("learning_rate", "1e-3")];
+    let given = [("num_train_epochs", "3"), ("lora_dropout", "0.1"), ("learning_rate", "1e-3"), ("raw", "true")];
     for (field, value) in given.iter().chain(fields) {
         config.set(field, value).unwrap();
     }

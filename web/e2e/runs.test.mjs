@@ -17,7 +17,7 @@ import { madeUpModel, TYPES } from './made-up.mjs';
 const url = process.env.TUNESMITH_URL;
 const model = { name: 'small.F16.gguf', mimeType: 'application/octet-stream', buffer: madeUpModel(TYPES.F16) };
 const rows = ['red', 'blue', 'green', 'black', 'white'].map((colour) => JSON.stringify({ prompt: `${colour}:`, completion: ` ${colour}!` }));
-const STEPS = 90;
+const STEPS = 60;
 const cli = process.env.TUNESMITH_CLI ?? fileURLToPath(new URL('../../target/debug/tunesmith', import.meta.url));
 
 const lossesOf = async (path) =>
@@ -104,7 +104,7 @@ describe('runs', () => {
     page.once('dialog', (dialog) => dialog.accept());
     await page.reload();
     await by('cut-off').waitFor({ timeout: 60_000 });
-    assert.match(await text(by('cut-off')), /LoRA on 4 examples[^]*after step \d+ of 90[^]*once small.F16.gguf is loaded/);
+    assert.match(await text(by('cut-off')), /LoRA on 4 examples[^]*after step \d+ of 60[^]*once small.F16.gguf is loaded/);
     await by('cut-off-continue').click();
     await by('error-banner').filter({ hasText: 'small.F16.gguf' }).waitFor();
     await loadModelFile(page, model);
@@ -273,5 +273,22 @@ describe('runs', () => {
     // A tab that crashed on purpose is none, and neither is a network that is not there.
     const meant = ['the page crashed', `request failed: ${url} (net::ERR_INTERNET_DISCONNECTED)`];
     assert.deepEqual(opened.problems.filter((problem) => !meant.includes(problem)), []);
+  });
+});
+
+describe('a GPU that goes away while nothing goes', () => {
+  it('is taken again, with the model', async () => {
+    // A browser gives up on a GPU that fails twice: this one is another.
+    const browser = await launch();
+    try {
+      const { page } = await open(browser, url);
+      await loadModelFile(page, model);
+      const cdp = await browser.newBrowserCDPSession();
+      await cdp.send('Browser.crashGpuProcess');
+      await page.getByTestId('model-card').waitFor({ state: 'detached' });
+      await page.getByTestId('model-card').filter({ hasText: 'small.F16' }).waitFor({ timeout: 60_000 });
+    } finally {
+      await browser.close();
+    }
   });
 });

@@ -44,7 +44,7 @@ const table: Record<string, Omit<Words, 'state'>> = {
   'device-lost': {
     title: 'The GPU went away',
     body: 'The browser took the device back: the driver was reset, the machine slept, or another program needed all of it. Your examples and settings are kept, and so is each run up to its last checkpoint.',
-    fix: 'Start the engine again, load the model, and continue the run under Runs (step 3).',
+    fix: 'Start the engine again, load the model, and continue the run under Runs (step 3). Where the engine does not start, close the browser and open it again: browsers give up on a GPU that failed more than once.',
     restart: true,
     tone: 'stop',
   },

@@ -42,7 +42,7 @@ async function mend(memory: boolean, id: string | null, step: number | null): Pr
     for (let tried = 1; ; tried++) {
       await restart();
       if (device.value.state !== 'blocked') break;
-      if (tried === TRIES) throw device.value.problem;
+      if (tried === TRIES) throw { code: 'device-lost', message: device.value.problem.message, help: '' } satisfies Problem;
       await new Promise((resume) => setTimeout(resume, WAIT));
     }
     await load?.();

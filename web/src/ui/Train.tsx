@@ -65,7 +65,7 @@ function NotKept() {
     <div class="notice" data-testid="not-kept" role="alert">
       <h3>This run is not kept any more</h3>
       <p>
-        {sentence(notKept)}. It goes on in memory, and is kept again as soon as there is room: do not close this tab before its end. Delete runs that you no longer need under Runs, or a model in step 1.
+        {sentence(notKept.replace(/^[\w-]+\/[\w./-]*: /, ''))}. It goes on in memory, and is kept again as soon as there is room: do not close this tab before its end. Delete runs that you no longer need under Runs, or a model in step 1.
       </p>
       <div class="row">
         <Button onClick={() => (tab.value = 'runs')}>Show the runs</Button>
