@@ -17,7 +17,7 @@ import { madeUpModel, TYPES } from './made-up.mjs';
 const url = process.env.TUNESMITH_URL;
 const model = { name: 'small.F16.gguf', mimeType: 'application/octet-stream', buffer: madeUpModel(TYPES.F16) };
 const rows = ['red', 'blue', 'green', 'black', 'white'].map((colour) => JSON.stringify({ prompt: `${colour}:`, completion: ` ${colour}!` }));
-const STEPS = 60;
+const STEPS = 90;
 const cli = process.env.TUNESMITH_CLI ?? fileURLToPath(new URL('../../target/debug/tunesmith', import.meta.url));
 
 const lossesOf = async (path) =>
@@ -104,7 +104,7 @@ describe('runs', () => {
     page.once('dialog', (dialog) => dialog.accept());
     await page.reload();
     await by('cut-off').waitFor({ timeout: 60_000 });
-    assert.match(await text(by('cut-off')), /LoRA on 4 examples[^]*after step \d+ of 60[^]*once small.F16.gguf is loaded/);
+    assert.match(await text(by('cut-off')), /LoRA on 4 examples[^]*after step \d+ of 90[^]*once small.F16.gguf is loaded/);
     await by('cut-off-continue').click();
     await by('error-banner').filter({ hasText: 'small.F16.gguf' }).waitFor();
     await loadModelFile(page, model);
@@ -141,6 +141,8 @@ describe('runs', () => {
 
   it('are seen by another tab, which leaves the one that is going alone', async () => {
     await begin(22);
+    await by('pause').click();
+    await by('resume').waitFor();
     const first = page;
     const second = await opened.context.newPage();
     await second.goto(url);
@@ -152,6 +154,7 @@ describe('runs', () => {
     assert.ok(await going.getByTestId('run-delete').isDisabled());
     await second.close();
     page = first;
+    await by('resume').click();
     await state('done');
     assert.ok(whole.equals(await weights('watched')), 'other bits');
   });
