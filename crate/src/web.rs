@@ -21,7 +21,7 @@ use crate::model::Model;
 use crate::peft;
 use crate::settings::config::{Recompute, Rows, RunConfig};
 use crate::train::lab::Lab;
-use crate::train::{agreement, estimate, neutral_loss, prepare};
+use crate::train::{Table, agreement, estimate, neutral_loss, prepare};
 use crate::{Error, Result};
 
 mod adapter;
@@ -37,12 +37,14 @@ mod own_function;
 mod product;
 mod prompts;
 mod reinforcement;
+mod rows;
 mod run;
 mod store;
+mod turns;
 
 use adapter::Adapter;
 use files::BlobSource;
-use js::{JsResult, thrown, to_js, told};
+use js::{JsResult, thrown, to_js};
 use kept_run::Run;
 
 /// What the page calls its table of examples in errors.
@@ -61,14 +63,23 @@ fn wrong_options(what: serde_json::Error) -> Error {
     }
 }
 
-/// Examples of the page's table, as rows of a JSONL file with one row each.
-fn examples(rows: &Array) -> Result<Vec<(usize, Example)>> {
-    let text: Vec<String> = rows.iter().map(|row| json_text(&row)).collect();
-    let import = import_jsonl(TABLE, &text.join("\n"));
-    match import.errors.into_iter().next() {
-        Some(error) => Err(error),
-        None => Ok(import.examples),
+/// A row of the page's table.
+fn example(row: &JsValue) -> Result<Example> {
+    let import = import_jsonl(TABLE, &json_text(row));
+    match (import.examples.into_iter().next(), import.errors.into_iter().next()) {
+        (_, Some(error)) => Err(error),
+        (Some((_, example)), None) => Ok(example),
+        (None, None) => Err(wrong_row()),
     }
+}
+
+fn wrong_row() -> Error {
+    Error::Data { file: TABLE.into(), line: None, what: "a row is empty".into(), help: "leave it out".into() }
+}
+
+/// Rows of the page's table, each with its place, from 1.
+fn examples(rows: &Array) -> Result<Vec<(usize, Example)>> {
+    rows.iter().enumerate().map(|(index, row)| Ok((index + 1, example(&row)?))).collect()
 }
 
 /// Runs when the module is loaded: a panic, which would be a fault of ours, reaches the console with its place.
@@ -84,6 +95,8 @@ pub struct Session {
     model: Option<Rc<Model>>,
     /// The model's file, by its name: merging reads it once more.
     file: Option<(String, web_sys::Blob)>,
+    /// What the page has handed over, and what the model reads in it.
+    rows: RefCell<Table>,
     adapters: Vec<Adapter>,
     /// Adapters so far: the number of the last.
     numbered: u32,
@@ -96,7 +109,8 @@ impl Session {
     /// Asks for an adapter and a device.
     pub async fn create() -> JsResult<Session> {
         let context = Context::new().await.map_err(thrown)?;
-        Ok(Self { context, model: None, file: None, adapters: Vec::new(), numbered: 0, run: None, lab: None })
+        let rows = RefCell::new(Table::new(TABLE));
+        Ok(Self { context, model: None, file: None, rows, adapters: Vec::new(), numbered: 0, run: None, lab: None })
     }
 
     /// The device in use.
@@ -161,6 +175,7 @@ impl Session {
         });
         (self.model, self.file) = (Some(Rc::new(model)), Some((name, file)));
         (self.adapters, self.run, self.lab) = (Vec::new(), None, None);
+        self.rows.borrow_mut().forget();
         Ok(to_js(&info))
     }
 
@@ -194,20 +209,15 @@ impl Session {
 
     /// The settings of a run on the model, as far as they go together.
     fn run_config(&self, config: &JsValue) -> Result<RunConfig> {
-        let mut config = RunConfig::from_json(&json_text(config))?;
+        self.settled(RunConfig::from_json(&json_text(config))?)
+    }
+
+    /// The settings with what the model is, checked.
+    fn settled(&self, mut config: RunConfig) -> Result<RunConfig> {
         let model = self.model()?;
         config.take_model(model.load_in_4bit, model.context.half())?;
         config.validate()?;
         Ok(config)
-    }
-
-    /// JSONL to examples, with every bad line named, and every column that nobody reads.
-    #[wasm_bindgen(js_name = import)]
-    pub fn import_rows(&self, name: &str, text: &str) -> JsValue {
-        let import = import_jsonl(name, text);
-        let examples: Vec<&Example> = import.examples.iter().map(|(_, example)| example).collect();
-        let warnings: Vec<&str> = import.warnings.iter().map(|warning| warning.message.as_str()).collect();
-        to_js(&json!({ "examples": examples, "errors": told(&import.errors), "warnings": warnings }))
     }
 
     /// An example as the model will see it.
@@ -267,11 +277,11 @@ impl Session {
     }
 
     /// What a run would need on the GPU, with each way to recompute; nothing is allocated.
-    pub async fn estimate(&self, config: JsValue, rows: Array, held_out: Array) -> JsResult<JsValue> {
+    pub async fn estimate(&self, config: JsValue, rows: Vec<u32>, held_out: Vec<u32>) -> JsResult<JsValue> {
         self.estimate_run(&config, &rows, &held_out).await.map_err(thrown)
     }
 
-    async fn estimate_run(&self, config: &JsValue, rows: &Array, held_out: &Array) -> Result<JsValue> {
+    async fn estimate_run(&self, config: &JsValue, rows: &[u32], held_out: &[u32]) -> Result<JsValue> {
         let (model, config) = (self.model()?, self.run_config(config)?);
         let mut estimates = match config.objective.rows() {
             Rows::Prompts => self.estimate_reinforcement(&config, rows, held_out).await?,
@@ -304,10 +314,10 @@ impl Session {
     }
 
     /// Examples to learn, and examples to evaluate, of which there may be none.
-    fn rendered(&self, config: &RunConfig, rows: &Array, held_out: &Array) -> Result<(Vec<Rendered>, Vec<Rendered>)> {
-        let model = self.model()?;
-        let render = |rows| prepare(model, config, TABLE, &examples(rows)?);
-        Ok((render(rows)?, if held_out.length() == 0 { Vec::new() } else { render(held_out)? }))
+    fn rendered(&self, config: &RunConfig, rows: &[u32], held_out: &[u32]) -> Result<(Vec<Rendered>, Vec<Rendered>)> {
+        let (model, mut table) = (self.model()?, self.rows.borrow_mut());
+        let held_out = if held_out.is_empty() { Vec::new() } else { table.sequences(model, config, held_out)? };
+        Ok((table.sequences(model, config, rows)?, held_out))
     }
 
     /// What was found to be the fastest on this device, as text to keep for [`Session::choose_forms`].
@@ -334,11 +344,11 @@ impl Session {
 
     /// Prepares for several methods on the same examples, rendered as the config says.
     #[wasm_bindgen(js_name = openLab)]
-    pub fn open_lab(&mut self, config: JsValue, rows: Array, held_out: Array) -> JsResult<()> {
-        self.prepare_lab(&config, &rows, &held_out).map_err(thrown)
+    pub fn open_lab(&mut self, config: JsValue, rows: &[u32], held_out: &[u32]) -> JsResult<()> {
+        self.prepare_lab(&config, rows, held_out).map_err(thrown)
     }
 
-    fn prepare_lab(&mut self, config: &JsValue, rows: &Array, held_out: &Array) -> Result<()> {
+    fn prepare_lab(&mut self, config: &JsValue, rows: &[u32], held_out: &[u32]) -> Result<()> {
         let config = RunConfig::from_json(&json_text(config))?;
         let (examples, held_out) = self.rendered(&config, rows, held_out)?;
         self.lab = Some(Lab::new(self.model()?.clone(), TABLE, examples, Some(held_out))?);

@@ -202,7 +202,7 @@ fn a_run_is_kept_whichever_storage_call_fails() {
             let mut run = trainer(&model, &config(&[])).unwrap();
             let mut events = Vec::new();
             let about = About::new(&run, 0.0, None, Map::new());
-            let mut keeper = block_on(Keeper::begin(store.clone(), &run, about, &mut events));
+            let mut keeper = block_on(Keeper::begin(store.clone(), &run, about, None, &mut events));
             let mut looked = false;
             // As a page drives it, with a checkpoint after each step.
             while !run.is_done() {

@@ -63,6 +63,8 @@ export interface Defaults {
   fields: Field[];
   methods: Method[];
   config: RunConfig;
+  /** The fields that decide an adapter's shape: a run that begins from one has these of it. */
+  shape: string[];
   /** Fewest examples of which a lab can hold one out. */
   lab_least: number;
 }
@@ -140,11 +142,16 @@ export interface ImportError {
   help: string;
 }
 
-export interface Imported {
-  examples: Example[];
-  errors: ImportError[];
-  /** What a person should know of rows that came in all the same: columns that nobody reads. */
-  warnings: string[];
+/** What rows come to, as a run reads them. */
+export interface RowsReport {
+  /** Of the rows that can be used. */
+  tokens: number;
+  /** Those of them that are learnt. */
+  targets: number;
+  /** Rows of which something was cut off. */
+  truncated: number;
+  /** The rows that cannot be used, by their numbers. */
+  bad: { row: number; problem: Problem }[];
 }
 
 export interface PreviewToken {
@@ -357,6 +364,8 @@ export interface RunTools {
   spill?: Spill;
   /** The person's function, where the rewards name it. */
   judge?: JudgeFunction;
+  /** The id of the adapter that the run begins from; a new one, where there is none. */
+  beginFrom?: number;
   /** Where the run is kept; it is not, where there is none. */
   store?: RunStore;
   /** What the page has to say of the run in its record. */
@@ -422,11 +431,32 @@ export class Sha256 {
   free(): void;
 }
 
+/** Reads JSONL that comes in pieces: examples, or prompts. */
+export class RowsReader {
+  constructor(name: string, prompts: boolean);
+  /** The lines that come next, each whole; every bad one is named. */
+  read(text: string): { examples: Example[]; errors: ImportError[] };
+  /** Of all of them: that there are none, and columns that nobody reads, which a person should know. It cannot be used any more. */
+  finish(): { errors: ImportError[]; warnings: string[] };
+  free(): void;
+}
+
+/** Leaves the work of a session's device between two submits, and takes it up again, also while a step is going. */
+export class Turns {
+  private constructor();
+  /** Comes with true when the device has nothing to do any more, and with false where `release` came first. */
+  hold(): Promise<boolean>;
+  release(): void;
+  /** Milliseconds for which work was held so far. */
+  heldMs(): number;
+}
+
 export class Session {
   private constructor();
   /** Asks for an adapter and a device. */
   static create(): Promise<Session>;
   device(): Device;
+  turns(): Turns;
   /** Settles when the device is lost, also while nothing is asked of it. */
   lost(): Promise<void>;
   /** `onProgress` throws to stop; the model that was loaded before stays. */
@@ -436,16 +466,20 @@ export class Session {
     onProgress: (done: number, total: number) => void,
     options?: LoadOptions,
   ): Promise<ModelInfo>;
-  /** JSONL to examples, with every bad line named. */
-  import(name: string, text: string): Imported;
-  /** JSONL to prompts, with every bad line named. */
-  importPrompts(name: string, text: string): Imported;
+  /** Hands rows over, each under a number, in the place of the one of that number: what asks for rows below is given these. */
+  putRows(ids: Uint32Array, rows: Example[]): void;
+  dropRows(ids: Uint32Array): void;
+  /** Reads rows as a run does, for so many milliseconds, where that was not done yet; gives how many of them, from the first on, are read. */
+  readRows(config: RunConfig, rows: Uint32Array, ms: number): number;
+  checkRows(config: RunConfig, rows: Uint32Array): RowsReport;
+  /** Rows as JSONL. */
+  rowLines(rows: Uint32Array): string;
   /** What the config's rewards say of answers to a prompt, without a run. `judge`: the function, where they name it. */
   judge(config: RunConfig, row: Prompt, answers: string[], judge?: JudgeFunction): Promise<Earned[]>;
   /** An example as the model will see it. */
   preview(example: Example, config: RunConfig): Preview;
   /** What a run would need, with each way to recompute that the config allows, the fastest first. */
-  estimate(config: RunConfig, examples: Example[], evalExamples: Example[]): Promise<Estimate[]>;
+  estimate(config: RunConfig, rows: Uint32Array, heldOut: Uint32Array): Promise<Estimate[]>;
   /** How large a method is; nothing is allocated. */
   size(config: RunConfig): Promise<Size>;
   /** What was found to be the fastest on this device, as text to keep. */
@@ -453,9 +487,11 @@ export class Session {
   /** Takes up what was kept; of another device or version it counts for nothing. */
   chooseForms(kept: string): void;
   /** Gives the run's first events, of which `start` comes first; its adapter is the last of `adapters()`. */
-  startTraining(config: RunConfig, examples: Example[], evalExamples: Example[], tools: RunTools): Promise<Event[]>;
+  startTraining(config: RunConfig, rows: Uint32Array, heldOut: Uint32Array, tools: RunTools): Promise<Event[]>;
   /** Takes up a run where its newest checkpoint is, with the rows that it began with; gives its events up to there. */
-  resumeTraining(examples: Example[], evalExamples: Example[], tools: RunTools): Promise<Event[]>;
+  resumeTraining(rows: Uint32Array, heldOut: Uint32Array, tools: RunTools): Promise<Event[]>;
+  /** The settings of a run that begins from an adapter, as `RunTools.beginFrom` has it. */
+  configFrom(config: RunConfig, adapterId: number): Promise<RunConfig>;
   /** One optimizer step; the last one's events end with `done`. */
   step(): Promise<Event[]>;
   /** Writes a checkpoint of the run that is going; gives what came with that. */
@@ -463,7 +499,7 @@ export class Session {
   /** Stops here and keeps what was trained. */
   finish(): Promise<Event[]>;
   /** Prepares for several methods on the same examples, rendered as the config says. */
-  openLab(config: RunConfig, examples: Example[], evalExamples: Example[]): void;
+  openLab(config: RunConfig, rows: Uint32Array, heldOut: Uint32Array): void;
   /** Takes up a method, under the name that its row will have. */
   beginTrial(method: string, config: RunConfig, onTune: (done: number, all: number) => void): Promise<void>;
   /** One piece of its work: an evaluation, a step, or an answer. */

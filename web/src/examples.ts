@@ -134,11 +134,18 @@ export function summary(example: Example): string {
   return text.trim().replace(/\s+/g, ' ');
 }
 
+/** What was found of each row: there may be very many, and a row is never changed, but another put in its place. */
+const blank = new WeakMap<Example, boolean>();
+
 /** Rows nothing was typed into yet. */
 export function isBlank(example: Example): boolean {
+  const known = blank.get(example);
+  if (known !== undefined) return known;
   const seen = view(example);
   const texts = { pair: ['question', 'answer'], preference: ['question', 'chosen', 'rejected'], verdict: ['question', 'answer'], prompt: ['question', 'expected'], text: ['text'], json: ['json'] }[seen.kind];
-  return texts.every((name) => !(seen as unknown as Record<string, string>)[name]?.trim());
+  const found = texts.every((name) => !(seen as unknown as Record<string, string>)[name]?.trim());
+  blank.set(example, found);
+  return found;
 }
 
 export const toJsonl = (rows: readonly Row[]): string => rows.map(({ example }) => lineOf(example) + '\n').join('');

@@ -11,17 +11,27 @@ function placeOf(element: Element | null): Element[] {
   return found;
 }
 
+/** What has the focus for as long as nothing in it can be pressed. */
+let standIn: HTMLElement | null = null;
+
 /** Brings the focus back when it has fallen to the body. */
 function bringBack(): void {
-  if (document.activeElement !== document.body || !place.length || !document.hasFocus()) return;
+  const active = document.activeElement;
+  if (standIn && active === standIn && standIn.checkVisibility()) return next(standIn)?.focus({ preventScroll: true });
+  if (active !== document.body || !place.length || !document.hasFocus()) return;
   const [, ...around] = place;
   const nearest = around.find((element) => element.isConnected && (element as HTMLElement).checkVisibility());
   if (!nearest) return;
-  const next = [...nearest.querySelectorAll<HTMLElement>(FOCUSABLE)].find((element) => element.checkVisibility());
-  const target = next ?? (nearest as HTMLElement);
-  if (!next) target.tabIndex = -1;
+  const target = next(nearest) ?? (nearest as HTMLElement);
+  if (target === nearest) {
+    target.tabIndex = -1;
+    standIn = target;
+  }
   target.focus({ preventScroll: true });
 }
+
+/** The first thing in an element that can be pressed. */
+const next = (element: Element): HTMLElement | undefined => [...element.querySelectorAll<HTMLElement>(FOCUSABLE)].find((one) => one.checkVisibility());
 
 /** From now on the focus never falls to the body, unless the person presses beside everything. */
 export function keepFocus(): void {

@@ -12,6 +12,7 @@ import { followAdapters } from './actions/adapters';
 import { followAgreement } from './actions/agreement';
 import { followSelection } from './actions/data';
 import { fromRecord, keepEveryChange } from './actions/keep';
+import { isBlank } from './examples';
 import { addTraffic, open } from './actions/session';
 import { mendByItself } from './actions/mend';
 import { followRuns } from './actions/runs';
@@ -40,7 +41,8 @@ document.addEventListener('securitypolicyviolation', () => {
 
 /** Brings back what the last visit left, then keeps every change, and takes over those of other tabs. */
 async function restore(): Promise<void> {
-  const saved = await load();
+  // What is known of each row once is known when all of them are shown.
+  const saved = await load((rows) => rows.forEach(isBlank));
   if (saved) fromRecord(saved);
   keepEveryChange({ load, save, tabs: new BroadcastChannel('tunesmith'), notKept });
 }

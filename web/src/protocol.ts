@@ -13,7 +13,7 @@ import type {
   Example,
   Generated,
   GenerateOptions,
-  Imported,
+  ImportError,
   LoadOptions,
   Message,
   ModelInfo,
@@ -23,6 +23,7 @@ import type {
   Preview,
   Problem,
   Prompt,
+  RowsReport,
   RunConfig,
   RunSummary,
   Size,
@@ -44,20 +45,20 @@ export interface KeptModel {
   complete: boolean;
 }
 
-export interface Loaded {
-  info: ModelInfo;
-  /** Where the file is now: kept by the browser, in memory until the tab closes, or the person's own file. */
-  where: 'kept' | 'memory' | 'file';
-  /** Why the file could not be kept, when it could not. */
-  note: Problem | null;
+/** A copy of the person's own model file that the browser keeps for this page. */
+export interface OwnModel {
+  file: string;
+  bytes: number;
 }
 
-/** What the check before a run says of one example. */
-export interface RowReport {
-  tokens: number;
-  targets: number;
-  truncated: boolean;
-  problem: Problem | null;
+export interface Loaded {
+  info: ModelInfo;
+  /** The file's name. */
+  file: string;
+  /** Where the file is now: kept by the browser, in memory until the tab closes, the person's own file, or a copy of that. */
+  where: 'kept' | 'memory' | 'file' | 'copy';
+  /** Why the file could not be kept, when it could not. */
+  note: Problem | null;
 }
 
 /** A method to try in the lab, under the name that its row will have. */
@@ -74,6 +75,8 @@ export interface RunNotes {
   /** What it learns from, in words, and how many rows are held out. */
   rows?: string;
   held?: number;
+  /** The adapter that it began from, as the page called it. */
+  begunFrom?: string | null;
   tokens?: number;
   targets?: number;
   truncated?: number;
@@ -101,24 +104,37 @@ export interface Requests {
   manifest: { args: Record<never, never>; result: { manifest: Manifest; kept: KeptModel | null } };
   loadDefault: { args: { manifest: Manifest }; result: Loaded };
   loadFile: { args: { file: File; options: LoadOptions }; result: Loaded };
+  /** Copies of the person's own files; the result of the next two is the new list. */
+  ownModels: { args: Record<never, never>; result: OwnModel[] };
+  /** Keeps a copy of the file whose model is loaded. */
+  keepOwnModel: { args: Record<never, never>; result: OwnModel[] };
+  removeOwnModel: { args: { file: string }; result: OwnModel[] };
+  loadOwnModel: { args: { file: string; options: LoadOptions }; result: Loaded };
   /** The model that is loaded, from its file once more. */
   reload: { args: { options: LoadOptions }; result: Loaded };
   cancelLoad: { args: Record<never, never>; result: void };
   deleteModel: { args: { file: string }; result: void };
-  import: { args: { name: string; text: string }; result: Imported };
-  importPrompts: { args: { name: string; text: string }; result: Imported };
+  /** Reads JSONL; the rows come before the result, in notices. */
+  import: { args: { name: string; file: Blob; prompts: boolean }; result: { errors: ImportError[]; warnings: string[] } };
+  cancelImport: { args: Record<never, never>; result: void };
+  /** Hands rows over, each under a number: what asks for rows below is given these. */
+  putRows: { args: { ids: Uint32Array; examples: Example[] }; result: void };
+  dropRows: { args: { ids: Uint32Array }; result: void };
   /** What the rewards say of answers, without a run. `ownFunction`: the person's, where the rewards name it, here as for a run. */
   judge: { args: { config: RunConfig; row: Prompt; answers: string[]; ownFunction: string | null }; result: Earned[] };
   preview: { args: { example: Example; config: RunConfig }; result: Preview };
-  check: { args: { examples: Example[]; config: RunConfig }; result: RowReport[] };
-  estimate: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[] }; result: Estimate[] };
+  check: { args: { rows: Uint32Array; config: RunConfig }; result: RowsReport };
+  /** Ends a check that is going, and an estimate that reads rows. */
+  cancelReading: { args: Record<never, never>; result: void };
+  /** `beginFrom`: the id of the adapter that the run begins from, here as for a run; null for a new one. */
+  estimate: { args: { config: RunConfig; rows: Uint32Array; heldOut: Uint32Array; beginFrom: number | null }; result: Estimate[] };
   size: { args: { config: RunConfig }; result: Size };
   /** The result is the id that the run is kept under; null where it is not. */
-  start: { args: { config: RunConfig; examples: Example[]; evalExamples: Example[]; notes: RunNotes }; result: string | null };
+  start: { args: { config: RunConfig; rows: Uint32Array; heldOut: Uint32Array; beginFrom: number | null; notes: RunNotes }; result: string | null };
   /** Every run that is kept, the latest first. */
   runs: { args: Record<never, never>; result: KeptRun[] };
-  /** What is kept of one: its events so far, and its rows. */
-  openRun: { args: { id: string }; result: { events: Event[]; examples: Example[]; evalExamples: Example[] } };
+  /** What is kept of one: its events so far, and the rows that are held out. */
+  openRun: { args: { id: string }; result: { events: Event[]; heldOut: Example[] } };
   /** Takes it up where its newest checkpoint is, on the model that is loaded. */
   continueRun: { args: { id: string }; result: void };
   /** Puts its adapter beside the model that is loaded; the result is the new list of adapters. */
@@ -133,7 +149,7 @@ export interface Requests {
   /** Writes a checkpoint of the run that is going, if there is one, as soon as its step is done. */
   keepSoon: { args: Record<never, never>; result: void };
   /** `config` says how the examples are rendered, for every method alike. */
-  startLab: { args: { config: RunConfig; trials: TrialPlan[]; examples: Example[]; evalExamples: Example[] }; result: void };
+  startLab: { args: { config: RunConfig; trials: TrialPlan[]; rows: Uint32Array; heldOut: Uint32Array }; result: void };
   /** Of the run or the lab that is going. */
   pause: { args: Record<never, never>; result: void };
   resume: { args: Record<never, never>; result: void };
@@ -164,8 +180,14 @@ export type LoadPhase = 'check' | 'download' | 'load';
 /** What the worker says unasked. */
 export type Notice =
   | { notice: 'progress'; phase: LoadPhase; done: number; total: number }
+  /** Bytes of a model's file that are copied. */
+  | { notice: 'copying'; done: number; total: number }
   /** `active`: milliseconds spent in steps since the run began, pauses left out. */
   | { notice: 'events'; events: Event[]; active: number }
+  /** Rows of a file that is read, those that could not be, and bytes of it that are read. */
+  | { notice: 'imported'; request: number; examples: Example[]; errors: ImportError[]; done: number; total: number }
+  /** Rows are read as the model will see them. */
+  | { notice: 'reading'; done: number; total: number }
   /** The GPU went away. */
   | { notice: 'lost' }
   /** Kernels are tried on this GPU, before its first run. */

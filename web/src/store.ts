@@ -5,11 +5,11 @@ import type { Adapter, Agreement, Defaults, Device, Earned, Estimate, ImportErro
 import { isBlank, isPrompt, split, type Row } from './examples';
 import { when } from './format';
 import { noLab, type Lab } from './lab';
-import type { KeptModel, KeptRun, LoadPhase, Loaded, Manifest } from './protocol';
+import type { KeptModel, KeptRun, LoadPhase, Loaded, Manifest, OwnModel } from './protocol';
 import { isOpinion, suggestedShare, usedBy, writer } from './preferences';
 import { firstFunction, rewardLabel, rewardName } from './rewards';
 import { isBusy, noRun, type Run } from './run';
-import { firstSettings, objectiveOf, toConfig, toTrials, type Settings, type Teach } from './settings';
+import { firstSettings, objectiveOf, REWARD, toConfig, toTrials, type Settings, type Teach } from './settings';
 
 export type DeviceState =
   | { state: 'starting' }
@@ -99,6 +99,10 @@ export const offer = signal<{ manifest: Manifest; kept: KeptModel | null } | { p
 export const model = signal<ModelState>({ state: 'none' });
 /** Whether the person's next file is to be held in 4 bits. */
 export const in4bit = signal(false);
+/** Copies of the person's own model files that the browser keeps. */
+export const ownModels = signal<OwnModel[]>([]);
+/** Bytes of one that are copied, while one is. */
+export const copying = signal<{ done: number; total: number } | null>(null);
 /** A file that could not be loaded in 4 bits, and why. */
 export const refused = signal<{ file: File; problem: Problem } | null>(null);
 
@@ -138,6 +142,12 @@ export const tableOf = ({ example }: Pick<Row, 'example'>): Teach => (isPrompt(e
 /** What a row of each is called. */
 export const nouns: Record<Teach, string> = { examples: 'example', preferences: 'preference', prompts: 'prompt' };
 
+/** A file of rows that is read: bytes of it that are done. */
+export const importing = signal<{ name: string; done: number; total: number } | null>(null);
+/** Whether the rows are checked before a run or a lab. */
+export const checking = signal(false);
+/** Rows that were read as the model will see them, while some are. */
+export const reading = signal<{ done: number; total: number } | null>(null);
 /** Rows the check before a run or a lab refused, and how to go on without them. */
 export const rowErrors = signal<{ rows: { row: Row; problem: Problem }[]; goOn: () => void } | null>(null);
 /** The latest that a press made in a table out of sight. */
@@ -220,6 +230,11 @@ export const adapters = signal<Adapter[]>([]);
 /** The id of the one that answers, and is exported. */
 export const adapterId = signal<number | null>(null);
 export const adapter = computed(() => adapters.value.find(({ id }) => id === adapterId.value) ?? null);
+/** The id of the adapter that the person wants the next run to begin from; null for a new one. */
+export const beginFromId = signal<number | null>(null);
+/** Those that it can begin from: an adapter that scores goes on scoring, and one that writes writing. */
+export const beginnings = computed(() => adapters.value.filter(({ scores, training }) => !training && scores === (objectiveOf(settings.value) === REWARD)));
+export const beginFrom = computed(() => beginnings.value.find(({ id }) => id === beginFromId.value) ?? null);
 /** Bytes of a merged model that are made, while one is. */
 export const merging = signal<{ done: number; total: number } | null>(null);
 export const outtype = signal<OutType>('f16');
@@ -300,6 +315,8 @@ const whyNot = computed<string | null>(() => {
   if (device.value.state === 'blocked') return 'The engine is not running: see the note at the top.';
   if (model.value.state === 'loading') return 'The model is still loading.';
   if (model.value.state === 'none') return 'Load a model first (step 1).';
+  if (importing.value) return 'A file is being read (step 2): wait for it, or stop it.';
+  if (checking.value) return 'The rows are being checked.';
   if (merging.value) return 'A merged model is being made (step 4): wait for it, or stop it.';
   if (used.value.length === 0) return `Add at least one ${takes.value === 'pairs' ? 'pair' : nouns[settings.value.teach]} (step 2).`;
   if (table.value.importErrors.value?.errors.length) return 'Look at the lines that could not be read (step 2).';

@@ -6,6 +6,7 @@ import * as store from '../src/store';
 import { readAdapter } from '../src/worker/adapters';
 import { pace } from './fake-engine';
 import { failures, gguf, reopen, session, tick } from './fake-session';
+import { put } from './fake-rows';
 
 Object.assign(pace, { step: 0, token: 0, load: 0 });
 
@@ -23,7 +24,7 @@ const chosen = () => store.adapter.value && store.adapterLabel(store.adapter.val
 
 async function train(): Promise<void> {
   store.run.value = { ...noRun, state: 'starting' };
-  await session.startTraining({ method: 'lora', max_steps: 1, learning_rate: 1e-3 }, [{ text: 'a' }], [], {});
+  await session.startTraining({ method: 'lora', max_steps: 1, learning_rate: 1e-3 }, put(session, [{ text: 'a' }]), new Uint32Array(), {});
   store.run.value = { ...noRun, state: 'running' };
   await tick();
   await session.step();

@@ -3,9 +3,11 @@
 
 import type * as Engine from '../src/engine';
 import { append, begin, checkpoint, end, takeUp } from './fake-record';
+import { FakeRows } from './fake-rows';
 import type { Event, Example, Field, JudgeFunction, Message, Metrics, Problem, Prompt, RunConfig, Side } from '../src/engine';
 
 export { runSummary } from './fake-record';
+export { RowsReader } from './fake-rows';
 
 export default async function init(): Promise<void> {}
 
@@ -23,6 +25,7 @@ export function defaults(): Engine.Defaults {
     ],
     config: { method: 'lora' },
     lab_least: 5,
+    shape: ['r', 'lora_alpha', 'target_modules', 'num_virtual_tokens'],
     fields: [
       field({ name: 'max_steps', label: 'Steps', type: 'int', default: 40, min: 1, group: 'Training', help: 'How many times the weights are updated.' }),
       field({ name: 'learning_rate', label: 'Learning rate', type: 'float', default: 2e-4, min: 0, group: 'Training', help: 'How far each step goes.', defaults: { lora: 2e-4, prompt: 3e-2 }, objectives: ['sft'] }),
@@ -89,14 +92,9 @@ const sleep = (ms: number) => new Promise((done) => setTimeout(done, ms));
 const problem = (code: string, message: string, help: string): Problem => ({ code, message, help });
 
 /** How long the pretended work takes; tests set it to 0. */
-export const pace = { step: 320, token: 45, load: 120 };
+export const pace = { step: 320, token: 45, load: 120, rows: 500 };
 
 /** What is wrong with a row, in a word. */
-function wrong(row: unknown): string | null {
-  if (typeof row !== 'object' || row === null || !['messages', 'prompt', 'text', 'input_ids', 'chosen', 'chosen_ids', 'prompt_ids'].some((key) => key in row)) return 'no field that is known';
-  if ('chosen' in row !== 'rejected' in row) return 'only one of "chosen" and "rejected"';
-  return 'label' in row && typeof row.label !== 'boolean' ? '"label" is true or false' : null;
-}
 
 const turns = (role: string, side: Side): Message[] => (typeof side === 'string' ? [{ role, content: side }] : side);
 
@@ -151,6 +149,11 @@ export class Session {
     };
   }
 
+  turns(): Engine.Turns {
+    // A made-up step has no middle.
+    return { hold: async () => false, release: () => undefined, heldMs: () => 0 } as unknown as Engine.Turns;
+  }
+
   lost(): Promise<void> {
     return new Promise(() => undefined);
   }
@@ -177,33 +180,38 @@ export class Session {
     };
   }
 
-  import(_name: string, text: string): Engine.Imported {
-    const imported: Engine.Imported = { examples: [], errors: [], warnings: [] };
-    for (const [index, line] of text.split(/\r?\n/).entries()) {
-      if (!line.trim()) continue;
-      try {
-        const row: unknown = JSON.parse(line);
-        const message = wrong(row);
-        if (message === null) {
-          imported.examples.push(row as Example);
-          if ('rating' in (row as object)) imported.warnings.push(`line ${index + 1}: the column "rating" is not read`);
-        } else imported.errors.push({ line: index + 1, message, help: 'Give "messages", "prompt" and "completion", "text", or "input_ids".' });
-      } catch {
-        imported.errors.push({ line: index + 1, message: 'not JSON', help: 'Every line is one JSON object.' });
-      }
-    }
-    return imported;
+  readonly rows = new FakeRows();
+
+  putRows(ids: Uint32Array, rows: Example[]): void {
+    this.rows.put(ids, rows);
   }
 
-  importPrompts(_name: string, text: string): Engine.Imported {
-    const imported: Engine.Imported = { examples: [], errors: [], warnings: [] };
-    for (const [index, line] of text.split('\n').entries()) {
-      if (!line.trim()) continue;
-      const { prompt, ...columns } = JSON.parse(line) as { prompt?: Side };
-      if (prompt) imported.examples.push({ prompt, columns });
-      else imported.errors.push({ line: index + 1, message: 'there is no prompt', help: 'Give "prompt".' });
+  dropRows(ids: Uint32Array): void {
+    this.rows.drop(ids);
+  }
+
+  /** A few at a time, so that a reading in several pieces is seen. */
+  readRows(_config: RunConfig, rows: Uint32Array): number {
+    return Math.min(rows.length, pace.rows);
+  }
+
+  checkRows(config: RunConfig, rows: Uint32Array): Engine.RowsReport {
+    const report: Engine.RowsReport = { tokens: 0, targets: 0, truncated: 0, bad: [] };
+    for (const [index, example] of this.rows.of(rows).entries()) {
+      try {
+        const { total, targets, truncated } = this.preview(example, config);
+        report.tokens += total;
+        report.targets += targets;
+        report.truncated += Number(truncated);
+      } catch (thrown) {
+        report.bad.push({ row: rows[index]!, problem: thrown as Problem });
+      }
     }
-    return imported;
+    return report;
+  }
+
+  rowLines(rows: Uint32Array): string {
+    return this.rows.lines(rows);
   }
 
   /** What the made-up rewards make of answers: the function is asked, and a rule counts letters. */
@@ -288,9 +296,9 @@ export class Session {
     return { trainable, file_bytes: 4 * trainable };
   }
 
-  openLab(_config: RunConfig, examples: Example[], evalExamples: Example[]): void {
-    if (!examples.length || !evalExamples.length) throw problem('data', 'no example can be held out', 'Give five or more.');
-    this.#held = evalExamples.length;
+  openLab(_config: RunConfig, rows: Uint32Array, heldOut: Uint32Array): void {
+    if (!rows.length || !heldOut.length) throw problem('data', 'no example can be held out', 'Give five or more.');
+    this.#held = heldOut.length;
   }
 
   async beginTrial(method: string, config: RunConfig): Promise<void> {
@@ -323,7 +331,8 @@ export class Session {
 
   chooseForms(): void {}
 
-  async startTraining(config: RunConfig, examples: Example[], _evalExamples: Example[], tools: Engine.RunTools): Promise<Event[]> {
+  async startTraining(config: RunConfig, rows: Uint32Array, _heldOut: Uint32Array, tools: Engine.RunTools): Promise<Event[]> {
+    const examples = this.rows.of(rows);
     if (!examples.length) throw problem('data', 'there are no examples', 'Add some.');
     this.#begin(config, examples, tools);
     await sleep(pace.load);
@@ -332,7 +341,13 @@ export class Session {
     return [this.#started(config)];
   }
 
-  async resumeTraining(examples: Example[], _evalExamples: Example[], tools: Engine.RunTools): Promise<Event[]> {
+  async configFrom(config: RunConfig, id: number): Promise<RunConfig> {
+    const { method } = this.#adapters.find((adapter) => adapter.id === id)!;
+    return { ...config, method };
+  }
+
+  async resumeTraining(rows: Uint32Array, _heldOut: Uint32Array, tools: Engine.RunTools): Promise<Event[]> {
+    const examples = this.rows.of(rows);
     const { config, step, events } = await takeUp(tools.store!);
     this.#begin(config, examples, tools);
     await sleep(pace.load);

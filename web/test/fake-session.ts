@@ -1,12 +1,13 @@
 // What stands in for src/actions/session where actions are tested: no worker, and the made-up engine behind every request.
 
-import { toProblem, type RequestName, type Requests } from '../src/protocol';
+import { toProblem, type Notice, type RequestName, type Requests } from '../src/protocol';
 import { noRun } from '../src/run';
 import { firstFunction } from '../src/rewards';
 import { agreement, answers as shownAnswers, dataset, duel, in4bit, made, model, noAnswer, noDuel, objectives as known, ownFunction, question, refused, rowErrors, run, settings, shownStep, tables, told, tried, verdicts } from '../src/store';
 import { readAdapter } from '../src/worker/adapters';
+import { readFile } from '../src/worker/import';
 import { firstSettings } from '../src/settings';
-import { Session, defaults, objectives } from './fake-engine';
+import { RowsReader, Session, defaults, objectives } from './fake-engine';
 
 export let session: Session;
 /** What went wrong, in the order it was shown. */
@@ -14,6 +15,7 @@ export const failures: unknown[] = [];
 
 const load = async (file: File, options: Requests['reload']['args']['options']) => ({
   info: await session.load(file.name, file, () => undefined, options),
+  file: file.name,
   where: 'file',
   note: null,
 });
@@ -31,23 +33,16 @@ const answers: Partial<Record<RequestName, (args: never) => unknown>> = {
   },
   loadFile: ({ file, options }: Requests['loadFile']['args']) => load(file, options),
   reload: ({ options }: Requests['reload']['args']) => load(gguf('a.F16.gguf'), options),
-  import: ({ name, text }: Requests['import']['args']) => session.import(name, text),
-  importPrompts: ({ name, text }: Requests['importPrompts']['args']) => session.importPrompts(name, text),
+  putRows: ({ ids, examples }: Requests['putRows']['args']) => session.putRows(ids, examples),
+  dropRows: ({ ids }: Requests['dropRows']['args']) => session.dropRows(ids),
   judge: ({ config, row, answers, ownFunction }: Requests['judge']['args']) => session.judge(config, row, answers, async (list) => list.map(() => (ownFunction ? 1 : null))),
   preview: ({ example, config }: Requests['preview']['args']) => session.preview(example, config),
-  check: ({ examples, config }: Requests['check']['args']) =>
-    examples.map((example) => {
-      try {
-        const { total, targets, truncated } = session.preview(example, config);
-        return { tokens: total, targets, truncated, problem: null };
-      } catch (thrown) {
-        return { tokens: 0, targets: 0, truncated: false, problem: toProblem(thrown) };
-      }
-    }),
+  check: ({ rows, config }: Requests['check']['args']) => session.checkRows(config, rows),
   start: (order: Requests['start']['args']) => {
     started.push(order);
     return null;
   },
+  cancelImport: () => importing.abort(),
   generate: ({ messages, options }: Requests['generate']['args']) => {
     asks.push(options);
     asked.push(messages);
@@ -64,11 +59,25 @@ export const asked: Requests['generate']['args']['messages'][] = [];
 export const asks: Requests['generate']['args']['options'][] = [];
 
 let request = 0;
-export const engine = () => ({
-  ask: (name: RequestName, args: never) => Object.assign((async () => answers[name]!(args))(), { id: ++request }),
-});
+let importing = new AbortController();
+const client = {
+  ask(name: RequestName, args: never) {
+    const id = ++request;
+    return Object.assign((async () => (name === 'import' ? read(args, id) : answers[name]!(args)))(), { id });
+  },
+};
+export const engine = () => client;
+
+/** Reads a file as the worker does. */
+async function read({ name, file, prompts }: Requests['import']['args'], id: number) {
+  importing = new AbortController();
+  // The page listens once it knows the request's number.
+  await tick();
+  return readFile(file, new RowsReader(name, prompts), (piece, done, total) => pieces.get(id)?.({ notice: 'imported', request: id, ...piece, done, total }), importing.signal);
+}
 
 export const listeners = new Map<number, (piece: string, answer: number) => void>();
+export const pieces = new Map<number, (piece: Extract<Notice, { notice: 'imported' }>) => void>();
 
 export const attempt = (action: () => Promise<void>) => action().catch((thrown: unknown) => fail(toProblem(thrown)));
 

@@ -32,9 +32,13 @@ class FakeFile {
     called();
     let draft = new Uint8Array();
     return {
-      write: async (content: Uint8Array<ArrayBuffer> | string) => {
+      write: async (content: Uint8Array<ArrayBuffer> | ArrayBuffer | string) => {
         called();
-        draft = typeof content === 'string' ? new TextEncoder().encode(content) : content.slice();
+        const more = typeof content === 'string' ? new TextEncoder().encode(content) : new Uint8Array(content);
+        const whole = new Uint8Array(draft.length + more.length);
+        whole.set(draft);
+        whole.set(more, draft.length);
+        draft = whole;
         if (draft.length - this.bytes.length > room.left) throw full();
       },
       abort: async () => undefined,

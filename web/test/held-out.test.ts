@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { put } from './fake-rows';
 
 vi.mock('../src/actions/session', () => import('./fake-session'));
 
@@ -19,7 +20,7 @@ beforeEach(async () => {
 describe('what was held out', () => {
   it('is asked before and after, with how ordinary text is read', async () => {
     const fake = (await import('./fake-session')).session;
-    await fake.startTraining({ method: 'lora', max_steps: 1, learning_rate: 1e-3 }, [pair('What?', 'This!')], [], {});
+    await fake.startTraining({ method: 'lora', max_steps: 1, learning_rate: 1e-3 }, put(fake, [pair('What?', 'This!')]), new Uint32Array(), {});
     await fake.step();
     store.adapters.value = fake.adapters();
     const held = [row(pair('What?', 'This!')), row({ text: 'asks nothing' })];

@@ -7,6 +7,7 @@ import { Mutex } from '../src/worker/mutex';
 import { Runner } from '../src/worker/runner';
 import { Trials } from '../src/worker/trials';
 import { Session, pace } from './fake-engine';
+import { put } from './fake-rows';
 
 Object.assign(pace, { step: 1, token: 0, load: 0 });
 
@@ -23,7 +24,7 @@ async function make(methods: string[], steps = 3) {
   const session = await Session.create();
   const runner = new Runner(new Mutex(), async () => () => undefined);
   const trials = methods.map((method) => ({ method, config: { method, max_steps: steps, learning_rate: 1e-3 } }));
-  const job = new Trials(session as never, { config: {}, trials, examples: learnt, evalExamples: held }, hear);
+  const job = new Trials(session as never, { config: {}, trials, rows: put(session, learnt), heldOut: put(session, held) }, hear);
   return { session, runner, job };
 }
 
@@ -102,7 +103,7 @@ describe('the loop of a lab', () => {
 
   it('does not start with nothing held out', async () => {
     const { runner, session } = await make(['lora']);
-    const job = new Trials(session as never, { config: {}, trials: [], examples: learnt, evalExamples: [] }, hear);
+    const job = new Trials(session as never, { config: {}, trials: [], rows: put(session, learnt), heldOut: new Uint32Array() }, hear);
     await expect(runner.start(job)).rejects.toMatchObject({ code: 'data' });
     expect(lab.state).toBe('failed');
   });

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { OwnModels } from '../src/worker/own-models';
+import { FakeFolder, room } from './fake-storage';
 import { fetchModel, forgetModel, keptModel, type FetchModel, type FileStore } from '../src/worker/models';
 
 const content = new Uint8Array(10_000).map((_, i) => (i * 31) % 251);
@@ -178,5 +180,35 @@ describe('fetching the default model', () => {
     await fetchModel(request({ store }));
     await forgetModel(store, 'm.gguf');
     expect(store.files.size).toBe(0);
+  });
+});
+
+describe('copies of one’s own files', () => {
+  const make = () => new OwnModels(Promise.resolve(new FakeFolder() as never));
+  const go = () => new AbortController().signal;
+  const file = (bytes: number) => new Blob([new Uint8Array(bytes).fill(7)]);
+
+  it('are listed, read and removed', async () => {
+    const models = make();
+    const told: number[] = [];
+    await models.keep('b.gguf', file(20_000_000), (done, total) => told.push(done / total), go());
+    await models.keep('a.gguf', file(10), () => undefined, go());
+    expect([await models.list(), told]).toEqual([[{ file: 'a.gguf', bytes: 10 }, { file: 'b.gguf', bytes: 20_000_000 }], [0.4, 0.8, 1]]);
+    expect(await (await models.file('a.gguf'))?.bytes()).toEqual(new Uint8Array(10).fill(7));
+    await models.remove('a.gguf');
+    await models.remove('a.gguf');
+    expect([await models.file('a.gguf'), (await models.list()).length]).toEqual([null, 1]);
+  });
+
+  it('are whole or not there', async () => {
+    const models = make();
+    const stop = new AbortController();
+    await expect(models.keep('a.gguf', file(20_000_000), () => stop.abort(), stop.signal)).rejects.toMatchObject({ code: 'cancelled' });
+    room.left = 1000;
+    await expect(models.keep('a.gguf', file(2000), () => undefined, go())).rejects.toMatchObject({ code: 'storage-full' });
+    room.left = Infinity;
+    expect(await models.list()).toEqual([]);
+    expect(await new OwnModels(Promise.resolve(null)).list()).toEqual([]);
+    await expect(new OwnModels(Promise.resolve(null)).keep('a', file(1), () => undefined, go())).rejects.toMatchObject({ code: 'storage-unavailable' });
   });
 });

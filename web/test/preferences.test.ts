@@ -9,6 +9,7 @@ import { startersOf } from '../src/starters';
 import * as store from '../src/store';
 import { defaults, objectives, pace } from './fake-engine';
 import { asks, failures, gguf, reopen, session, started, tick } from './fake-session';
+import { put } from './fake-rows';
 
 Object.assign(pace, { step: 0, token: 0, load: 0 });
 
@@ -93,7 +94,7 @@ describe('the table of preferences', () => {
     expect(content()).toEqual(rows);
     expect(table.importErrors.value).toMatchObject({ name: 'mine', added: '2 pairs and 2 thumbs', errors: [{ line: 5 }, { line: 6 }] });
     expect(store.whyNotTrain.value).toContain('could not be read');
-    downloadRows();
+    await downloadRows();
     expect(saved[0]!.name).toBe('preferences.jsonl');
     expect(await saved[0]!.blob.text()).toBe(toJsonl(rows.map(row)));
   });
@@ -265,13 +266,13 @@ describe('what an objective learns from', () => {
     await add(...pairs(16), verdict('p', 'a', true));
     await train();
     expect(started[0]).toMatchObject({ config: { objective: 'dpo', load_best_model_at_end: true, early_stopping_patience: 3 } });
-    expect([started[0]!.examples.length, started[0]!.evalExamples.length]).toEqual([12, 4]);
+    expect([started[0]!.rows.length, started[0]!.heldOut.length]).toEqual([12, 4]);
     store.run.value = noRun;
     setPrefer('kto');
     setKeepBest(false);
     await train();
     expect(started[1]!.config).not.toHaveProperty('load_best_model_at_end');
-    const { examples, evalExamples } = started[1]!;
+    const [examples, evalExamples] = [session.rows.of(started[1]!.rows), session.rows.of(started[1]!.heldOut)];
     expect([...examples, ...evalExamples].filter((example) => 'label' in example)).toEqual([verdict('p', 'a', true)]);
     expect(examples.length + evalExamples.length).toBe(17);
     expect(store.dataset.value).toMatchObject({ teach: 'preferences', trained: '12 pairs and 1 thumb' });
@@ -284,7 +285,7 @@ describe('what an objective learns from', () => {
     expect(store.rowErrors.value?.rows.map(({ problem }) => problem.message)).toEqual(['both answers are the same']);
     store.rowErrors.value!.goOn();
     await tick();
-    expect(started[0]!.examples).toHaveLength(2);
+    expect(started[0]!.rows).toHaveLength(2);
   });
 
   it('cannot start where there is none, and keeps the lab for examples', async () => {
@@ -389,7 +390,7 @@ describe('a duel', () => {
   });
 
   it('comes from the adapter that is chosen, or one of each in an order that is drawn', async () => {
-    await session.startTraining({ method: 'lora', max_steps: 1, learning_rate: 1e-3 }, [{ text: 'a' }], [], {});
+    await session.startTraining({ method: 'lora', max_steps: 1, learning_rate: 1e-3 }, put(session, [{ text: 'a' }]), new Uint32Array(), {});
     store.adapters.value = session.adapters();
     store.adapterId.value = 1;
     await question();
@@ -406,7 +407,7 @@ describe('a duel', () => {
   });
 
   it('asks no reward model to write', async () => {
-    await session.startTraining({ method: 'lora', objective: 'reward', max_steps: 1, learning_rate: 1e-3 }, pairs(1), [], {});
+    await session.startTraining({ method: 'lora', objective: 'reward', max_steps: 1, learning_rate: 1e-3 }, put(session, pairs(1)), new Uint32Array(), {});
     store.adapters.value = session.adapters();
     store.adapterId.value = 1;
     await question();
@@ -468,7 +469,7 @@ describe('an answer', () => {
 describe('after a run', () => {
   const finish = async (config: RunConfig) => {
     await train();
-    await session.startTraining(config, started.at(-1)!.examples, [], {});
+    await session.startTraining(config, started.at(-1)!.rows, new Uint32Array(), {});
     await session.step();
     const point = { step: 1, loss: 1, smooth: 1, learningRate: 0, gradNorm: 0, tokens: 1, ms: 1, metrics: {} };
     store.run.value = { ...noRun, config, points: [point], state: 'done' };

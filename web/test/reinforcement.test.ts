@@ -10,6 +10,7 @@ import { startersOf } from '../src/starters';
 import * as store from '../src/store';
 import { defaults, pace } from './fake-engine';
 import { failures, gguf, reopen, session, started } from './fake-session';
+import { put } from './fake-rows';
 
 Object.assign(pace, { step: 0, token: 0, load: 0 });
 
@@ -71,7 +72,7 @@ describe('the table of prompts', () => {
     const lines = '{"prompt":"p","answer":"a","level":3}\n{"prompt":[{"role":"user","content":"u"}]}\n';
     await importText('mine', `${lines}{"answer":"a"}\n`);
     expect(table.importErrors.value).toMatchObject({ name: 'mine', added: '2 prompts', errors: [{ line: 3 }] });
-    downloadRows();
+    await downloadRows();
     expect([saved[0]!.name, await saved[0]!.blob.text()]).toEqual(['prompts.jsonl', lines]);
   });
 
@@ -174,7 +175,7 @@ describe('a run on prompts', () => {
     store.settings.value = { ...store.settings.value, holdOutPrompts: 0.25 };
     await train();
     expect(started[0]).toMatchObject({ config: { objective: 'grpo', reward: ['max-words:9'] }, notes: { ownFunction: null } });
-    expect([started[0]!.examples.length, started[0]!.evalExamples.length]).toEqual([6, 2]);
+    expect([started[0]!.rows.length, started[0]!.heldOut.length]).toEqual([6, 2]);
     expect(store.dataset.value).toMatchObject({ teach: 'prompts', trained: '6 prompts', targets: 0 });
     store.run.value = noRun;
     choose(reward('function'));
@@ -211,7 +212,7 @@ describe('a run on prompts', () => {
     await add(promptRow('p'));
     choose(reward('max-words', '9'), reward('function'));
     const { config } = store.form.value!;
-    await session.startTraining({ ...config, max_steps: 2 }, content(), [], { judge: async (answers) => answers.map(() => 1) });
+    await session.startTraining({ ...config, max_steps: 2 }, put(session, content()), new Uint32Array(), { judge: async (answers) => answers.map(() => 1) });
     const run = reduce(noRun, [...(await session.step()), ...(await session.step())], 1);
     expect(run.generations.map(({ step, answers }) => [step, answers.length])).toEqual([[1, 4], [2, 4]]);
     const drawn = curves(run.points, run.evals);

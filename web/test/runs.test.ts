@@ -12,6 +12,7 @@ import { Runner } from '../src/worker/runner';
 import { Training } from '../src/worker/training';
 import { adapterZip } from '../src/zip';
 import { Session, defaults, objectives, pace } from './fake-engine';
+import { put } from './fake-rows';
 import { calls, FakeFolder, room } from './fake-storage';
 
 Object.assign(pace, { step: 0, token: 0, load: 0 });
@@ -39,8 +40,9 @@ async function begin(own: RunConfig = config, of: Example[] = rows, held: Exampl
   const session = await Session.create();
   const runner = new Runner(new Mutex(), async () => () => undefined);
   const start = async () => {
-    const { folder, problem } = await records.create(of, held);
-    const begun = await session.startTraining(own, of, held, { ...(folder && { store: folder }), about: { notes: { rows: '2 examples' } } });
+    const [given, asked] = [put(session, of), put(session, held)];
+    const { folder, problem } = await records.create(session.rowLines(given), session.rowLines(asked));
+    const begun = await session.startTraining(own, given, asked, { ...(folder && { store: folder }), about: { notes: { rows: '2 examples' } } });
     return { events: problem ? [...begun, { event: 'warning', code: 'not-kept', message: problem } as Event] : begun, keptAs: folder?.name ?? null };
   };
   const training = new Training(session as never, { begin: start, tools: {}, saveSteps: 0 }, (notice) => notices.push(notice), clock);
@@ -63,7 +65,7 @@ describe('a run as a record', () => {
     expect([summary.steps, summary.done, summary.checkpoint]).toEqual([60, true, null]);
     expect([notes.rows, summary.about?.trainable]).toEqual(['2 examples', 4884480]);
     const opened = await records.open(id);
-    expect([opened.examples, opened.evalExamples]).toEqual([rows, [pair('e', 'f')]]);
+    expect([opened.rows, opened.heldOut]).toEqual([rows, [pair('e', 'f')]]);
     expect(reduce(noRun, opened.events, 0).points.length).toBe(60);
     expect(stateWords(await only())).toBe('done');
   });
@@ -112,7 +114,7 @@ describe('a run as a record', () => {
     notices = [];
     const again = await Session.create();
     const folder = await records.folder(cut.id);
-    const resume = async () => ({ events: await again.resumeTraining(rows, [], { store: folder }), keptAs: cut.id });
+    const resume = async () => ({ events: await again.resumeTraining(put(again, rows), new Uint32Array(), { store: folder }), keptAs: cut.id });
     const second = new Runner(new Mutex(), async () => () => undefined);
     await second.start(new Training(again as never, { begin: resume, tools: {}, saveSteps: 0 }, (notice) => notices.push(notice), clock));
     await second.finished;
@@ -148,12 +150,11 @@ describe('a run as a record', () => {
     await records.remove(id);
     expect(await records.list()).toEqual([]);
     await expect(records.open(id)).rejects.toMatchObject({ code: 'no-run' });
-    const session = await Session.create();
-    const moved = await records.import(zip, session as never);
+    const moved = await records.import(zip);
     expect([titleOf(await only(), () => 'LoRA'), (await only()).id]).toEqual(['Sums', moved]);
-    expect((await records.open(moved)).examples).toEqual(prompts);
-    await expect(records.import(new File([adapterZip([{ name: 'a.txt', bytes: new Uint8Array([1]) }])], 'a.zip'), session as never)).rejects.toMatchObject({ code: 'format' });
-    await expect(records.import(new File(['no zip'], 'b.zip'), session as never)).rejects.toMatchObject({ code: 'format' });
+    expect((await records.open(moved)).rows).toEqual(prompts);
+    await expect(records.import(new File([adapterZip([{ name: 'a.txt', bytes: new Uint8Array([1]) }])], 'a.zip'))).rejects.toMatchObject({ code: 'format' });
+    await expect(records.import(new File(['no zip'], 'b.zip'))).rejects.toMatchObject({ code: 'format' });
     expect((await records.list()).length).toBe(1);
   });
 
@@ -161,7 +162,7 @@ describe('a run as a record', () => {
     for (let failing = 0; failing < 60; failing++) {
       room.left = calls.left = Infinity;
       records = new Records(Promise.resolve(new RunFolders(new FakeFolder() as never)), async () => goesNow);
-      const made = await records.create(rows, []);
+      const made = await records.create('{}\n', '');
       await made.folder!.write('run.json', JSON.stringify(config));
       await made.folder!.write('record.json', JSON.stringify({ version: 1, begun: 1, model: {}, trainable: 1, notes: { title: 'old' } }));
       const id = made.folder!.name;

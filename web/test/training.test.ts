@@ -7,6 +7,7 @@ import { Runner, type TrainingLock } from '../src/worker/runner';
 import { Training } from '../src/worker/training';
 import type { Example, RunConfig } from '../src/engine';
 import { Session, pace } from './fake-engine';
+import { put } from './fake-rows';
 
 Object.assign(pace, { step: 1, token: 0, load: 0 });
 
@@ -23,7 +24,7 @@ async function make({ lock = async () => () => undefined, now = undefined as (()
   const engine = new Mutex();
   const runner = new Runner(engine, lock);
   const start = (config: RunConfig, rows: Example[] = examples, { saveSteps = 0 } = {}) => {
-    const begin = async () => ({ events: await session.startTraining(config, rows, [], {}), keptAs: null });
+    const begin = async () => ({ events: await session.startTraining(config, put(session, rows), new Uint32Array(), {}), keptAs: null });
     const training = new Training(session as never, { begin, tools: {}, saveSteps }, (notice) => notices.push(notice), now);
     return runner.start(training).then(() => training);
   };

@@ -1,4 +1,4 @@
-//! Every chore has one name: start, test, check, wasm, model, bench, lab, stages, kills, page-kills, fixtures.
+//! Every chore has one name: start, test, check, wasm, model, bench, lab, stages, kills, page-kills, many-rows, fixtures.
 
 mod apt;
 mod bench;
@@ -47,6 +47,8 @@ usage: cargo xtask COMMAND
             nothing was lost; takes how many times (default: 1000)
   page-kills
             the same of a run in the page: kill its renderer; takes how many times (default: 100)
+  many-rows bring many rows into the page and begin a run on the default model: how long the page was deaf, and what memory
+            it took; takes how many rows (default: 50000)
   fixtures  make the golden numbers of tests/golden again with PyTorch (a download of several GB; optional)";
 
 fn main() -> ExitCode {
@@ -65,10 +67,12 @@ fn main() -> ExitCode {
         ["stages", arguments @ ..] => stages::run_all(arguments),
         ["kills"] => test::kill(1000),
         ["page-kills"] => test::kill_page(100),
-        [command @ ("kills" | "page-kills"), times] => match times.parse() {
+        ["many-rows"] => test::many_rows(50_000),
+        [command @ ("kills" | "page-kills" | "many-rows"), number] => match number.parse() {
             Ok(times) if *command == "kills" => test::kill(times),
-            Ok(times) => test::kill_page(times),
-            Err(_) => return wrong_usage(&format!("{command} takes a number, and there is \"{times}\"")),
+            Ok(times) if *command == "page-kills" => test::kill_page(times),
+            Ok(rows) => test::many_rows(rows),
+            Err(_) => return wrong_usage(&format!("{command} takes a number, and there is \"{number}\"")),
         },
         ["fixtures"] => fixtures::run_all(),
         ["help" | "--help" | "-h"] => {

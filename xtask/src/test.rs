@@ -52,17 +52,30 @@ pub fn kill(times: usize) -> Result<()> {
 
 /// Kills the page's renderer so many times, at random moments of a run, and goes on.
 pub fn kill_page(times: usize) -> Result<()> {
-    setup::ensure(&Needs { node: true, wasm: true, browser: true, ..Needs::default() })?;
+    drive("kills.mjs", &[("TUNESMITH_KILLS", times.to_string())])
+}
+
+/// Brings so many rows into the page, begins a run on them, and tells how long the page was deaf meanwhile.
+pub fn many_rows(rows: usize) -> Result<()> {
+    drive("many-rows.mjs", &[("TUNESMITH_ROWS", rows.to_string())])
+}
+
+/// Runs a script of the page's tests on the served page.
+fn drive(script: &str, variables: &[(&str, String)]) -> Result<()> {
+    setup::ensure(&Needs { node: true, wasm: true, browser: true, python: true, ..Needs::default() })?;
+    model::fetch()?;
     page::install_packages()?;
     wasm::package()?;
     page::build()?;
-    let mut script = command("node");
-    script.arg(root().join("web/e2e/kills.mjs")).env("TUNESMITH_KILLS", times.to_string());
-    script.env("TUNESMITH_URL", serve::start(Some(0))?);
-    if let Some(browser) = setup::browser() {
-        script.env("TUNESMITH_BROWSER", browser);
+    let mut node = command("node");
+    node.arg(root().join("web/e2e").join(script)).env("TUNESMITH_URL", serve::start(Some(0))?);
+    for (name, value) in variables {
+        node.env(name, value);
     }
-    run(&mut script, "see the lines above")
+    if let Some(browser) = setup::browser() {
+        node.env("TUNESMITH_BROWSER", browser);
+    }
+    run(&mut node, "see the lines above")
 }
 
 fn set_up() -> Result<()> {

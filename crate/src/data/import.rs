@@ -45,32 +45,70 @@ pub struct Import {
 
 /// Reads JSONL: one object a line, blank lines allowed. `name` is the file's, for messages.
 pub fn import_jsonl(name: &str, text: &str) -> Import {
-    let mut import = Import::default();
-    let mut unread = BTreeMap::new();
-    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let number = number + 1;
-        if line.trim().is_empty() {
-            continue;
-        }
-        match row(line) {
-            Ok((example, rest)) => {
-                for column in rest.into_iter().filter(|(_, value)| !value.is_null()).map(|(column, _)| column) {
-                    let first = || (Lines::default(), meant(&column, &example));
-                    unread.entry(column.clone()).or_insert_with(first).0.add(number);
+    let mut reader = ImportReader::new(name);
+    reader.read(text);
+    reader.finish()
+}
+
+/// Reads JSONL that comes in pieces.
+#[derive(Debug, Default)]
+pub struct ImportReader {
+    name: String,
+    /// Lines that were read.
+    lines: usize,
+    /// Whether there was a row in one of them.
+    any: bool,
+    import: Import,
+    /// Columns that nobody reads, with the rows that have them, and what may be meant.
+    unread: BTreeMap<String, (Lines, Option<String>)>,
+}
+
+impl ImportReader {
+    /// A reader of the file of this name.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
+    /// Reads the lines that come next, each whole.
+    pub fn read(&mut self, text: &str) {
+        let text = if self.lines == 0 { text.trim_start_matches('\u{feff}') } else { text };
+        for line in text.lines() {
+            self.lines += 1;
+            let number = self.lines;
+            if line.trim().is_empty() {
+                continue;
+            }
+            self.any = true;
+            match row(line) {
+                Ok((example, rest)) => {
+                    for column in rest.into_iter().filter(|(_, value)| !value.is_null()).map(|(column, _)| column) {
+                        let first = || (Lines::default(), meant(&column, &example));
+                        self.unread.entry(column.clone()).or_insert_with(first).0.add(number);
+                    }
+                    self.import.examples.push((number, example));
                 }
-                import.examples.push((number, example));
-            }
-            Err((what, help)) => {
-                import.errors.push(Error::Data { file: name.into(), line: Some(number), what, help });
+                Err((what, help)) => {
+                    let error = Error::Data { file: self.name.clone(), line: Some(number), what, help };
+                    self.import.errors.push(error);
+                }
             }
         }
     }
-    import.warnings = warnings(name, unread);
-    if import.examples.is_empty() && import.errors.is_empty() {
-        let (what, help) = ("there are no examples".into(), format!("add at least one row; {FORMS}"));
-        import.errors.push(Error::Data { file: name.into(), line: None, what, help });
+
+    /// Hands over the rows that were read since this was asked last, and what is wrong with the others.
+    pub fn take(&mut self) -> (Vec<(usize, Example)>, Vec<Error>) {
+        (std::mem::take(&mut self.import.examples), std::mem::take(&mut self.import.errors))
     }
-    import
+
+    /// What is left behind the last line, with what there is to know of all rows.
+    pub fn finish(mut self) -> Import {
+        self.import.warnings = warnings(&self.name, self.unread);
+        if !self.any {
+            let (what, help) = ("there are no examples".into(), format!("add at least one row; {FORMS}"));
+            self.import.errors.push(Error::Data { file: self.name, line: None, what, help });
+        }
+        self.import
+    }
 }
 
 /// What is wrong with a row, and what to do.

@@ -23,26 +23,58 @@ pub struct PromptRow {
 /// that is what an answer stands in the place of. Gives the good rows in file order, and an error for each of the others.
 /// `name` is the file's, for messages.
 pub fn import_prompts(name: &str, text: &str) -> (Vec<PromptRow>, Vec<Error>) {
-    let (mut rows, mut errors) = (Vec::new(), Vec::new());
-    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let line_number = index + 1;
-        let row = object(line).and_then(|mut columns| {
-            let prompt = prompt(&mut columns).map_err(|(what, _)| (what, FORM.to_owned()))?;
-            Ok(PromptRow { line: line_number, prompt, columns })
-        });
-        match row {
-            Ok(row) => rows.push(row),
-            Err((what, help)) => errors.push(Error::Data { file: name.into(), line: Some(line_number), what, help }),
-        }
-    }
-    if rows.is_empty() && errors.is_empty() {
-        let (what, help) = ("there are no prompts".into(), format!("add at least one row; {FORM}"));
-        errors.push(Error::Data { file: name.into(), line: None, what, help });
-    }
+    let mut reader = PromptReader::new(name);
+    let (rows, mut errors) = reader.read(text);
+    errors.extend(reader.finish());
     (rows, errors)
+}
+
+/// Reads prompts that come in pieces.
+#[derive(Debug)]
+pub struct PromptReader {
+    name: String,
+    /// Lines that were read.
+    lines: usize,
+    /// Whether there was a row in one of them.
+    any: bool,
+}
+
+impl PromptReader {
+    /// A reader of the file of this name.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), lines: 0, any: false }
+    }
+
+    /// Reads the lines that come next, each whole, as [`import_prompts`] does.
+    pub fn read(&mut self, text: &str) -> (Vec<PromptRow>, Vec<Error>) {
+        let (mut rows, mut errors) = (Vec::new(), Vec::new());
+        let text = if self.lines == 0 { text.trim_start_matches('\u{feff}') } else { text };
+        for line in text.lines() {
+            self.lines += 1;
+            let number = self.lines;
+            if line.trim().is_empty() {
+                continue;
+            }
+            self.any = true;
+            let row = object(line).and_then(|mut columns| {
+                let prompt = prompt(&mut columns).map_err(|(what, _)| (what, FORM.to_owned()))?;
+                Ok(PromptRow { line: number, prompt, columns })
+            });
+            match row {
+                Ok(row) => rows.push(row),
+                Err((what, help)) => {
+                    errors.push(Error::Data { file: self.name.clone(), line: Some(number), what, help });
+                }
+            }
+        }
+        (rows, errors)
+    }
+
+    /// What is wrong with all of them together: that there are none.
+    pub fn finish(self) -> Option<Error> {
+        let (what, help) = ("there are no prompts".into(), format!("add at least one row; {FORM}"));
+        (!self.any).then_some(Error::Data { file: self.name, line: None, what, help })
+    }
 }
 
 fn prompt(columns: &mut Map<String, Value>) -> Result<Prompt, Wrong> {

@@ -228,7 +228,7 @@ impl<M: Deref<Target = Model>> Generator<M> {
                 .unzip();
             self.upload(step, &pass, last.into_iter());
             self.write_choice(&ended);
-            step.plan.run(0);
+            step.plan.run_in_turns(0).await;
             if !ended.is_empty() {
                 results.extend(self.model.context.read::<T>(result, 0, ended.len() * width).await?);
             }
@@ -258,7 +258,7 @@ impl<M: Deref<Target = Model>> Generator<M> {
     /// chosen for each, and one without a meaning where there is no sequence.
     pub(crate) async fn decode(&self, slots: &[Option<Start<'_>>]) -> Result<Vec<Chosen>> {
         self.upload_decode(slots);
-        self.decode.plan.run(0);
+        self.decode.plan.run_in_turns(0).await;
         self.model.context.read(&self.choice.chosen, 0, self.slots).await
     }
 

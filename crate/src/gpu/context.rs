@@ -16,6 +16,7 @@ use super::kernel::Kernel;
 use super::pace::Pace;
 use super::pipeline;
 use super::subgroup;
+use super::turns::Turns;
 use crate::error::GpuFailure;
 use crate::{Error, Result};
 
@@ -47,6 +48,7 @@ struct Inner {
     half: bool,
     checked: bool,
     pace: Pace,
+    turns: Turns,
     submits: Cell<usize>,
     rehearsal: bool,
     tally: Tally,
@@ -128,10 +130,13 @@ impl Context {
         let sink = failure.clone();
         let (lost, is_lost) = oneshot::channel();
         let lost = Mutex::new(Some(lost));
+        let turns = Turns::default();
+        let ended = turns.clone();
         device.set_device_lost_callback(move |reason, message| {
             if reason != wgpu::DeviceLostReason::Destroyed {
                 // Whatever else is said from now on comes of that.
                 *sink.lock().unwrap() = Some(Error::device_lost(message));
+                ended.give_up();
                 if let Some(lost) = lost.lock().unwrap().take() {
                     // Where nobody listens, the next call finds out.
                     let _ = lost.send(());
@@ -156,6 +161,7 @@ impl Context {
             half,
             checked: wanted == Features::Plain || adapter_backend != wgpu::Backend::Vulkan,
             pace: Pace::default(),
+            turns,
             submits: Cell::default(),
             rehearsal: false,
             tally: Tally::default(),
@@ -179,6 +185,7 @@ impl Context {
             half: self.0.half,
             checked: self.0.checked,
             pace: Pace::default(),
+            turns: Turns::default(),
             submits: Cell::default(),
             rehearsal: true,
             tally: Tally::default(),
@@ -278,6 +285,11 @@ impl Context {
 
     pub(super) fn pace(&self) -> &Pace {
         &self.0.pace
+    }
+
+    /// What leaves work between two submits, and takes it up again.
+    pub fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 
     pub(super) fn queue(&self) -> &wgpu::Queue {

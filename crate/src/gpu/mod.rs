@@ -14,6 +14,7 @@ mod readback;
 mod recorder;
 mod slots;
 mod subgroup;
+mod turns;
 
 pub use adapter::DeviceInfo;
 #[cfg(not(target_arch = "wasm32"))]
@@ -26,3 +27,4 @@ pub use plan::{Plan, PlanStats};
 pub use profile::KernelTime;
 pub use readback::Readback;
 pub use recorder::{Binding, BufferId, Recorder, spread, stride};
+pub use turns::Turns;

@@ -181,47 +181,103 @@ impl Plan {
         self.submit(|| self.steps(open).filter(move |planned| planned.part == part))
     }
 
+    /// As [`Plan::run`], submit by submit: see [`super::Turns`].
+    pub async fn run_in_turns(&self, open: usize) -> PlanStats {
+        self.submit_in_turns(|| self.steps(open)).await
+    }
+
+    /// As [`Plan::run_part`], in the same way.
+    pub async fn run_part_in_turns(&self, part: u32, open: usize) -> PlanStats {
+        self.submit_in_turns(|| self.steps(open).filter(move |planned| planned.part == part)).await
+    }
+
     fn submit<'a, I: Iterator<Item = &'a Planned>>(&'a self, commands: impl Fn() -> I) -> PlanStats {
-        let mut stats = self.stats();
+        let mut submits = Submits::new(self, commands);
+        while submits.next() {}
+        submits.end()
+    }
+
+    async fn submit_in_turns<'a, I: Iterator<Item = &'a Planned>>(&'a self, commands: impl Fn() -> I) -> PlanStats {
+        let mut submits = Submits::new(self, commands);
+        let turns = self.context.turns();
+        let held = turns.held_ms();
+        while submits.is_left() {
+            turns.next().await;
+            submits.next();
+        }
+        if turns.held_ms() == held { submits.end() } else { submits.stats }
+    }
+}
+
+/// A list of commands on its way to the device.
+struct Submits<'a, I: Iterator<Item = &'a Planned>> {
+    context: &'a Context,
+    steps: std::iter::Peekable<I>,
+    /// The weight of all, and of one submit.
+    total: f64,
+    budget: f64,
+    started: f64,
+    stats: PlanStats,
+}
+
+impl<'a, I: Iterator<Item = &'a Planned>> Submits<'a, I> {
+    fn new(plan: &'a Plan, commands: impl Fn() -> I) -> Self {
         let total: f64 = commands().map(|planned| planned.weight).sum();
-        let budget = self.context.pace().budget(self.context.info().software, total);
-        let run_started = now_ms();
-        let mut steps = commands().peekable();
-        while steps.peek().is_some() {
-            let started = now_ms();
-            let mut encoder = self.context.device().create_command_encoder(&Default::default());
-            let mut work = 0.0;
-            // A submit holds at least one step, and no more when the next would pass the budget.
-            let mut fits = |planned: &Planned| {
-                let fits = work == 0.0 || work + planned.weight <= budget;
-                work += planned.weight;
-                fits
-            };
-            let mut next = |steps: &mut std::iter::Peekable<_>| steps.next_if(|planned: &&Planned| fits(planned));
-            let mut step = next(&mut steps);
-            while let Some(planned) = step {
-                if let Step::Clear { buffer, bytes } = &planned.step {
-                    encoder.clear_buffer(buffer, 0, Some(*bytes));
-                    step = next(&mut steps);
-                    continue;
-                }
-                let mut pass = encoder.begin_compute_pass(&Default::default());
-                while let Some(Planned { step: Step::Dispatch { pipeline, group, uniform, groups, .. }, .. }) = step {
-                    pass.set_pipeline(pipeline);
-                    pass.set_bind_group(0, group, &[*uniform]);
-                    pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
-                    stats.dispatches += 1;
-                    step = next(&mut steps);
-                }
+        let context = &plan.context;
+        let budget = context.pace().budget(context.info().software, total);
+        let steps = commands().peekable();
+        Self { context, steps, total, budget, started: now_ms(), stats: plan.stats() }
+    }
+
+    fn is_left(&mut self) -> bool {
+        self.steps.peek().is_some()
+    }
+
+    /// Encodes and submits what comes next; says whether there was something.
+    fn next(&mut self) -> bool {
+        if !self.is_left() {
+            return false;
+        }
+        let Self { context, steps, budget, stats, .. } = self;
+        let started = now_ms();
+        let mut encoder = context.device().create_command_encoder(&Default::default());
+        let mut work = 0.0;
+        // A submit holds at least one step, and no more when the next would pass the budget.
+        let mut fits = |planned: &Planned| {
+            let fits = work == 0.0 || work + planned.weight <= *budget;
+            work += planned.weight;
+            fits
+        };
+        let mut next = |steps: &mut std::iter::Peekable<I>| steps.next_if(|planned| fits(planned));
+        let mut step = next(steps);
+        while let Some(planned) = step {
+            if let Step::Clear { buffer, bytes } = &planned.step {
+                encoder.clear_buffer(buffer, 0, Some(*bytes));
+                step = next(steps);
+                continue;
             }
-            stats.encode_ms += now_ms() - started;
-            self.context.submit(encoder);
-            stats.submits += 1;
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            while let Some(Planned { step: Step::Dispatch { pipeline, group, uniform, groups, .. }, .. }) = step {
+                pass.set_pipeline(pipeline);
+                pass.set_bind_group(0, group, &[*uniform]);
+                pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+                stats.dispatches += 1;
+                step = next(steps);
+            }
         }
-        if stats.submits > 0 {
-            self.context.pace().watch(self.context.queue(), run_started, total);
+        stats.encode_ms += now_ms() - started;
+        context.submit(encoder);
+        context.turns().submitted(context.queue());
+        stats.submits += 1;
+        true
+    }
+
+    /// Watches how long all of it takes.
+    fn end(self) -> PlanStats {
+        if self.stats.submits > 0 {
+            self.context.pace().watch(self.context.queue(), self.started, self.total);
         }
-        stats
+        self.stats
     }
 }
 

@@ -263,6 +263,37 @@ fn floats(view: &TensorView) -> Option<Vec<f32>> {
     })
 }
 
+/// The settings that decide an adapter's shape: a run that begins from one has these of it.
+pub const SHAPE: [&str; 15] = [
+    "method",
+    "r",
+    "lora_alpha",
+    "use_rslora",
+    "use_dora",
+    "layers_to_transform",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "init_r",
+    "num_virtual_tokens",
+    "bottleneck_size",
+    "non_linearity",
+    "adapter_placement",
+    "target_modules",
+];
+
+/// The settings of a run that begins from an adapter, of which `config` is the bytes of `adapter_config.json`: its own shape, and
+/// what was asked for else.
+///
+/// # Errors
+/// As [`run_config`].
+pub fn begun_from(folder: &str, config: &[u8], asked: &RunConfig) -> Result<RunConfig> {
+    let (mut run, mut asked) = (run_config(folder, config)?, asked.clone());
+    asked.leave(&SHAPE);
+    run.overlay(&asked);
+    Ok(run)
+}
+
 /// The method's fields of an `adapter_config.json`, as a run config.
 ///
 /// # Errors

@@ -234,6 +234,16 @@ impl<S: Store> Record<S> {
         }
     }
 
+    /// The adapter that the run began from and compares with, where there is one: the bytes of its config and of its tensors.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn reference(&self) -> Result<Option<[Vec<u8>; 2]>> {
+        let config = self.store.read(&format!("{REFERENCE}/{}", io::CONFIG)).await?;
+        let tensors = self.store.read(&format!("{REFERENCE}/{}", io::TENSORS)).await?;
+        Ok(config.zip(tensors).map(|(config, tensors)| [config, tensors]))
+    }
+
     /// Keeps the adapter that the run begins from and compares with.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ const CHECKPOINTS: usize = 2;
 pub struct Keeper<S> {
     record: Record<S>,
     about: About,
+    /// The adapter that the run begins from and compares with: the bytes of its config and of its tensors.
+    reference: Option<[Vec<u8>; 2]>,
     /// Steps of the newest checkpoint.
     checkpoint: usize,
     /// Whether the last that was to be written could not be.
@@ -20,17 +22,31 @@ pub struct Keeper<S> {
 }
 
 impl<S: Store> Keeper<S> {
-    /// Begins the record of a new run.
-    pub async fn begin(store: S, trainer: &Trainer, about: About, events: &mut Vec<Event>) -> Self {
-        let mut keeper = Self { record: Record::new(store), about, checkpoint: 0, failed: false };
-        let begun = keeper.record.begin(trainer, Some(&keeper.about)).await;
+    /// Begins the record of a new run; `reference` is the adapter that it begins from and compares with.
+    pub async fn begin(
+        store: S,
+        trainer: &Trainer,
+        about: About,
+        reference: Option<[Vec<u8>; 2]>,
+        events: &mut Vec<Event>,
+    ) -> Self {
+        let mut keeper = Self { record: Record::new(store), about, reference, checkpoint: 0, failed: false };
+        let begun = keeper.write_beginning(trainer).await;
         keeper.outcome(begun, events);
         keeper
     }
 
+    async fn write_beginning(&mut self, trainer: &Trainer) -> Result<()> {
+        self.record.begin(trainer, Some(&self.about)).await?;
+        match self.reference.clone() {
+            Some([config, tensors]) => self.record.write_reference(config, tensors).await,
+            None => Ok(()),
+        }
+    }
+
     /// Goes on with that of a run which was put where its newest checkpoint is.
     pub async fn resume(record: Record<S>, trainer: &Trainer, about: About, events: &mut Vec<Event>) -> Self {
-        let mut keeper = Self { record, about, checkpoint: trainer.steps_done(), failed: false };
+        let mut keeper = Self { record, about, reference: None, checkpoint: trainer.steps_done(), failed: false };
         let begun = keeper.record.begin(trainer, None).await;
         keeper.outcome(begun, events);
         keeper
@@ -74,7 +90,7 @@ impl<S: Store> Keeper<S> {
         let mut written = Ok(());
         if self.failed {
             // What could not be written till now comes first.
-            written = self.record.begin(trainer, Some(&self.about)).await;
+            written = self.write_beginning(trainer).await;
         }
         if written.is_ok() {
             written = self.record.checkpoint(trainer, CHECKPOINTS).await.map(drop);
@@ -92,7 +108,7 @@ impl<S: Store> Keeper<S> {
         }
         let mut written = Ok(());
         if self.failed {
-            written = self.record.begin(trainer, Some(&self.about)).await;
+            written = self.write_beginning(trainer).await;
         }
         if written.is_ok() {
             written = self.record.finish(trainer).await;

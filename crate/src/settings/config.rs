@@ -323,6 +323,11 @@ impl RunConfig {
         self.set.iter().copied()
     }
 
+    /// Forgets that these fields were given.
+    pub fn leave(&mut self, names: &[&str]) {
+        self.set.retain(|name| !names.contains(name));
+    }
+
     /// Sets a field from text, as on the command line. The key may be in kebab case.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         self.apply(&key.replace('-', "_"), Input::Text(value))

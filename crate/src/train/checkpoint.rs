@@ -5,6 +5,7 @@
 
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::event::BestEvaluation;
@@ -54,9 +55,9 @@ struct Progress {
     /// Hash of the model's weights. Checkpoints of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     weights: Option<String>,
-    /// Hash of the settings that decide the run's numbers; nor had they this.
+    /// The settings that decide the run's numbers; nor had they this, or had a hash of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    settings: Option<String>,
+    settings: Option<Value>,
 }
 
 impl Trainer {
@@ -91,7 +92,7 @@ impl Trainer {
             best: self.best(),
             fingerprint: self.fingerprint(),
             weights: Some(self.model.hash.clone()),
-            settings: Some(self.settings_hash()),
+            settings: Some(self.settings().into()),
         };
         let mut files = io::save(self.peft.as_ref(), &self.model, Some(&self.config)).await?;
         let views = state.iter().map(|((name, shape), values)| {
@@ -136,13 +137,16 @@ impl Trainer {
             let what = "this checkpoint belongs to a model of the same shape with other weights";
             return Err(wrong(PROGRESS, what.into(), "give the file of the model that the run began with"));
         }
-        if progress.settings.as_ref().is_some_and(|settings| *settings != self.settings_hash()) {
-            let what = "the run's settings are not those that this checkpoint was made with";
-            return Err(wrong(
-                PROGRESS,
-                what.into(),
-                "put run.json back as it was, or begin a new run from its adapter",
-            ));
+        if let Some(Value::Object(before)) = &progress.settings {
+            let now = self.settings();
+            // A setting that came later has the value that runs had without it.
+            let differs = before.iter().find(|(name, was)| now.get(*name).is_some_and(|is| is != *was));
+            if let Some((name, was)) = differs {
+                let is = &now[name];
+                let what =
+                    format!("the run's settings are not those of this checkpoint: {name} is {is}, and was {was}");
+                return Err(wrong(PROGRESS, what, "put run.json back as it was, or begin a new run from its adapter"));
+            }
         }
         let generation = match (&self.rollouts, &progress.rollouts) {
             (Some(_), Some((_, rolled))) => Some(self.dataset.with(rolled.iter().map(Rolled::rendered).collect())),
@@ -197,22 +201,13 @@ impl Trainer {
         state
     }
 
-    /// Of the settings without those that leave every number as it is: another device may have chosen them otherwise.
-    fn settings_hash(&self) -> String {
-        let mut settings = self.config.to_json();
-        if let Some(settings) = settings.as_object_mut() {
-            const FREE: [&str; 7] = [
-                "recompute",
-                "trunk_cache",
-                "memory_limit",
-                "logging_steps",
-                "samples",
-                "save_steps",
-                "save_total_limit",
-            ];
-            settings.retain(|name, _| !FREE.contains(&name.as_str()));
-        }
-        hex(&Sha256::digest(settings.to_string()))
+    /// The settings without those that leave every number as it is: another device may have chosen them otherwise.
+    fn settings(&self) -> Map<String, Value> {
+        const FREE: [&str; 7] =
+            ["recompute", "trunk_cache", "memory_limit", "logging_steps", "samples", "save_steps", "save_total_limit"];
+        let mut settings = self.config.to_json().as_object().cloned().unwrap_or_default();
+        settings.retain(|name, _| !FREE.contains(&name.as_str()));
+        settings
     }
 
     fn fingerprint(&self) -> String {

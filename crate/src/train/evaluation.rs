@@ -58,6 +58,7 @@ impl Evaluation {
         }
         let (_, pass) = self.passes.iter().find(|(known, _)| *known == size).expect("just made");
         let targets = sft::targets(&batch, batch.target_tokens);
+        model.context.turns().next().await;
         pass.run(&batch, &targets, [0, 0]);
         let nll: Vec<f32> = model.context.read(&pass.targets.nll, 0, targets.len()).await?;
         let sum: f64 = nll.iter().map(|&nll| f64::from(nll)).sum();

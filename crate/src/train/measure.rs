@@ -172,6 +172,7 @@ impl Measurer {
         self.prepare(model, peft, batch.size())?;
         let (_, pass) = self.passes.back().expect("just prepared");
         let targets = unweighted(&batch);
+        model.context.turns().next().await;
         pass.run(&batch, &targets, [0, 0]);
         let made = pass.made(targets.len()).await?;
         Ok(sequences(&batch, examples, self.needs, &made))

@@ -106,12 +106,14 @@ impl Pass {
     /// Uploads a batch of T rows and runs the plan on it: losses and gradients add to what is there.
     /// `targets` are (row, label, weight); `counter` is (seed, micro-step).
     pub fn run(&self, batch: &Batch, targets: &[(u32, u32, f32)], counter: [u32; 2]) -> PlanStats {
-        self.run_from(batch, targets, counter, None)
+        let gates = self.upload(batch, targets, counter);
+        let below = self.trunk.as_ref().map(|trunk| trunk.plan.run(0)).unwrap_or_default();
+        below + self.plan.run(gates)
     }
 
-    /// As [`Pass::run`]; where the lower blocks are a plan of their own, `hidden` `[T, C]` may be what they made of this
-    /// batch before, and they do not run again.
-    pub fn run_from(
+    /// As [`Pass::run`], submit by submit; where the lower blocks are a plan of their own, `hidden` `[T, C]` may be what they made
+    /// of this batch before, and they do not run again.
+    pub async fn run_from(
         &self,
         batch: &Batch,
         targets: &[(u32, u32, f32)],
@@ -119,12 +121,12 @@ impl Pass {
         hidden: Option<&[f32]>,
     ) -> PlanStats {
         let gates = self.upload(batch, targets, counter);
-        self.run_below(hidden) + self.plan.run(gates)
+        self.run_below(hidden).await + self.plan.run_in_turns(gates).await
     }
 
     /// The first part of a pass whose weights are found by what it makes: as [`Pass::run_from`], up to the measures or the
     /// scores. No other pass runs before [`Pass::finish`].
-    pub fn begin(
+    pub async fn begin(
         &self,
         batch: &Batch,
         targets: &[(u32, u32, f32)],
@@ -132,13 +134,13 @@ impl Pass {
         hidden: Option<&[f32]>,
     ) -> PlanStats {
         let gates = self.upload(batch, targets, counter);
-        self.run_below(hidden) + self.plan.run_part(0, gates)
+        self.run_below(hidden).await + self.plan.run_part_in_turns(0, gates).await
     }
 
     /// The second part, from there on, with what was found by what the first has made.
-    pub fn finish(&self, found: &Found) -> PlanStats {
+    pub async fn finish(&self, found: &Found) -> PlanStats {
         let gates = self.targets.write_found(&self.context, found);
-        self.plan.run_part(1, gates)
+        self.plan.run_part_in_turns(1, gates).await
     }
 
     /// What the first part made of so many targets, `[targets, 4]` measures or `[targets]` scores; and the values that stand
@@ -158,13 +160,13 @@ impl Pass {
         })
     }
 
-    fn run_below(&self, hidden: Option<&[f32]>) -> PlanStats {
+    async fn run_below(&self, hidden: Option<&[f32]>) -> PlanStats {
         match (&self.trunk, hidden) {
             (Some(trunk), Some(hidden)) => {
                 self.context.write(&trunk.hidden, 0, hidden);
                 PlanStats::default()
             }
-            (Some(trunk), None) => trunk.plan.run(0),
+            (Some(trunk), None) => trunk.plan.run_in_turns(0).await,
             (None, _) => PlanStats::default(),
         }
     }

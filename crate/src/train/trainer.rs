@@ -177,6 +177,8 @@ pub(super) struct Pending {
     tokens: usize,
     target_tokens: usize,
     started: f64,
+    /// Milliseconds for which work was held before it began.
+    held_ms: f64,
     report: StepReport,
     /// The loss and the metrics, where the device does not add the loss up.
     compared: Option<Compared>,
@@ -461,7 +463,7 @@ impl Trainer {
             events.extend(self.evaluate_first().await?);
         }
         let context = self.model.context.clone();
-        let started = now_ms();
+        let (started, held_ms) = (now_ms(), context.turns().held_ms());
         if self.rollouts.is_some() && self.queue.is_empty() {
             self.roll_out(&mut events).await?;
         }
@@ -480,7 +482,8 @@ impl Trainer {
                 let (_, pass) = self.passes.back().expect("just selected");
                 let counter = [self.config.seed, self.micro_step];
                 let known = self.trunk.as_mut().map(|trunk| trunk.hidden(batch)).transpose()?.flatten();
-                stats = stats + pass.run_from(batch, &sft::targets(batch, target_tokens), counter, known.as_deref());
+                stats =
+                    stats + pass.run_from(batch, &sft::targets(batch, target_tokens), counter, known.as_deref()).await;
                 self.micro_step = self.micro_step.wrapping_add(1);
                 self.keep_trunk(batch, &mut events).await?;
             }
@@ -496,7 +499,16 @@ impl Trainer {
         self.step += 1;
         let tokens = batches.iter().map(|batch| batch.tokens).sum();
         let step = self.step;
-        self.pending.push_back(Pending { step, learning_rate, tokens, target_tokens, started, report, compared });
+        self.pending.push_back(Pending {
+            step,
+            learning_rate,
+            tokens,
+            target_tokens,
+            started,
+            held_ms,
+            report,
+            compared,
+        });
         while self.pending.len() >= IN_FLIGHT {
             self.arrive(&mut events).await?;
         }
@@ -578,7 +590,7 @@ impl Trainer {
             let counter = [self.config.seed, self.micro_step];
             let known = self.trunk.as_mut().map(|trunk| trunk.hidden(batch)).transpose()?.flatten();
             let targets = measure::unweighted(batch);
-            stats = stats + pass.begin(batch, &targets, counter, known.as_deref());
+            stats = stats + pass.begin(batch, &targets, counter, known.as_deref()).await;
             let made = pass.made(targets.len()).await?;
             let mut sequences = measure::sequences(batch, &rows, needs, &made);
             sequences.iter_mut().zip(references).for_each(|(sequence, reference)| sequence.reference = reference);
@@ -590,7 +602,7 @@ impl Trainer {
             }
             let (part, slopes) = comparison.lose(&sequences, &step, &mut metrics);
             loss += part;
-            stats = stats + pass.finish(&measure::found(&sequences, &slopes, needs));
+            stats = stats + pass.finish(&measure::found(&sequences, &slopes, needs)).await;
             self.micro_step = self.micro_step.wrapping_add(1);
             if self.rollouts.is_none() {
                 self.num_tokens += batch.tokens as u64;
@@ -636,7 +648,8 @@ impl Trainer {
     async fn arrive(&mut self, events: &mut Vec<Event>) -> Result<()> {
         let Some(pending) = self.pending.pop_front() else { return Ok(()) };
         let outcome = self.optimizer.outcome(pending.report).await?;
-        let ms = outcome.finished - pending.started.max(self.last_finished);
+        let held_ms = self.model.context.turns().held_ms() - pending.held_ms;
+        let ms = (outcome.finished - pending.started.max(self.last_finished) - held_ms).max(0.0);
         self.last_finished = outcome.finished;
         if let Some(index) = outcome.skipped {
             let tensor = self.peft.params().tensors[index].name.clone();

@@ -5,6 +5,7 @@ use wasm_bindgen::prelude::*;
 
 use super::js::to_js;
 use crate::objective;
+use crate::peft::io;
 use crate::settings::config::{FP16, LOAD_IN_4BIT, LOSS_TYPE, Method, Objective, Rows, RunConfig, Switch};
 use crate::settings::field::Field;
 use crate::train::lab;
@@ -40,7 +41,9 @@ pub fn defaults() -> JsValue {
         })
         .collect();
     let config = json!({ "method": Method::Lora.name() });
-    to_js(&json!({ "fields": fields, "methods": methods, "config": config, "lab_least": lab::SHARE }))
+    to_js(
+        &json!({ "fields": fields, "methods": methods, "config": config, "lab_least": lab::SHARE, "shape": io::SHAPE }),
+    )
 }
 
 /// What can be learnt, the supervised objective first.

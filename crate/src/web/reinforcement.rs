@@ -15,7 +15,7 @@ use crate::model::Model;
 use crate::peft::Peft;
 use crate::reward::{Answer, Judge, JudgeReward, Reward, Rule};
 use crate::settings::config::{RewardKind, RunConfig};
-use crate::train::{Estimate, Question, RewardModel, Rollouts, Trainer, estimate_run, questions};
+use crate::train::{Estimate, Question, RewardModel, Rollouts, Trainer, estimate_run, question};
 use crate::{Error, Result};
 
 impl Session {
@@ -26,8 +26,8 @@ impl Session {
     pub(super) fn rollouts(
         &self,
         config: &RunConfig,
-        rows: &Array,
-        held_out: &Array,
+        rows: &[u32],
+        held_out: &[u32],
         judge: Option<Function>,
     ) -> Result<Rollouts> {
         let (given, held_out) = self.asked(config, rows, held_out)?;
@@ -41,8 +41,8 @@ impl Session {
     pub(super) async fn estimate_reinforcement(
         &self,
         config: &RunConfig,
-        rows: &Array,
-        held_out: &Array,
+        rows: &[u32],
+        held_out: &[u32],
     ) -> Result<Vec<Estimate>> {
         let (given, held_out) = self.asked(config, rows, held_out)?;
         let run = |model: &Rc<Model>, peft: Rc<dyn Peft>, config: &RunConfig| {
@@ -58,31 +58,20 @@ impl Session {
     /// # Errors
     /// For one that cannot be used.
     pub(super) fn rendered_prompt(&self, config: &RunConfig, row: &JsValue) -> Result<Vec<Rendered>> {
-        let read = |question: Question| Rendered {
-            targets: vec![false; question.ids.len()],
-            ids: question.ids,
-            ..Rendered::default()
-        };
-        Ok(self.questions(config, &Array::of1(row))?.into_iter().map(read).collect())
-    }
-
-    fn asked(&self, config: &RunConfig, rows: &Array, held_out: &Array) -> Result<(Vec<Question>, Vec<Question>)> {
-        let held_out = if held_out.length() == 0 { Vec::new() } else { self.questions(config, held_out)? };
-        Ok((self.questions(config, rows)?, held_out))
-    }
-
-    fn questions(&self, config: &RunConfig, rows: &Array) -> Result<Vec<Question>> {
-        let rows = prompts::read(rows)?;
+        let row = prompts::read(row)?;
         for kind in &config.reward {
             if let Some(rule) = Rule::new(kind)? {
-                rule.check(TABLE, &rows)?;
+                rule.check(TABLE, std::slice::from_ref(&row))?;
             }
         }
-        let (questions, errors) = questions(self.model()?, config, TABLE, &rows);
-        match errors.into_iter().next() {
-            Some(error) => Err(error),
-            None => Ok(questions),
-        }
+        let Question { ids, .. } = question(self.model()?, config, TABLE, &row)?;
+        Ok(vec![Rendered { targets: vec![false; ids.len()], ids, ..Rendered::default() }])
+    }
+
+    fn asked(&self, config: &RunConfig, rows: &[u32], held_out: &[u32]) -> Result<(Vec<Question>, Vec<Question>)> {
+        let (model, mut table) = (self.model()?, self.rows.borrow_mut());
+        let held_out = if held_out.is_empty() { Vec::new() } else { table.questions(model, config, held_out)? };
+        Ok((table.questions(model, config, rows)?, held_out))
     }
 
     /// The rewards of a run on this model, or on one that rehearses it.
@@ -131,24 +120,18 @@ impl Session {
         judge: Option<&Function>,
     ) -> Result<JsValue> {
         let (model, config) = (self.model()?, RunConfig::from_json(&json_text(config))?);
-        let row = prompts::read(&Array::of1(row))?;
-        let (questions, errors) = questions(model, &config, TABLE, &row);
-        if let Some(error) = errors.into_iter().next() {
-            return Err(error);
-        }
+        let question = question(model, &config, TABLE, &prompts::read(row)?)?;
         let texts: Vec<String> = answers.iter().filter_map(|answer| answer.as_string()).collect();
         let end = model.tokenizer.end_ids().first().copied();
         let ids = texts.iter().map(|text| Ok(model.tokenizer.encode(text, false)?.into_iter().chain(end).collect()));
         let ids: Vec<Vec<u32>> = ids.collect::<Result<_>>()?;
-        let asked = questions.iter().flat_map(|question| {
-            texts.iter().zip(&ids).map(|(text, ids)| Answer {
-                prompt: &question.text,
-                columns: &question.columns,
-                text,
-                prompt_ids: &question.ids,
-                ids,
-                max_length: config.max_completion_length as usize,
-            })
+        let asked = texts.iter().zip(&ids).map(|(text, ids)| Answer {
+            prompt: &question.text,
+            columns: &question.columns,
+            text,
+            prompt_ids: &question.ids,
+            ids,
+            max_length: config.max_completion_length as usize,
         });
         let asked: Vec<Answer> = asked.collect();
         let mut verdicts: Vec<Value> = Vec::new();

@@ -1,6 +1,8 @@
 //! The run of a session: how it begins, or is taken up again, and its steps.
 
-use js_sys::{Array, Function};
+use std::rc::Rc;
+
+use js_sys::Function;
 use serde_json::{Map, Value, json};
 use wasm_bindgen::prelude::*;
 
@@ -9,9 +11,9 @@ use super::js::{JsResult, thrown, to_js};
 use super::kept_run::Run;
 use super::lesson::Lesson;
 use super::store::JsStore;
-use super::{Session, examples, form, json_text, wrong_options};
+use super::{Session, form, json_text, wrong_options};
 use crate::clock::now_ms;
-use crate::peft::{self, io};
+use crate::peft::{self, Peft, io};
 use crate::record::{About, Keeper, Record, Summary};
 use crate::settings::config::{Rows, RunConfig};
 use crate::train::{Event, Trainer, fitting, samples_of};
@@ -31,6 +33,9 @@ extern "C" {
     /// The page's function, where the rewards name one: see [`Session::judge`].
     #[wasm_bindgen(method, getter)]
     fn judge(this: &Tools) -> Option<Function>;
+    /// The number of the adapter that the run begins from; a new one, where there is none.
+    #[wasm_bindgen(method, getter, js_name = beginFrom)]
+    fn begin_from(this: &Tools) -> Option<u32>;
     /// Where the run is kept.
     #[wasm_bindgen(method, getter)]
     fn store(this: &Tools) -> Option<JsStore>;
@@ -39,20 +44,44 @@ extern "C" {
     fn about(this: &Tools) -> JsValue;
 }
 
+/// An adapter as the bytes of its config and of its tensors.
+type AdapterFiles = [Vec<u8>; 2];
+
 impl Session {
-    /// Makes the trainer of a run, and finds the fastest kernels for it where that was not done yet.
-    async fn trainer(&self, config: &RunConfig, rows: &Array, held_out: &Array, tools: &Tools) -> Result<Trainer> {
+    /// The files of an adapter of the session.
+    async fn adapter_files(&self, id: u32) -> Result<AdapterFiles> {
+        let files = io::save(self.adapter(id)?.peft.as_ref(), self.model()?, None).await?;
+        let [config, tensors] = [io::CONFIG, io::TENSORS]
+            .map(|name| files.iter().find(|file| file.name == name).map(|file| file.bytes.clone()).unwrap_or_default());
+        Ok([config, tensors])
+    }
+
+    /// Makes the trainer of a run, and finds the fastest kernels for it where that was not done yet. `init` is the adapter that its
+    /// weights begin from, and `reference` that which it compares with, where there are such.
+    async fn trainer(
+        &self,
+        config: &RunConfig,
+        (rows, held_out): (&[u32], &[u32]),
+        tools: &Tools,
+        [init, reference]: [Option<&AdapterFiles>; 2],
+    ) -> Result<Trainer> {
         let model = self.model()?.clone();
         let lesson = match config.objective.rows() {
             Rows::Prompts => Lesson::Prompts(Box::new(self.rollouts(config, rows, held_out, tools.judge())?)),
             _ => {
                 let (given, asked) = self.rendered(config, rows, held_out)?;
-                let samples = examples(if held_out.length() == 0 { rows } else { held_out })?;
+                let samples = self.examples(if held_out.is_empty() { rows } else { held_out })?;
                 Lesson::Examples(given, asked, samples_of(&model, config, &samples))
             }
         };
-        let adapter = peft::create(&model, config).await?.into();
-        let mut trainer = lesson.trainer(model, adapter, config)?;
+        let adapter: Rc<dyn Peft> = peft::create(&model, config).await?.into();
+        if let Some([_, tensors]) = init {
+            io::fill(adapter.as_ref(), ADAPTER, tensors)?;
+        }
+        let mut trainer = lesson.trainer(model.clone(), adapter, config)?;
+        if let Some([config, tensors]) = reference.filter(|_| trainer.needs_reference()) {
+            trainer.refer_to(&io::load(&model, ADAPTER, config, tensors).await?.into());
+        }
         if let Some(spill) = tools.spill() {
             trainer.spill_to(Box::new(spill));
         }
@@ -74,11 +103,16 @@ impl Session {
         event
     }
 
-    async fn begin_run(&mut self, config: &JsValue, rows: &Array, held_out: &Array, tools: &Tools) -> Result<JsValue> {
-        let config = self.run_config(config)?;
+    async fn begin_run(&mut self, config: &JsValue, rows: &[u32], held_out: &[u32], tools: &Tools) -> Result<JsValue> {
+        let init = match tools.begin_from() {
+            Some(id) => Some(self.adapter_files(id).await?),
+            None => None,
+        };
+        let config = self.config_from(config, init.as_ref())?;
         // The run before gives its memory back first; what it trained stays.
         self.run = None;
-        let make = async |config: &RunConfig| self.trainer(config, rows, held_out, tools).await;
+        let init = init.as_ref();
+        let make = async |config: &RunConfig| self.trainer(config, (rows, held_out), tools, [init; 2]).await;
         let (trainer, mut events) = fitting(&config, false, make).await?;
         let mut keeper = None;
         if let Some(store) = tools.store() {
@@ -86,22 +120,25 @@ impl Session {
                 serde_json::from_str(&json_text(&tools.about())).map_err(wrong_options)?;
             let rows = more.remove("rows").map(serde_json::from_value).transpose().map_err(wrong_options)?;
             let about = About::new(&trainer, now_ms(), rows, more);
-            keeper = Some(Keeper::begin(store, &trainer, about, &mut events).await);
+            let reference = init.filter(|_| trainer.needs_reference()).cloned();
+            keeper = Some(Keeper::begin(store, &trainer, about, reference, &mut events).await);
         }
         events.insert(0, self.take_up(trainer, keeper));
         Ok(to_js(&events))
     }
 
-    async fn resume_run(&mut self, rows: &Array, held_out: &Array, tools: &Tools) -> Result<JsValue> {
+    async fn resume_run(&mut self, rows: &[u32], held_out: &[u32], tools: &Tools) -> Result<JsValue> {
         let store = tools.store().ok_or_else(|| no_run("no record was given"))?;
         let Summary { about, .. } =
             Summary::read(&store).await?.ok_or_else(|| no_run("nothing is kept of this run"))?;
         let about = about.ok_or_else(|| no_run("nothing tells which model it was on"))?;
         let (record, config) = Record::open(store).await?;
         let (checkpoint, damaged) = record.newest_checkpoint().await?;
+        let reference = record.reference().await?;
         self.run = None;
         let make = async |config: &RunConfig| {
-            let mut trainer = self.trainer(config, rows, held_out, tools).await?;
+            let files = [None, reference.as_ref()];
+            let mut trainer = self.trainer(config, (rows, held_out), tools, files).await?;
             checkpoint.restore(&mut trainer)?;
             Ok(trainer)
         };
@@ -118,6 +155,20 @@ impl Session {
         let as_value = |event| serde_json::to_value(event).expect("plain values");
         let events = std::iter::once(as_value(start)).chain(lines).chain(warnings.into_iter().map(as_value));
         Ok(to_js(&events.collect::<Vec<Value>>()))
+    }
+
+    /// The settings of a run that begins from an adapter: its shape is the adapter's.
+    fn config_from(&self, config: &JsValue, init: Option<&AdapterFiles>) -> Result<RunConfig> {
+        let config = RunConfig::from_json(&json_text(config))?;
+        self.settled(match init {
+            Some([own, _]) => io::begun_from(ADAPTER, own, &config)?,
+            None => config,
+        })
+    }
+
+    async fn begun_from(&self, config: &JsValue, id: u32) -> Result<JsValue> {
+        let files = self.adapter_files(id).await?;
+        Ok(to_js(&self.config_from(config, Some(&files))?.to_json()))
     }
 
     fn going(&mut self) -> Result<&mut Run> {
@@ -155,6 +206,9 @@ impl Session {
     }
 }
 
+/// What messages call the adapter that a run begins from.
+const ADAPTER: &str = "the adapter to begin from";
+
 fn no_run(what: &str) -> Error {
     Error::Config { field: "run".into(), what: what.into(), help: "begin a new one".into() }
 }
@@ -166,16 +220,22 @@ impl Session {
     pub async fn start_training(
         &mut self,
         config: JsValue,
-        rows: Array,
-        held_out: Array,
+        rows: Vec<u32>,
+        held_out: Vec<u32>,
         tools: Tools,
     ) -> JsResult<JsValue> {
         self.begin_run(&config, &rows, &held_out, &tools).await.map_err(thrown)
     }
 
+    /// The settings of a run that begins from an adapter, as `tools.beginFrom` has it.
+    #[wasm_bindgen(js_name = configFrom)]
+    pub async fn config_of_adapter(&self, config: JsValue, id: u32) -> JsResult<JsValue> {
+        self.begun_from(&config, id).await.map_err(thrown)
+    }
+
     /// Takes up a run where its newest checkpoint is, with the rows that it began with; returns its events up to there.
     #[wasm_bindgen(js_name = resumeTraining)]
-    pub async fn resume_training(&mut self, rows: Array, held_out: Array, tools: Tools) -> JsResult<JsValue> {
+    pub async fn resume_training(&mut self, rows: Vec<u32>, held_out: Vec<u32>, tools: Tools) -> JsResult<JsValue> {
         self.resume_run(&rows, &held_out, &tools).await.map_err(thrown)
     }
 

@@ -25,7 +25,8 @@ export function choose(id: number | null): void {
 
 /** Keeps the list in step with the model and the run: a run's adapter is there after its first step. */
 export function followAdapters(): void {
-  const training = computed(() => run.value.state);
+  // A pause may stand in the middle of a step, which a question to the engine would end.
+  const training = computed(() => (run.value.state === 'paused' ? 'running' : run.value.state));
   effect(() => {
     const { state } = model.value;
     if (state === 'none') untracked(() => take([]));

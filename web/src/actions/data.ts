@@ -6,9 +6,9 @@ import { counted } from '../preferences';
 import { toProblem } from '../protocol';
 import { tabs, type Teach } from '../settings';
 import { startersOf } from '../starters';
-import { announcement, form, made, model, preview, rowErrors, settings, table, tableOf, tables, used, write, type Table } from '../store';
+import { announcement, form, importing, made, model, preview, rowErrors, settings, table, tableOf, tables, used, write, type Table } from '../store';
 import { download } from './download';
-import { attempt, engine } from './session';
+import { attempt, engine, pieces } from './session';
 
 const HISTORY = 50;
 
@@ -133,13 +133,33 @@ interface Taken {
   warnings: string[];
 }
 
-/** Takes rows into the tables they belong in. */
-async function take(name: string, text: string): Promise<Taken> {
-  const { examples, errors, warnings } = await engine().ask(settings.value.teach === 'prompts' ? 'importPrompts' : 'import', { name, text });
-  const added = examples.map(row);
-  addRows(added, `adding ${name}`);
-  return { name, added, errors, warnings };
+/** Reads a file, and takes its rows into the tables they belong in: all of them, or none where it was stopped. */
+async function take(name: string, file: Blob): Promise<Taken> {
+  const added: Row[] = [];
+  const errors: ImportError[] = [];
+  importing.value = { name, done: 0, total: file.size };
+  const request = engine().ask('import', { name, file, prompts: settings.value.teach === 'prompts' });
+  pieces.set(request.id, (piece) => {
+    for (const example of piece.examples) {
+      // What is found now need not be found of all of them at once.
+      isBlank(example);
+      added.push(row(example));
+    }
+    errors.push(...piece.errors);
+    importing.value = { name, done: piece.done, total: piece.total };
+  });
+  try {
+    const known = await request;
+    addRows(added, `adding ${name}`);
+    return { name, added, errors: [...errors, ...known.errors], warnings: known.warnings };
+  } finally {
+    pieces.delete(request.id);
+    importing.value = null;
+  }
 }
+
+/** Stops a file that is read: nothing of it comes in. */
+export const stopImport = () => attempt(() => engine().ask('cancelImport', {}));
 
 /** Says what came in and what did not. Rows that the tab does not show are told, with the way to them. */
 function tell(all: readonly Taken[]): void {
@@ -162,7 +182,7 @@ function tell(all: readonly Taken[]): void {
 export async function importText(name: string, text: string): Promise<string> {
   let left = text;
   await attempt(async () => {
-    const taken = await take(name, text);
+    const taken = await take(name, new Blob([text]));
     tell([taken]);
     const lines = text.split('\n');
     if (taken.errors.every(({ line }) => line !== null)) left = taken.errors.map(({ line }) => lines[line! - 1]).join('\n');
@@ -173,11 +193,23 @@ export async function importText(name: string, text: string): Promise<string> {
 export const importFiles = (files: readonly File[]) =>
   attempt(async () => {
     const all: Taken[] = [];
-    for (const file of files) all.push(await take(file.name, await file.text()));
+    for (const file of files) all.push(await take(file.name, file));
     if (all.length) tell(all);
   });
 
-export const downloadRows = () => download(`${settings.value.teach}.jsonl`, new Blob([toJsonl(table.value.rows.value)], { type: 'application/jsonl' }));
+/** Rows that are written at once: the page has other things to do between two such pieces. */
+const WRITTEN = 2000;
+
+export const downloadRows = () =>
+  attempt(async () => {
+    const [{ teach }, rows] = [settings.value, table.value.rows.value];
+    const lines: string[] = [];
+    for (let at = 0; at < rows.length; at += WRITTEN) {
+      lines.push(toJsonl(rows.slice(at, at + WRITTEN)));
+      await new Promise((resume) => setTimeout(resume, 0));
+    }
+    download(`${teach}.jsonl`, new Blob(lines, { type: 'application/jsonl' }));
+  });
 
 /** Keeps the preview in step with the selected row, the settings and the model. */
 export function followSelection(): void {

@@ -5,8 +5,9 @@ import { noLab, toJson, toMarkdown } from '../lab';
 import { nameOf } from '../states';
 import { announcement, device, form, lab, labelOf, labForm, labShare, justCopied, model, possible, problem, settings, tab, trialLabel } from '../store';
 import { download } from './download';
+import { handOver } from './rows';
 import { attempt, engine } from './session';
-import { examplesOf, setMethod, usable } from './train';
+import { setMethod, usable } from './train';
 
 /** Starts the lab on the examples as they are; its table starts anew. */
 export const startLab = (withoutBad = false) =>
@@ -32,7 +33,8 @@ export const startLab = (withoutBad = false) =>
       },
     };
     try {
-      await engine().ask('startLab', { config, trials: made.trials, examples: examplesOf(train), evalExamples: examplesOf(held) });
+      const [rows, heldOut] = await handOver(train, held);
+      await engine().ask('startLab', { config, trials: made.trials, rows: rows!, heldOut: heldOut! });
     } catch (thrown) {
       // Nothing was tried: the table that was there stays.
       lab.value = before;

@@ -1,5 +1,5 @@
 import { batch } from '@preact/signals';
-import { agreement, announcement, dataset, duel, heldOut, in4bit, model, noDuel, offer, problem, refused, run, runId, startOver } from '../store';
+import { agreement, announcement, copying, dataset, duel, heldOut, in4bit, model, noDuel, offer, ownModels, problem, refused, run, runId, startOver } from '../store';
 import { toProblem, type Loaded } from '../protocol';
 import { noRun } from '../run';
 import { askForOffer, attempt, engine } from './session';
@@ -20,7 +20,8 @@ async function load(name: string, ask: () => Promise<Loaded>): Promise<void> {
     const loaded = await ask();
     batch(() => {
       const manifest = offer.value && 'manifest' in offer.value ? offer.value.manifest : null;
-      model.value = { state: 'ready', sha256: loaded.where === 'file' ? null : (manifest?.sha256 ?? null), ...loaded };
+      const isOwn = loaded.where === 'file' || loaded.where === 'copy';
+      model.value = { state: 'ready', sha256: isOwn ? null : (manifest?.sha256 ?? null), ...loaded };
       // What was trained belongs to the model that was loaded before.
       [run.value, runId.value] = [noRun, null];
       dataset.value = null;
@@ -75,10 +76,38 @@ export async function loadRefused(): Promise<void> {
   await loadFile(refused.value.file);
 }
 
-/** Loads a file of this name once more, where the tab has it. */
+/** Loads a file of this name once more, where the tab has it or the browser keeps a copy. */
 export async function loadAgain(name: string, load_in_4bit: boolean): Promise<void> {
   if (latest?.name === name) await fromFile(latest, load_in_4bit);
+  else if (ownModels.value.some(({ file }) => file === name)) await fromCopy(name, load_in_4bit);
 }
+
+async function fromCopy(file: string, load_in_4bit: boolean): Promise<void> {
+  await load(file, () => engine().ask('loadOwnModel', { file, options: { load_in_4bit } }));
+  latest = null;
+  again = () => fromCopy(file, load_in_4bit);
+}
+
+/** Loads a copy of the person's file. */
+export const loadCopy = (file: string) => attempt(() => fromCopy(file, in4bit.value));
+
+/** Keeps a copy of the person's file whose model is loaded, so that it is there after a reload. */
+export const keepCopy = () =>
+  attempt(async () => {
+    copying.value = { done: 0, total: 0 };
+    try {
+      ownModels.value = await engine().ask('keepOwnModel', {});
+      announcement.value = 'A copy of the file is kept in this browser.';
+    } finally {
+      copying.value = null;
+    }
+  });
+
+export const removeCopy = (file: string) =>
+  attempt(async () => {
+    ownModels.value = await engine().ask('removeOwnModel', { file });
+    announcement.value = `The copy of ${file} was deleted from this browser.`;
+  });
 
 /** Loads the same file again, held in 4 bits or as it is. */
 export const reload = (load_in_4bit: boolean) =>
@@ -86,8 +115,10 @@ export const reload = (load_in_4bit: boolean) =>
     if (model.value.state !== 'ready') return;
     in4bit.value = load_in_4bit;
     await load(model.value.info.name, () => engine().ask('reload', { options: { load_in_4bit } }));
+    const { where, file: name } = model.value;
     const file = latest;
     if (file) again = () => fromFile(file, load_in_4bit);
+    else if (where === 'copy') again = () => fromCopy(name, load_in_4bit);
   });
 
 export const cancelLoad = () => attempt(() => engine().ask('cancelLoad', {}));

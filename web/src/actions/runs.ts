@@ -7,7 +7,7 @@ import { plural } from '../format';
 import type { KeptRun } from '../protocol';
 import { isBusy, noRun, reduce, type Run } from '../run';
 import { titleOf, withSettingsOf } from '../runs';
-import { adapters, agreement, announcement, busy, compared, dataset, defaults, device, heldOut, labelOf, leaving, model, objectives, offer, run, runId, runs, settings, shownStep, startOver, storage, tab } from '../store';
+import { adapters, agreement, announcement, busy, compared, dataset, defaults, device, heldOut, labelOf, leaving, model, objectives, offer, ownModels, run, runId, runs, settings, shownStep, startOver, storage, tab } from '../store';
 import { adapterZip } from '../zip';
 import { choose, take } from './adapters';
 import { download } from './download';
@@ -65,6 +65,10 @@ export const nameOfRun = (kept: KeptRun): string => titleOf(kept, labelOf);
 export const isOn = ({ summary }: KeptRun): boolean =>
   model.value.state === 'ready' && model.value.info.hash === summary.about?.model.hash && model.value.info.load_in_4bit === summary.about.model.load_in_4bit;
 
+/** Whether the browser keeps the model that a run is on, so that it can be loaded without asking for it. */
+export const isAtHand = ({ summary, notes }: KeptRun): boolean =>
+  ownModels.value.some(({ file }) => file === summary.about?.model.file) || (notes.sha256 != null && offer.value !== null && 'manifest' in offer.value && offer.value.manifest.sha256 === notes.sha256 && offer.value.kept?.complete === true);
+
 /** Loads the model that a run is on, where that is at hand. */
 async function onItsModel(kept: KeptRun): Promise<void> {
   if (isOn(kept)) return;
@@ -82,8 +86,8 @@ async function onItsModel(kept: KeptRun): Promise<void> {
 
 /** What is kept of a run, as the page shows it. */
 export async function read({ id }: KeptRun): Promise<{ shown: Run; held: ReturnType<typeof row>[] }> {
-  const { events, evalExamples } = await engine().ask('openRun', { id });
-  return { shown: reduce(noRun, events, 0), held: evalExamples.map(row) };
+  const { events, heldOut } = await engine().ask('openRun', { id });
+  return { shown: reduce(noRun, events, 0), held: heldOut.map(row) };
 }
 
 /** Shows a run that is kept in the place of the one that was shown. */

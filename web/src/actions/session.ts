@@ -8,7 +8,7 @@ import { fold, noLab } from '../lab';
 import { reduce, tokensPerSecond } from '../run';
 import { DPO, GRPO } from '../settings';
 import { banner, nameOf } from '../states';
-import { announcement, device, lab, merging, model, objectives, offer, problem, run, settings, speeds, told, traffic, tuning, wanted } from '../store';
+import { announcement, copying, device, lab, merging, model, objectives, offer, ownModels, problem, reading, run, settings, speeds, told, traffic, tuning, wanted } from '../store';
 import { noRun } from '../run';
 
 declare global {
@@ -29,6 +29,9 @@ export function engine(): Client {
 /** Text of an answer as it comes in, by request. */
 export const listeners = new Map<number, (piece: string, answer: number) => void>();
 
+/** Rows of a file as they are read, by request. */
+export const pieces = new Map<number, (piece: Extract<Notice, { notice: 'imported' }>) => void>();
+
 /** Starts the engine, or says why it cannot run here. */
 export async function open(): Promise<void> {
   device.value = { state: 'starting' };
@@ -48,6 +51,15 @@ export async function open(): Promise<void> {
     fail(toProblem(thrown));
   }
   await askForOffer();
+  await askForOwnModels();
+}
+
+/** Asks which of the person's own files are kept here. */
+async function askForOwnModels(): Promise<void> {
+  // Where there is no storage there are none.
+  ownModels.value = await engine()
+    .ask('ownModels', {})
+    .catch(() => []);
 }
 
 /** Asks what the server offers, and how much of it is kept here. */
@@ -134,6 +146,14 @@ function hear(notice: Notice): void {
       return;
     case 'merge':
       merging.value = { done: notice.done, total: notice.total };
+      return;
+    case 'copying':
+      copying.value = { done: notice.done, total: notice.total };
+      return;
+    case 'imported':
+      return pieces.get(notice.request)?.(notice);
+    case 'reading':
+      reading.value = notice.done < notice.total ? { done: notice.done, total: notice.total } : null;
       return;
     case 'lost':
       return fail({ code: 'device-lost', message: 'the device was lost', help: '' });

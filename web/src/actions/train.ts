@@ -1,29 +1,37 @@
 import { batch, effect } from '@preact/signals';
-import type { Example, Problem, RunConfig } from '../engine';
+import type { Example, Problem, RowsReport, RunConfig } from '../engine';
 import { split, type Row } from '../examples';
 import { counted } from '../preferences';
 import { noRun } from '../run';
-import { toProblem, type RowReport } from '../protocol';
+import { toProblem } from '../protocol';
 import { changedIn, formOf, ordered, type Settings } from '../settings';
-import { agreement, announcement, busy, dataset, defaults, estimate, form, heldOut, model, ownSource, parts, rowErrors, run, runId, settings, share, shownStep, startOver, table, used, wanted } from '../store';
+import { adapterLabel, agreement, announcement, beginFrom, beginFromId, busy, checking, dataset, defaults, estimate, form, heldOut, model, ownSource, parts, reading, rowErrors, run, runId, settings, share, shownStep, startOver, table, used, wanted } from '../store';
+import { handOver } from './rows';
 import { attempt, engine } from './session';
 
 /**
  * Checks every row that the objective learns from, and gives those that can be used. Where some cannot, the person sees them first: then there is
  * nothing yet, and `goOn` does without them.
  */
-export async function usable(config: RunConfig, withoutBad: boolean, goOn: () => void): Promise<{ good: Row[]; reports: RowReport[] } | null> {
+export async function usable(config: RunConfig, withoutBad: boolean, goOn: () => void): Promise<{ good: Row[]; report: RowsReport } | null> {
   const candidates = used.value;
-  const reports = await engine().ask('check', { examples: examplesOf(candidates), config });
-  const bad = candidates.flatMap((row, i) => (reports[i]?.problem ? [{ row, problem: reports[i].problem }] : []));
+  checking.value = true;
+  const report = await handOver(candidates)
+    .then(([rows]) => engine().ask('check', { rows: rows!, config }))
+    .finally(() => ([checking.value, reading.value] = [false, null]));
+  const why = new Map(report.bad.map(({ row, problem }) => [row, problem]));
+  const bad = candidates.flatMap((row) => (why.has(row.id) ? [{ row, problem: why.get(row.id)! }] : []));
   if (bad.length && !withoutBad) {
     rowErrors.value = { rows: bad, goOn };
     announcement.value = `${counted(bad.map(({ row }) => row))} cannot be used. Nothing was started.`;
     return null;
   }
   rowErrors.value = null;
-  return { good: candidates.filter((_, i) => !reports[i]?.problem), reports: reports.filter(({ problem }) => !problem) };
+  return { good: candidates.filter(({ id }) => !why.has(id)), report };
 }
+
+/** Ends a check that is going: nothing is started then. */
+export const stopChecking = () => attempt(() => engine().ask('cancelReading', {}));
 
 export const examplesOf = (list: Row[]): Example[] => list.map(({ example }) => example);
 
@@ -31,31 +39,26 @@ export const examplesOf = (list: Row[]): Example[] => list.map(({ example }) => 
 export const train = (withoutBad = false) =>
   attempt(async () => {
     const made = form.value;
-    if (!made || Object.keys(made.errors).length) return;
+    if (!made || Object.keys(made.errors).length || checking.value) return;
     const { config } = made;
     const checked = await usable(config, withoutBad, () => void train(true));
     if (!checked) return;
     const { train: trained, held } = split(checked.good, share.value);
-    const { reports } = checked;
+    const { tokens, targets, truncated } = checked.report;
     batch(() => {
       run.value = { ...noRun, state: 'starting' };
       [shownStep.value, runId.value] = [null, null];
       startOver();
       [agreement.value, heldOut.value] = [null, null];
-      dataset.value = {
-        teach: settings.value.teach,
-        trained: counted(trained),
-        held,
-        tokens: reports.reduce((sum, { tokens }) => sum + tokens, 0),
-        targets: reports.reduce((sum, { targets }) => sum + targets, 0),
-        truncated: reports.filter(({ truncated }) => truncated).length,
-      };
+      dataset.value = { teach: settings.value.teach, trained: counted(trained), held, tokens, targets, truncated };
     });
     try {
-      const { teach, trained: rows, tokens, targets, truncated } = dataset.value!;
+      const { teach, trained: rows } = dataset.value!;
       const sha256 = model.value.state === 'ready' ? model.value.sha256 : null;
-      const notes = { teach, rows, held: held.length, tokens, targets, truncated, ownFunction: ownSource.value, sha256 };
-      runId.value = await engine().ask('start', { config: ordered(config, settings.value, held.length), examples: examplesOf(trained), evalExamples: examplesOf(held), notes });
+      const from = beginFrom.value;
+      const notes = { teach, rows, held: held.length, begunFrom: from && adapterLabel(from), tokens, targets, truncated, ownFunction: ownSource.value, sha256 };
+      const [given, asked] = await handOver(trained, held);
+      runId.value = await engine().ask('start', { config: ordered(config, settings.value, held.length), rows: given!, heldOut: asked!, beginFrom: from?.id ?? null, notes });
     } catch (thrown) {
       if (run.value.state === 'starting') run.value = noRun;
       throw thrown;
@@ -69,19 +72,20 @@ export function followEstimate(): void {
   effect(() => {
     const { config, errors } = form.value ?? {};
     const { train: trained, held } = parts.value;
+    const from = beginFrom.value?.id ?? null;
     clearTimeout(timer);
     const mine = ++asked;
-    if (model.value.state !== 'ready' || busy.value || !config || Object.keys(errors ?? {}).length || !trained.length) {
+    if (model.value.state !== 'ready' || busy.value || checking.value || !config || Object.keys(errors ?? {}).length || !trained.length) {
       if (!busy.value) estimate.value = null;
       return;
     }
     timer = setTimeout(async () => {
-      const args = { config: ordered(config, settings.value, held.length), examples: examplesOf(trained), evalExamples: examplesOf(held) };
-      const told = await engine()
-        .ask('estimate', args)
+      const told = await handOver(trained, held)
+        .then(([rows, heldOut]) => engine().ask('estimate', { config: ordered(config, settings.value, held.length), rows: rows!, heldOut: heldOut!, beginFrom: from }))
         .then((made) => made.find(({ fits }) => fits) ?? made.at(-1) ?? null)
         .catch((thrown: unknown) => beforehand(toProblem(thrown)));
-      if (mine === asked) estimate.value = told;
+      if (mine !== asked) return;
+      [estimate.value, reading.value] = [told, null];
     }, 500);
   });
 }
@@ -109,6 +113,14 @@ export const resetField = (name: string) => {
 };
 
 export const setField = (name: string, value: string | boolean) => setForm({ ...changedIn(settings.value), [name]: value });
+
+/** Has the next run begin from an adapter, whose method is its own; or from a new one. */
+export function setBeginFrom(id: number | null): void {
+  batch(() => {
+    beginFromId.value = id;
+    if (beginFrom.value) setMethod(beginFrom.value.method);
+  });
+}
 
 export const setMethod = (method: string) => {
   if (defaults.value?.methods.some(({ id }) => id === method)) settings.value = { ...settings.value, method };

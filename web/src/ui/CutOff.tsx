@@ -1,4 +1,4 @@
-import { canAct, continueRun, isOn, nameOfRun, setAside } from '../actions/runs';
+import { canAct, continueRun, isAtHand, isOn, nameOfRun, setAside } from '../actions/runs';
 import { begunWords, wasCutOff } from '../runs';
 import { busy, device, runs } from '../store';
 import { Button, Icon } from './bits';
@@ -15,7 +15,7 @@ export function CutOff() {
         <h2>A run was cut off, and is kept</h2>
         <p>
           {nameOfRun(latest)}, begun {begunWords(latest)}, was kept after step {checkpoint} of {String(config.max_steps)}. It goes on from there to the same end as if nothing had happened
-          {isOn(latest) ? '.' : `, once ${about?.model.file || base} is loaded.`}
+          {isOn(latest) || isAtHand(latest) ? '.' : `, once ${about?.model.file || base} is loaded.`}
         </p>
         <div class="row">
           <Button look="main" icon="play" data-testid="cut-off-continue" disabled={!canAct.value} onClick={() => void continueRun(latest)}>

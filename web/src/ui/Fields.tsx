@@ -2,11 +2,14 @@ import type { ComponentChildren } from 'preact';
 import { resetField, setField, setPrefer, setReinforce } from '../actions/train';
 import type { Field, Objective } from '../engine';
 import { changedIn, defaultOf, fieldsOf, formOf, mainFields, objectiveOf, ownFields, REWARD, shown } from '../settings';
-import { busy, defaults, form, objective, objectives, settings } from '../store';
+import { beginFrom, busy, defaults, form, objective, objectives, settings } from '../store';
+
+/** The fields that are the person's to set: the shape of an adapter that the run begins from is not. */
+const free = (fields: Field[]): Field[] => (beginFrom.value ? fields.filter(({ name }) => !defaults.value?.shape.includes(name)) : fields);
 
 /** The fields that matter most, in their order. */
 export function MainFields() {
-  const all = defaults.value ? fieldsOf(defaults.value, settings.value.method, objectiveOf(settings.value)) : [];
+  const all = defaults.value ? free(fieldsOf(defaults.value, settings.value.method, objectiveOf(settings.value))) : [];
   return mainFields.map((name) => {
     const field = all.find((candidate) => candidate.name === name);
     return field && <FieldInput key={`${formOf(settings.value)} ${name}`} field={field} />;
@@ -17,7 +20,7 @@ export function MainFields() {
 export function Advanced() {
   if (!defaults.value) return null;
   const { method } = settings.value;
-  const rest = fieldsOf(defaults.value, method, objectiveOf(settings.value)).filter(({ name }) => !mainFields.includes(name));
+  const rest = free(fieldsOf(defaults.value, method, objectiveOf(settings.value))).filter(({ name }) => !mainFields.includes(name));
   const own = ownFields(defaults.value, method, objectiveOf(settings.value));
   const others = rest.filter((field) => !own.includes(field));
   const groups = [...new Set(others.map(({ group }) => group))];

@@ -1,8 +1,8 @@
-import { cancelLoad, deleteModel, loadDefault, loadFile, loadRefused, reload } from '../actions/model';
+import { cancelLoad, deleteModel, keepCopy, loadCopy, loadDefault, loadFile, loadRefused, reload, removeCopy } from '../actions/model';
 import type { ModelInfo } from '../engine';
 import { bytes, count, sentence, short } from '../format';
 import type { LoadPhase } from '../protocol';
-import { busy, device, IN_4BIT, in4bit, inWords, model, offer, refused } from '../store';
+import { busy, copying, device, IN_4BIT, in4bit, inWords, model, offer, ownModels, refused } from '../store';
 import { Button, Drop, FileButton, Step, SureButton } from './bits';
 
 export function Model() {
@@ -58,6 +58,22 @@ function Choose() {
           </div>
         </div>
       )}
+      {ownModels.value.map(({ file, bytes: size }) => (
+        <div key={file} class="offer" data-testid="own-model">
+          <div>
+            <h3>{file}</h3>
+            <p>{bytes(size)} · a copy of your file, kept in this browser</p>
+          </div>
+          <div class="row">
+            <Button data-testid="load-copy" disabled={blocked()} onClick={() => void loadCopy(file)}>
+              Load
+            </Button>
+            <SureButton icon="trash" data-testid="remove-copy" sure="Delete it? Press again" onClick={() => void removeCopy(file)}>
+              Delete
+            </SureButton>
+          </div>
+        </div>
+      ))}
       <div class="own">
         <p>
           <strong>Or your own GGUF.</strong> Drop it here or choose it. It is read where it lies and never uploaded.
@@ -136,6 +152,7 @@ const whereWords = {
   kept: 'kept in this browser, checked by its SHA‑256',
   memory: 'in memory until this tab closes',
   file: 'your file, read where it lies',
+  copy: 'a copy of your file, kept in this browser',
 };
 
 function Card() {
@@ -165,13 +182,14 @@ function Card() {
           </p>
         </div>
         <div class="row">
-          {where === 'file' && offer.value && 'manifest' in offer.value && (
+          {(where === 'file' || where === 'copy') && offer.value && 'manifest' in offer.value && (
             <Button disabled={busy.value} data-testid="load-default" onClick={() => void loadDefault()}>
               Use {offer.value.manifest.name}
             </Button>
           )}
           <FileButton label="Use another" accept=".gguf" testid="model-file" disabled={busy.value} onFiles={([file]) => void loadFile(file)} />
           <Reload info={info} />
+          <KeepCopy />
           {where === 'kept' && kept && (
             <SureButton icon="trash" data-testid="delete-model" disabled={busy.value} sure="Delete it? Press again" onClick={() => void deleteModel(kept.file)}>
               Delete from browser
@@ -199,6 +217,33 @@ function Card() {
       )}
       <In4bit label="Hold the next file in 4 bits (QLoRA)" />
     </div>
+  );
+}
+
+/** Of a person's own file: whether a copy of it is kept for the next visit. */
+function KeepCopy() {
+  const current = model.value;
+  if (current.state !== 'ready' || (current.where !== 'file' && current.where !== 'copy')) return null;
+  if (copying.value) {
+    const { done, total } = copying.value;
+    return (
+      <Button icon="stop" data-testid="stop-copy" onClick={() => void cancelLoad()}>
+        Copying{total > 0 && `: ${bytes(done)} of ${bytes(total)}`}. Stop
+      </Button>
+    );
+  }
+  const copy = ownModels.value.find(({ file }) => file === current.file);
+  if (!copy) {
+    return (
+      <Button data-testid="keep-copy" disabled={busy.value} title="After a reload the page has to be given the file again, unless it keeps a copy." onClick={() => void keepCopy()}>
+        Keep a copy in this browser
+      </Button>
+    );
+  }
+  return (
+    <SureButton icon="trash" data-testid="remove-copy" disabled={busy.value} sure="Delete the copy? Press again" onClick={() => void removeCopy(copy.file)}>
+      Delete the copy
+    </SureButton>
   );
 }
 

@@ -66,11 +66,17 @@ export function whileTraining(): string | null {
   return run.value.state === 'running' || lab.value.state === 'running' ? 'Training waits while the model answers.' : null;
 }
 
+const SUGGESTED = 3;
+
 /** Questions the person taught, one press away. */
 function Suggestions() {
   const prompts = useComputed(() => {
-    const asked = table.value.filled.value.filter(({ example }) => 'question' in view(example)).map(({ example }) => summary(example));
-    return [...new Set(asked)].slice(0, 3);
+    const asked = new Set<string>();
+    for (const { example } of table.value.filled.value) {
+      if (asked.size === SUGGESTED) break;
+      if ('question' in view(example)) asked.add(summary(example));
+    }
+    return [...asked];
   });
   if (!prompts.value.length) return null;
   const from = `From your ${settings.value.teach}:`;

@@ -1,13 +1,13 @@
 import { signal } from '@preact/signals';
-import { addRow, clearRows, downloadRows, importFiles, importText, teachFrom, undo, useStarter } from '../actions/data';
+import { addRow, clearRows, downloadRows, importFiles, importText, stopImport, teachFrom, undo, useStarter } from '../actions/data';
 import { setGoal } from '../actions/train';
 import type { Row } from '../examples';
-import { plural } from '../format';
+import { bytes, plural } from '../format';
 import { counted, usesWords } from '../preferences';
 import { isBusy } from '../run';
 import { DPO, objectiveOf, REWARD, tabs, type Teach as Tab } from '../settings';
 import { startersOf } from '../starters';
-import { busy, device, nouns, objective, objectives, parts, run, settings, share, table, tables } from '../store';
+import { busy, device, importing, nouns, objective, objectives, parts, run, settings, share, table, tables } from '../store';
 import { Button, Drop, FileButton, Step, Tabs } from './bits';
 import { MadeNote } from './MadeNote';
 import { PreviewPanel } from './PreviewPanel';
@@ -35,6 +35,7 @@ export function Teach() {
           </p>
           <Starters />
           <Toolbar />
+          <Importing />
           <MadeNote at="teach" />
           <ImportErrors />
           <ImportWarnings />
@@ -186,6 +187,30 @@ function Going() {
     </p>
   );
 }
+
+/** A file that is read. */
+function Importing() {
+  const current = importing.value;
+  if (!current || current.total < SHOWN) return null;
+  const { name, done, total } = current;
+  return (
+    <div class="loading" data-testid="importing">
+      <label for="import-progress">
+        <strong>{name}</strong>
+        <span>
+          Reading · {bytes(done)} of {bytes(total)}
+        </span>
+      </label>
+      <progress id="import-progress" value={done} max={total} />
+      <Button look="quiet" data-testid="stop-import" onClick={() => void stopImport()}>
+        Stop here, nothing comes in
+      </Button>
+    </div>
+  );
+}
+
+/** A file of fewer bytes is read before anybody has read that it is. */
+const SHOWN = 1_000_000;
 
 function ImportErrors() {
   const { importErrors } = table.value;

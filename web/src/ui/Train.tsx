@@ -1,7 +1,7 @@
-import { numberOf, setKeepBest, train } from '../actions/train';
+import { numberOf, setBeginFrom, setKeepBest, stopChecking, train } from '../actions/train';
 import { bytes, count, duration, ofRow, plural, sentence } from '../format';
 import type { RunState } from '../protocol';
-import { adapters, busy, dataset, device, estimate, form, inWords, labBusy, parts, rowErrors, run, settings, speeds, tab, tuning, wanted, whyNotTrain } from '../store';
+import { adapterLabel, adapters, beginFrom, beginnings, busy, checking, dataset, device, estimate, form, inWords, labBusy, labelOf, parts, reading, rowErrors, run, settings, speeds, tab, tuning, wanted, whyNotTrain } from '../store';
 import { summary } from '../examples';
 import { counted } from '../preferences';
 import { isBusy } from '../run';
@@ -43,17 +43,39 @@ const watch = {
 function One() {
   return (
     <>
-      <MethodPicker />
+      <BeginFrom />
+      {!beginFrom.value && <MethodPicker />}
       <div class="fields main">
         <MainFields />
       </div>
       <Advanced />
       <KeepBest />
       <Needs />
+      <Reading />
       <Controls />
       <NotKept />
       <Progress />
     </>
+  );
+}
+
+/** Where there are adapters: whether the run goes on from one of them. */
+function BeginFrom() {
+  if (!beginnings.value.length) return null;
+  const from = beginFrom.value;
+  return (
+    <div class="hold-out">
+      <label for="begin-from">Begin from</label>
+      <select id="begin-from" data-testid="begin-from" disabled={busy.value} value={from ? String(from.id) : ''} onChange={(event) => setBeginFrom(Number(event.currentTarget.value) || null)}>
+        <option value="">The model, with a new adapter</option>
+        {beginnings.value.map((one) => (
+          <option key={one.id} value={String(one.id)}>
+            {adapterLabel(one)}
+          </option>
+        ))}
+      </select>
+      {from && <p class="hint">What it learnt is learnt on, in its own shape ({labelOf(from.method)}). The adapter itself stays as it is.</p>}
+    </div>
   );
 }
 
@@ -88,6 +110,26 @@ function KeepBest() {
 }
 
 const recomputed = { none: '', 'gate-up': ', some of it computed twice to keep that low', block: ', most of it computed twice to keep that low' };
+
+/** Rows that are read as the model will see them: many take a while. */
+function Reading() {
+  const { done, total } = reading.value ?? { done: 0, total: 0 };
+  if (!total && !checking.value) return null;
+  return (
+    <div class="loading" data-testid="reading">
+      <label for="reading-progress">
+        <strong>Reading the rows as the model sees them</strong>
+        <span>{total > 0 && `${count(done)} of ${count(total)}`}</span>
+      </label>
+      <progress id="reading-progress" {...(total > 0 && { value: done, max: total })} />
+      {checking.value && (
+        <Button look="quiet" data-testid="stop-checking" onClick={() => void stopChecking()}>
+          Stop here, start nothing
+        </Button>
+      )}
+    </div>
+  );
+}
 
 /** What the run needs before it starts: memory, and time where a run here has shown the speed. */
 function Needs() {
@@ -144,7 +186,7 @@ const words: Record<RunState, string> = {
 
 /** What a press is told at once that waits for the step in hand. */
 const waits = {
-  pause: 'Pausing: the step in hand is finished first',
+  pause: 'Pausing',
   stop: 'Stopping: the step in hand is finished first',
 };
 

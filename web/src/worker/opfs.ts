@@ -1,5 +1,6 @@
 import type { Spill } from '../engine';
 import type { FileStore } from './models';
+import { OWN_MODELS } from './own-models';
 import { RUNS } from './run-store';
 
 // TypeScript has these in its worker library only, which does not go with the page's.
@@ -111,7 +112,7 @@ export async function openSpill(): Promise<SpillFile | null> {
 export async function clearOpfs(): Promise<void> {
   const root = await navigator.storage?.getDirectory?.().catch(() => null);
   if (!root) return;
-  for (const folder of [FOLDER, RUNS]) {
+  for (const folder of [FOLDER, OWN_MODELS, RUNS]) {
     try {
       await root.removeEntry(folder, { recursive: true });
     } catch (thrown) {

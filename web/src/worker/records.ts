@@ -1,8 +1,8 @@
 // What the browser keeps of runs: the list of them, and what stands beside what the engine writes.
 
-import { Sha256, objectives, runSummary } from 'tunesmith-engine';
+import { RowsReader, Sha256, objectives, runSummary } from 'tunesmith-engine';
 import { unzipSync } from 'fflate';
-import type { Event, Example, NamedFile, Problem, RowsHash, Session } from '../engine';
+import type { Event, Example, NamedFile, Problem, RowsHash } from '../engine';
 import { fromLine, lineOf } from '../examples';
 import type { KeptRun, RunNotes } from '../protocol';
 import type { RunFolder, RunFolders } from './run-store';
@@ -53,13 +53,12 @@ export class Records {
     return folders.folder(id);
   }
 
-  /** A folder for a new run, with its rows in it, and their hashes; or why there is none. */
-  async create(examples: Example[], evalExamples: Example[]): Promise<{ folder: RunFolder | null; rows: RowsHash | null; problem: string | null }> {
+  /** A folder for a new run, with the lines of its rows in it, and their hashes; or why there is none. */
+  async create(data: string, held: string): Promise<{ folder: RunFolder | null; hashes: RowsHash | null; problem: string | null }> {
     try {
       const folders = await this.#folders();
       await this.#clear(folders);
       const folder = await folders.folder(newId());
-      const [data, held] = [linesOf(examples), linesOf(evalExamples)];
       try {
         await folder.write(ROWS, data);
         if (held) await folder.write(HELD_OUT, held);
@@ -67,9 +66,9 @@ export class Records {
         await folders.remove(folder.name);
         throw thrown;
       }
-      return { folder, rows: { data: hashOf(data), ...(held && { held_out: hashOf(held) }) }, problem: null };
+      return { folder, hashes: { data: hashOf(data), ...(held && { held_out: hashOf(held) }) }, problem: null };
     } catch (thrown) {
-      return { folder: null, rows: null, problem: thrown instanceof Error ? thrown.message : (thrown as Problem).message };
+      return { folder: null, hashes: null, problem: thrown instanceof Error ? thrown.message : (thrown as Problem).message };
     }
   }
 
@@ -102,7 +101,7 @@ export class Records {
   }
 
   /** The events of a run up to where it is kept, and its rows. */
-  async open(id: string): Promise<{ events: Event[]; examples: Example[]; evalExamples: Example[] }> {
+  async open(id: string): Promise<{ events: Event[]; rows: Example[]; heldOut: Example[] }> {
     const { summary } = await this.one(id);
     const folder = await this.folder(id);
     const rows = await folder.text(ROWS);
@@ -116,7 +115,7 @@ export class Records {
     const start: Event = { event: 'start', model: {}, method: {}, device: {}, trainable: summary.about?.trainable ?? 0, config: summary.config };
     const lines = (await folder.text(METRICS)) ?? '';
     const events = lines.split('\n').flatMap(eventOf);
-    return { events: [start, ...events], examples: rowsOf(rows), evalExamples: rowsOf((await folder.text(HELD_OUT)) ?? '') };
+    return { events: [start, ...events], rows: rowsOf(rows), heldOut: rowsOf((await folder.text(HELD_OUT)) ?? '') };
   }
 
   /** Changes what the page says of a run. */
@@ -138,7 +137,7 @@ export class Records {
   }
 
   /** A run from a zip of its folder, wherever in it that lies; its rows are read as those of a file are. */
-  async import(file: File, session: Session): Promise<string> {
+  async import(file: File): Promise<string> {
     const found = await unzipped(file);
     const folders = await this.#folders();
     const folder = await folders.folder(newId());
@@ -146,7 +145,7 @@ export class Records {
       const whole = Object.entries(found).filter(([path]) => !path.includes('/'));
       for (const [name, bytes] of whole) {
         const isRows = name === ROWS || name === HELD_OUT;
-        await folder.write(name, isRows ? readRows(file.name, bytes, session, found) : bytes);
+        await folder.write(name, isRows ? readRows(file.name, bytes, found) : bytes);
       }
       const inside = Object.entries(found).filter(([path]) => path.split('/').length === 2);
       for (const name of new Set(inside.map(([path]) => path.split('/')[0]!))) {
@@ -233,12 +232,13 @@ async function unzipped(file: File): Promise<Record<string, Uint8Array<ArrayBuff
 }
 
 /** Rows as the page writes them. */
-function readRows(name: string, bytes: Uint8Array, session: Session, files: Record<string, Uint8Array>): string {
+function readRows(name: string, bytes: Uint8Array, files: Record<string, Uint8Array>): string {
   const text = new TextDecoder().decode(bytes);
   const config = JSON.parse(new TextDecoder().decode(files[RUN])) as { objective?: string };
   const answers = objectives().some(({ name, rows }) => name === config.objective && rows === 'prompts');
-  const { examples, errors } = answers ? session.importPrompts(name, text) : session.import(name, text);
-  const [error] = errors;
+  const reader = new RowsReader(name, answers);
+  const { examples, errors } = reader.read(text);
+  const [error] = [...errors, ...reader.finish().errors];
   if (error) throw { code: 'data', message: error.message, help: error.help } satisfies Problem;
   return linesOf(examples);
 }

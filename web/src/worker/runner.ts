@@ -24,6 +24,12 @@ export interface Job {
   become(state: RunState, problem: Problem | null): void;
 }
 
+/** Leaves a step in the middle, and takes it up there again: see the engine's `Turns`. */
+export interface Turns {
+  hold(): Promise<boolean>;
+  release(): void;
+}
+
 type Wanted = 'run' | 'pause' | 'stop';
 
 /** One job at a time: calls its steps in a loop, and looks for pause and stop between them. */
@@ -32,13 +38,18 @@ export class Runner {
   #state: RunState = 'idle';
   #wanted: Wanted = 'run';
   #wake: () => void = () => undefined;
+  /** Until there is an engine, nothing can be left. */
+  turns: Turns = { hold: async () => false, release: () => undefined };
   /** Resolves when the loop of the last job has ended. */
   finished: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly engine: Mutex,
     private readonly lock: TrainingLock,
-  ) {}
+  ) {
+    // Whoever needs the engine in a pause has a step finished that was left: it cannot do two things.
+    engine.onWait = () => this.turns.release();
+  }
 
   get state(): RunState {
     return this.#state;
@@ -67,26 +78,39 @@ export class Runner {
   }
 
   pause(): void {
-    if (this.#wanted === 'run') this.#wanted = 'pause';
+    if (this.#wanted !== 'run') return;
+    this.#wanted = 'pause';
+    if (this.#state === 'running') void this.#leave();
+  }
+
+  /** Leaves the step in hand, which may take long. */
+  async #leave(): Promise<void> {
+    if ((await this.turns.hold()) && this.#wanted === 'pause') this.#become('paused');
   }
 
   resume(): void {
-    if (this.#wanted === 'pause') this.#wanted = 'run';
+    if (this.#wanted !== 'pause') return;
+    this.#wanted = 'run';
+    this.turns.release();
+    // A step that was left goes on; where none was, the loop says so itself.
+    if (this.#state === 'paused') this.#become('running');
     this.#wake();
   }
 
   stop(): void {
     this.#wanted = 'stop';
+    this.turns.release();
     this.#wake();
   }
 
   async #loop(job: Job): Promise<void> {
     try {
       for (;;) {
-        while (this.#wanted === 'pause') {
-          if (this.#state !== 'paused') await this.engine.run(() => job.keep?.());
+        if (this.#wanted === 'pause') {
+          this.turns.release();
+          await this.engine.run(() => job.keep?.());
           this.#become('paused');
-          await new Promise<void>((wake) => (this.#wake = wake));
+          while (this.#wanted === 'pause') await new Promise<void>((wake) => (this.#wake = wake));
         }
         if (this.#wanted === 'stop') {
           this.#become('finishing');
@@ -94,7 +118,10 @@ export class Runner {
           return this.#become('done');
         }
         this.#become('running');
-        if (await this.engine.run(() => job.step())) return this.#become('done');
+        const wasLast = await this.engine.run(() => job.step());
+        // A step that had nothing more to leave is over.
+        this.turns.release();
+        if (wasLast) return this.#become('done');
         // Lets messages in, even where a step never left this task.
         await new Promise((resume) => setTimeout(resume, 0));
       }

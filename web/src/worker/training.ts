@@ -32,6 +32,7 @@ export class Training implements Job {
     private readonly session: Session,
     private readonly order: Order,
     private readonly say: (notice: Notice) => void,
+    /** Milliseconds of work: time in which it was held does not count. */
     private readonly now: () => number = () => performance.now(),
   ) {}
 

@@ -1,14 +1,14 @@
-import type { Example, Problem, RunConfig, Session } from '../engine';
+import type { Problem, RunConfig, Session } from '../engine';
 import { toProblem, type Notice, type RunState, type TrialPlan } from '../protocol';
 import type { Job } from './runner';
 
 /** What a lab is made of. */
 export interface LabOrder {
-  /** How the examples are rendered, for every method alike. */
+  /** How the rows are read, for every method alike. */
   config: RunConfig;
   trials: TrialPlan[];
-  examples: Example[];
-  evalExamples: Example[];
+  rows: Uint32Array;
+  heldOut: Uint32Array;
 }
 
 /** A lab: several methods on the same examples, one after the other. One that fails does not end it. */
@@ -22,14 +22,15 @@ export class Trials implements Job {
     private readonly session: Session,
     private readonly order: LabOrder,
     private readonly say: (notice: Notice) => void,
+    /** Milliseconds of work: time in which it was held does not count. */
     private readonly now: () => number = () => performance.now(),
   ) {
     this.#queue = [...order.trials];
   }
 
   async begin(): Promise<void> {
-    const { config, examples, evalExamples } = this.order;
-    this.session.openLab(config, examples, evalExamples);
+    const { config, rows, heldOut } = this.order;
+    this.session.openLab(config, rows, heldOut);
   }
 
   async step(): Promise<boolean> {

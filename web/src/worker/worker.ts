@@ -1,13 +1,15 @@
 // The dedicated worker: owns the wasm module and the GPU, answers the page's requests.
 
-import init, { Session, Sha256, defaults, objectives } from 'tunesmith-engine';
-import { toProblem, type FromWorker, type Loaded, type Manifest, type RequestName, type Requests, type RowReport, type ToWorker } from '../protocol';
+import init, { RowsReader, Session, Sha256, defaults, objectives } from 'tunesmith-engine';
+import { toProblem, type FromWorker, type Loaded, type Manifest, type RequestName, type Requests, type ToWorker } from '../protocol';
 import type { Example, LoadOptions, NamedFile, Problem, RunConfig, RunTools } from '../engine';
 import { watchTraffic } from '../traffic';
 import { readAdapter } from './adapters';
+import { readFile } from './import';
 import { cancelled, fetchModel, forgetModel, keptModel } from './models';
 import { Mutex } from './mutex';
 import { OwnFunction } from './own-function';
+import { OwnModels } from './own-models';
 import { clearOpfs, openSpill, opfs, type SpillFile } from './opfs';
 import { Records } from './records';
 import { RunFolders } from './run-store';
@@ -20,11 +22,15 @@ watchTraffic((requests, sent) => post({ notice: 'traffic', requests, sent }));
 
 const engine = new Mutex();
 const store = opfs();
+const ownModels = OwnModels.open();
 let session: Session | null = null;
 let spill: SpillFile | null = null;
 let loading = new AbortController();
 let answering = { stop: false };
 let merging = { stop: false };
+let copying = new AbortController();
+let importing = new AbortController();
+let reading = new AbortController();
 const stopped: Problem = { code: 'cancelled', message: 'Merging was stopped.', help: 'Nothing was kept of it.' };
 
 /** The models' addresses, from the page's own: the worker's script lies a folder deeper. */
@@ -41,6 +47,8 @@ const lock: TrainingLock = () =>
   });
 
 const runner = new Runner(engine, lock);
+/** Milliseconds of work: time in which it was held does not count. */
+let worked = () => performance.now();
 /** What the lock of a run begins with, that is held while it goes. */
 const GOING = 'tunesmith-run:';
 
@@ -82,6 +90,41 @@ function progress(phase: 'check' | 'download' | 'load') {
   return fourPerSecond((done, total) => post({ notice: 'progress', phase, done, total }));
 }
 
+/** Milliseconds that rows are read at a time: others may have the engine then. */
+const SLICE = 50;
+
+/** Reads rows as a run does, where that was not done yet. One reading at a time: another ends it. */
+async function readRows(config: RunConfig, rows: Uint32Array): Promise<void> {
+  reading.abort();
+  const { signal } = (reading = new AbortController());
+  const say = fourPerSecond((done, total) => post({ notice: 'reading', done, total }));
+  for (let done = 0; done < rows.length; ) {
+    if (signal.aborted) throw cancelled;
+    done += await withSession((session) => session.readRows(config, rows.subarray(done), SLICE));
+    say(done, rows.length);
+    // Lets messages in.
+    await new Promise((resume) => setTimeout(resume, 0));
+  }
+}
+
+const both = (rows: Uint32Array, heldOut: Uint32Array): Uint32Array => Uint32Array.from([...rows, ...heldOut]);
+
+/** Numbers of rows that the page knows nothing of: its own are small. */
+let own = 2 ** 31;
+
+/** Hands rows over for as long as a job lasts. */
+async function withRows<T>(session: Session, lists: Example[][], job: (...ids: Uint32Array[]) => Promise<T>): Promise<T> {
+  const ids = lists.map((rows) => Uint32Array.from(rows, () => own++));
+  lists.forEach((rows, index) => session.putRows(ids[index]!, rows));
+  try {
+    return await job(...ids);
+  } finally {
+    ids.forEach((list) => session.dropRows(list));
+  }
+}
+
+const noModel: Problem = { code: 'no-model', message: 'No model is loaded.', help: 'Load one first.' };
+
 /** A model's file. */
 interface ModelFile {
   name: string;
@@ -101,7 +144,7 @@ async function load(file: ModelFile, options: LoadOptions, note: Problem | null 
   };
   const info = await withSession((session) => session.load(file.name, file.blob, listen, options));
   current = file;
-  return { info, where: file.where, note };
+  return { info, file: file.name, where: file.where, note };
 }
 
 /** What was found to be the fastest on this device. */
@@ -120,7 +163,7 @@ async function begin(ownFunction: string | null, saveSteps: number, begin: Order
   spill ??= await openSpill();
   const own = ownFunction === null ? null : new OwnFunction(ownFunction);
   const tools: RunTools = { ...(spill && { spill }), ...(own && { judge: own.judge }) };
-  const begun = new Training(session, { begin, tools, saveSteps }, post);
+  const begun = new Training(session, { begin, tools, saveSteps }, post, worked);
   try {
     await runner.start(begun);
     training = begun;
@@ -177,22 +220,54 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
     return load({ name: file.name, blob: file, where: 'file' }, options);
   },
 
+  ownModels: () => ownModels.list(),
+
+  async keepOwnModel() {
+    if (!current) throw noModel;
+    const { name, blob } = current;
+    const say = fourPerSecond((done, total) => post({ notice: 'copying', done, total }));
+    copying = new AbortController();
+    await ownModels.keep(name, blob, say, copying.signal);
+    return ownModels.list();
+  },
+
+  async removeOwnModel({ file }) {
+    await ownModels.remove(file);
+    return ownModels.list();
+  },
+
+  async loadOwnModel({ file, options }) {
+    loading = new AbortController();
+    const blob = await ownModels.file(file);
+    if (!blob) throw { code: 'no-model', message: `There is no copy of ${file} in this browser any more.`, help: 'Choose the file again.' } satisfies Problem;
+    return load({ name: file, blob, where: 'copy' }, options);
+  },
+
   reload({ options }) {
-    if (!current) throw { code: 'no-model', message: 'No model is loaded.', help: 'Load one first.' } satisfies Problem;
+    if (!current) throw noModel;
     loading = new AbortController();
     return load(current, options);
   },
 
-  cancelLoad: () => loading.abort(),
+  cancelLoad() {
+    loading.abort();
+    copying.abort();
+  },
 
   async deleteModel({ file }) {
     const files = await store;
     if (files) await forgetModel(files, file);
   },
 
-  import: ({ name, text }) => withSession((session) => session.import(name, text)),
+  async import({ name, file, prompts }, id) {
+    await need();
+    importing = new AbortController();
+    return readFile(file, new RowsReader(name, prompts), (piece, done, total) => post({ notice: 'imported', request: id, ...piece, done, total }), importing.signal);
+  },
+  cancelImport: () => importing.abort(),
 
-  importPrompts: ({ name, text }) => withSession((session) => session.importPrompts(name, text)),
+  putRows: ({ ids, examples }) => withSession((session) => session.putRows(ids, examples)),
+  dropRows: ({ ids }) => withSession((session) => session.dropRows(ids)),
 
   async judge({ config, row, answers, ownFunction }) {
     const own = ownFunction === null ? null : new OwnFunction(ownFunction);
@@ -205,17 +280,25 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
 
   preview: ({ example, config }) => withSession((session) => session.preview(example, config)),
 
-  check: ({ examples, config }) => withSession((session) => examples.map((example) => report(session, example, config))),
+  async check({ rows, config }) {
+    await readRows(config, rows);
+    return withSession((session) => session.checkRows(config, rows));
+  },
+  cancelReading: () => reading.abort(),
 
-  estimate: ({ config, examples, evalExamples }) => withSession((session) => session.estimate(config, examples, evalExamples)),
+  async estimate({ config, rows, heldOut, beginFrom }) {
+    await readRows(config, both(rows, heldOut));
+    return withSession(async (session) => session.estimate(beginFrom === null ? config : await session.configFrom(config, beginFrom), rows, heldOut));
+  },
 
   size: ({ config }) => withSession((session) => session.size(config)),
 
-  async start({ config, examples, evalExamples, notes }) {
+  async start({ config, rows, heldOut, beginFrom, notes }) {
     return begin(notes.ownFunction ?? null, Number(config.save_steps) || 0, async (session, tools) => {
-      const { folder, rows, problem } = await records.create(examples, evalExamples);
+      const { folder, hashes, problem } = await records.create(session.rowLines(rows), session.rowLines(heldOut));
       try {
-        const events = await session.startTraining(config, examples, evalExamples, { ...tools, ...(folder && { store: folder }), about: { notes, ...(rows && { rows }) } });
+        const about = { notes, ...(hashes && { rows: hashes }) };
+        const events = await session.startTraining(config, rows, heldOut, { ...tools, ...(beginFrom !== null && { beginFrom }), ...(folder && { store: folder }), about });
         return { events: problem ? [...events, { event: 'warning', code: 'not-kept', message: problem }] : events, keptAs: folder?.name ?? null };
       } catch (thrown) {
         if (folder) await records.remove(folder.name);
@@ -225,14 +308,17 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
   },
 
   runs: () => records.list(),
-  openRun: ({ id }) => records.open(id),
+  async openRun({ id }) {
+    const { events, heldOut } = await records.open(id);
+    return { events, heldOut };
+  },
 
   async continueRun({ id }) {
     const { summary, notes } = await records.one(id);
     await begin(notes.ownFunction ?? null, Number(summary.config.save_steps) || 0, async (session, tools) => {
-      const { examples, evalExamples } = await records.open(id);
+      const { rows, heldOut } = await records.open(id);
       const store = await records.folder(id);
-      const events = await session.resumeTraining(examples, evalExamples, { ...tools, store });
+      const events = await withRows(session, [rows, heldOut], (given, held) => session.resumeTraining(given!, held!, { ...tools, store }));
       const at = summary.checkpoint;
       return { events: at === null ? events : [...events, { event: 'checkpoint', step: at }], keptAs: id };
     });
@@ -247,13 +333,13 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
   noteRun: ({ id, notes }) => records.note(id, notes),
   removeRun: ({ id }) => records.remove(id),
   exportRun: ({ id }) => records.files(id),
-  importRun: ({ file }) => withSession((session) => records.import(file, session)),
+  importRun: ({ file }) => records.import(file),
   keepSoon: () => training?.keepSoon(),
 
   async startLab(order) {
     const session = await need();
     const known = await withSession((session) => session.forms());
-    await runner.start(new Trials(session, order, post));
+    await runner.start(new Trials(session, order, post, worked));
     void runner.finished.then(() => keepForms(known));
   },
 
@@ -334,22 +420,13 @@ async function start(): Promise<Requests['open']['result']> {
   if (!(await gpu.requestAdapter())) throw { code: 'no-adapter', message: 'requestAdapter() found nothing.', help: '' };
   await init();
   session = await Session.create();
+  const turns = session.turns();
+  runner.turns = turns;
+  worked = () => performance.now() - turns.heldMs();
   void session.lost().then(() => post({ notice: 'lost' }));
   const kept = await store.then((files) => files?.blob(FORMS)).catch(() => null);
   if (kept) session.chooseForms(await kept.text());
   return { defaults: defaults(), objectives: objectives(), device: session.device() };
-}
-
-function report(session: Session, example: Example, config: RunConfig): RowReport {
-  try {
-    const { total, targets, truncated } = session.preview(example, config);
-    return { tokens: total, targets, truncated, problem: null };
-  } catch (thrown) {
-    const problem = toProblem(thrown);
-    // A broken engine is no fault of the row, and neither is a setting.
-    if (problem.code === 'crashed' || problem.code === 'config') throw thrown;
-    return { tokens: 0, targets: 0, truncated: false, problem };
-  }
 }
 
 async function readManifest(): Promise<Manifest> {

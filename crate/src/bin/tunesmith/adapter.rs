@@ -54,7 +54,7 @@ impl Adapter {
     /// # Errors
     /// When they contradict each other.
     pub fn settings(&self, asked: &RunConfig, model: &Model) -> Result<RunConfig> {
-        let mut config = io::run_config(&self.folder, &self.config)?;
+        let config = io::run_config(&self.folder, &self.config)?;
         let (own, wanted) = (config.to_json(), asked.to_json());
         let contradiction = |field: &str| {
             Err(Error::Config {
@@ -63,22 +63,8 @@ impl Adapter {
                 help: format!("leave {field} out: --init-adapter brings its own, or start without --init-adapter"),
             })
         };
-        for field in [
-            "method",
-            "r",
-            "lora_alpha",
-            "use_rslora",
-            "use_dora",
-            "layers_to_transform",
-            "rank_pattern",
-            "alpha_pattern",
-            "modules_to_save",
-            "init_r",
-            "num_virtual_tokens",
-            "bottleneck_size",
-            "non_linearity",
-            "adapter_placement",
-        ] {
+        // Layers may be named in several ways.
+        for field in io::SHAPE.into_iter().filter(|field| *field != "target_modules") {
             if asked.given().any(|given| given == field) && wanted[field] != own[field] {
                 return contradiction(field);
             }
@@ -90,9 +76,6 @@ impl Adapter {
         if given && paths.any(|path| targets.0.matches(&path) != targets.1.matches(&path)) {
             return contradiction("target_modules");
         }
-        let target_modules = config.target_modules.clone();
-        config.overlay(asked);
-        config.target_modules = target_modules;
-        Ok(config)
+        io::begun_from(&self.folder, &self.config, asked)
     }
 }
