@@ -10,6 +10,7 @@ mod lab;
 mod merge;
 mod objectives;
 mod qlora;
+mod record;
 mod reinforcement;
 mod run;
 mod run_folder;

@@ -268,7 +268,7 @@ fn a_run_goes_on_with_its_own_weights_settings_and_place_alone() {
     for (own, other) in [("\"seed\": 42", "\"seed\": 43"), ("\"learning_rate\": 0.0002", "\"learning_rate\": 0.0003")] {
         assert!(settings.contains(own), "{settings}");
         file(&out, "run.json", settings.replace(own, other));
-        refused(nano(), "settings are not those");
+        refused(nano(), "settings are not those of this checkpoint");
     }
     // How often a checkpoint is written changes no number.
     file(&out, "run.json", settings.replace("\"save_steps\": 2", "\"save_steps\": 3"));
