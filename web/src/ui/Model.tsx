@@ -179,6 +179,7 @@ function Card() {
           <h3>{info.name}</h3>
           <p>
             {bytes(info.file_bytes)}, {whereWords[where]}
+            {where === 'file' && ownModels.value.some(({ file }) => file === current.file) && ', with a copy of it kept in this browser'}
           </p>
         </div>
         <div class="row">

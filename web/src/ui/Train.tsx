@@ -64,7 +64,7 @@ function BeginFrom() {
   if (!beginnings.value.length) return null;
   const from = beginFrom.value;
   return (
-    <div class="hold-out">
+    <div class="hold-out begin-from">
       <label for="begin-from">Begin from</label>
       <select id="begin-from" data-testid="begin-from" disabled={busy.value} value={from ? String(from.id) : ''} onChange={(event) => setBeginFrom(Number(event.currentTarget.value) || null)}>
         <option value="">The model, with a new adapter</option>
@@ -198,7 +198,7 @@ function Controls() {
     <div class="controls">
       <RunButtons state={state} testid="train" blocked={why !== null} describedby="train-why" start={state === 'done' ? 'Train again' : 'Train'} onStart={() => void train()} />
       <p class="run-status" id="train-why" data-testid="run-status" data-state={state}>
-        {problem ? `${words.failed}: ${problem.message}` : wanted.value && isBusy(state) ? waits[wanted.value] : why && !isBusy(state) ? `${state === 'done' ? 'Done. For another run: ' : ''}${why}` : words[state]}
+        {checking.value && !isBusy(state) ? 'Checking the rows' : problem ? `${words.failed}: ${problem.message}` : wanted.value && isBusy(state) ? waits[wanted.value] : why && !isBusy(state) ? `${state === 'done' ? 'Done. For another run: ' : ''}${why}` : words[state]}
         {isBusy(state) && tuning.value && ` · trying kernels on this GPU, which is done once: ${tuning.value.done} of ${tuning.value.all}`}
         {data && state !== 'idle' && !problem && (
           <small>
