@@ -265,11 +265,11 @@ describe('reinforcement', () => {
     await page.locator('[data-testid="objective"][data-objective="rloo"]').waitFor();
     assert.equal(await by('field-loss_type').count(), 0);
     const told = await judged('red', 'a b c d');
-    assert.match(JSON.stringify(told), /"model:\d+":\["−?[\d.]+","−?[\d.]+"\]/);
+    assert.match(JSON.stringify(told), /"model:[\da-f-]+":\["−?[\d.]+","−?[\d.]+"\]/);
     await choose(page, 'lora', { max_steps: 2, ...SHORT });
     await train(page);
     const last = (await metrics()).at(-1);
-    assert.ok('kl' in last && Object.keys(last).some((name) => /^rewards\/model:\d+\/mean$/.test(name)), JSON.stringify(last));
+    assert.ok('kl' in last && Object.keys(last).some((name) => /^rewards\/model:[\da-f-]+\/mean$/.test(name)), JSON.stringify(last));
     await by('reinforce').selectOption('ppo');
     await choose(page, 'lora', { max_steps: 2, ...SHORT });
     await train(page);

@@ -286,9 +286,12 @@ export function adapterLabel({ file, run, method, made }: Adapter): string {
   return file ?? (kept?.notes.title || `${labelOf(method)}, ${when(kept?.summary.about?.begun ?? made)}`);
 }
 
+/** What a reward names an adapter by: its run, which is there in the next visit, too, or else its number. */
+export const scorerKey = ({ run, id }: Adapter): string => run ?? String(id);
+
 /** A reward that settings or events name, in plain words; a reward adapter is called as in step 4. */
 export function rewardWords(name: string): string {
-  const scorer = adapters.value.find(({ id }) => name === rewardName({ kind: 'model', argument: String(id) }));
+  const scorer = adapters.value.find((one) => name === rewardName({ kind: 'model', argument: scorerKey(one) }));
   return scorer ? `Score of ${adapterLabel(scorer)}` : rewardLabel(name);
 }
 

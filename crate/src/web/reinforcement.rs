@@ -6,6 +6,7 @@ use js_sys::{Array, Function};
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
+use super::adapter::Adapter;
 use super::js::{JsResult, problem, thrown, to_js};
 use super::own_function::OwnFunction;
 use super::prompts::{self, TABLE};
@@ -86,8 +87,9 @@ impl Session {
         let unknown = |what: String, help: &str| Err(Error::Config { field: "reward".into(), what, help: help.into() });
         match kind {
             RewardKind::Model(name) => {
-                let named = |file: &Option<String>| file.as_ref() == Some(name);
-                let found = self.adapters.iter().find(|one| one.id.to_string() == *name || named(&one.file));
+                let named = |called: &Option<String>| called.as_ref() == Some(name);
+                let is_it = |one: &&Adapter| one.id.to_string() == *name || named(&one.run) || named(&one.file);
+                let found = self.adapters.iter().find(is_it);
                 let Some(adapter) = found else {
                     let help = "train a reward model from your preferences, or load one in step 4, and choose it again";
                     return unknown(format!("there is no adapter {name} here"), help);

@@ -5,7 +5,7 @@ import { isBlank, isPrompt } from '../examples';
 import type { Prompt } from '../engine';
 import { toProblem } from '../protocol';
 import { chosenReward, rewardKinds, type RewardChoice } from '../rewards';
-import { adapters, announcement, form, ownFunction, ownSource, settings, tables, tried, verdicts } from '../store';
+import { adapters, announcement, form, ownFunction, ownSource, scorerKey, settings, tables, tried, verdicts } from '../store';
 import { engine } from './session';
 
 /** What was said holds for the rewards as they were. */
@@ -30,7 +30,8 @@ export function changeReward(index: number, part: Partial<RewardChoice>): void {
 /** Turns a reward into one of another kind, with what that begins with; its weight stays. */
 export function turnReward(index: number, kind: string): void {
   const fresh = chosenReward(kind);
-  const argument = kind === 'model' ? String(scorers.value.at(-1)?.id ?? '') : fresh.argument;
+  const newest = scorers.value.at(-1);
+  const argument = kind !== 'model' ? fresh.argument : newest ? scorerKey(newest) : '';
   changeReward(index, { kind, argument });
 }
 

@@ -2,7 +2,7 @@ import { addReward, changeReward, removeReward, scorers, triedPrompt, tryRewards
 import type { Problem } from '../engine';
 import { summary } from '../examples';
 import { kindOf, rewardError, rewardKinds, totalOf, type RewardChoice } from '../rewards';
-import { adapterLabel, busy, device, form, inWords, model, ownFunction, ownSource, rewardWords, settings, tried, verdicts } from '../store';
+import { adapterLabel, busy, device, form, inWords, model, ownFunction, ownSource, rewardWords, scorerKey, settings, tried, verdicts } from '../store';
 import { Button, Icon } from './bits';
 
 /** What an answer earns: any number of rewards, which are added up, and a way to try them. */
@@ -75,7 +75,7 @@ function Choice({ choice, index }: { choice: RewardChoice; index: number }) {
             <select {...common} onChange={(event) => changeReward(index, { argument: event.currentTarget.value })}>
               <option value="">None</option>
               {scorers.value.map((one) => (
-                <option key={one.id} value={String(one.id)}>
+                <option key={one.id} value={scorerKey(one)}>
                   {adapterLabel(one)}
                 </option>
               ))}

@@ -156,6 +156,17 @@ async function keepForms(known: string): Promise<void> {
   if (found !== known) await store.then((files) => files?.writeText(FORMS, found)).catch(() => undefined);
 }
 
+/** Puts the reward adapters that a run learns from beside the model, where they are those of runs that are kept. */
+async function scorersOf(session: Session, { reward }: RunConfig): Promise<void> {
+  for (const name of Array.isArray(reward) ? reward.map(String) : []) {
+    const run = /^model:(.+)$/.exec(name)?.[1];
+    if (run === undefined || session.adapters().some((one) => one.run === run || String(one.id) === run)) continue;
+    // One that is gone is told by the engine.
+    const folder = await records.folder(run).catch(() => null);
+    if (folder) await session.adapterOfRun(folder);
+  }
+}
+
 /** Begins a run, or takes one up again, with the tools that any run needs; gives the id that it is kept under, if it is. */
 async function begin(ownFunction: string | null, saveSteps: number, begin: Order['begin']): Promise<string | null> {
   const session = await need();
@@ -318,6 +329,7 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
     await begin(notes.ownFunction ?? null, Number(summary.config.save_steps) || 0, async (session, tools) => {
       const { rows, heldOut } = await records.open(id);
       const store = await records.folder(id);
+      await scorersOf(session, summary.config);
       const events = await withRows(session, [rows, heldOut], (given, held) => session.resumeTraining(given!, held!, { ...tools, store }));
       const at = summary.checkpoint;
       return { events: at === null ? events : [...events, { event: 'checkpoint', step: at }], keptAs: id };
