@@ -208,6 +208,11 @@ describe('copies of one’s own files', () => {
     await expect(models.keep('a.gguf', file(2000), () => undefined, go())).rejects.toMatchObject({ code: 'storage-full' });
     room.left = Infinity;
     expect(await models.list()).toEqual([]);
+    // The copy that was there before stays.
+    await models.keep('b.gguf', file(10), () => undefined, go());
+    const again = new AbortController();
+    await expect(models.keep('b.gguf', file(20_000_000), () => again.abort(), again.signal)).rejects.toMatchObject({ code: 'cancelled' });
+    expect(await models.list()).toEqual([{ file: 'b.gguf', bytes: 10 }]);
     expect(await new OwnModels(Promise.resolve(null)).list()).toEqual([]);
     await expect(new OwnModels(Promise.resolve(null)).keep('a', file(1), () => undefined, go())).rejects.toMatchObject({ code: 'storage-unavailable' });
   });

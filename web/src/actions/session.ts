@@ -8,7 +8,7 @@ import { fold, noLab } from '../lab';
 import { reduce, tokensPerSecond } from '../run';
 import { DPO, GRPO } from '../settings';
 import { banner, nameOf } from '../states';
-import { announcement, copying, device, lab, merging, model, objectives, offer, ownModels, problem, reading, run, settings, speeds, told, traffic, tuning, wanted } from '../store';
+import { announcement, beginFromId, copying, device, lab, merging, model, objectives, offer, ownModels, problem, reading, run, settings, speeds, told, traffic, tuning, wanted } from '../store';
 import { noRun } from '../run';
 
 declare global {
@@ -82,6 +82,8 @@ export async function restart(): Promise<void> {
     // Rows that came are kept: they are numbers, and need no device.
     lab.value = lab.value.outcomes.length ? { ...lab.value, state: 'done', current: null } : noLab;
     problem.value = null;
+    // Adapters are numbered anew.
+    beginFromId.value = null;
   });
   await open();
 }

@@ -1,7 +1,7 @@
 import { cancelLoad, deleteModel, keepCopy, loadCopy, loadDefault, loadFile, loadRefused, reload, removeCopy } from '../actions/model';
 import type { ModelInfo } from '../engine';
 import { bytes, count, sentence, short } from '../format';
-import type { LoadPhase } from '../protocol';
+import type { Loaded, LoadPhase } from '../protocol';
 import { busy, copying, device, IN_4BIT, in4bit, inWords, model, offer, ownModels, refused } from '../store';
 import { Button, Drop, FileButton, Step, SureButton } from './bits';
 
@@ -179,7 +179,7 @@ function Card() {
           <h3>{info.name}</h3>
           <p>
             {bytes(info.file_bytes)}, {whereWords[where]}
-            {where === 'file' && ownModels.value.some(({ file }) => file === current.file) && ', with a copy of it kept in this browser'}
+            {where === 'file' && copyOf(current) && ', with a copy of it kept in this browser'}
           </p>
         </div>
         <div class="row">
@@ -221,6 +221,9 @@ function Card() {
   );
 }
 
+/** The copy that is kept of the file whose model is loaded; another file may have its name. */
+const copyOf = ({ file, info }: Loaded) => ownModels.value.find((one) => one.file === file && one.bytes === info.file_bytes);
+
 /** Of a person's own file: whether a copy of it is kept for the next visit. */
 function KeepCopy() {
   const current = model.value;
@@ -233,7 +236,7 @@ function KeepCopy() {
       </Button>
     );
   }
-  const copy = ownModels.value.find(({ file }) => file === current.file);
+  const copy = copyOf(current);
   if (!copy) {
     return (
       <Button data-testid="keep-copy" disabled={busy.value} title="After a reload the page has to be given the file again, unless it keeps a copy." onClick={() => void keepCopy()}>

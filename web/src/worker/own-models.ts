@@ -54,6 +54,7 @@ export class OwnModels {
   async keep(name: string, file: Blob, progress: (done: number, total: number) => void, signal: AbortSignal): Promise<void> {
     const folder = await this.folder;
     if (!folder) throw unavailable;
+    const isNew = (await this.file(name)) === null;
     const handle = await folder.getFileHandle(name, { create: true });
     // What is written is in the file's place when it is closed.
     const draft = await handle.createWritable();
@@ -66,7 +67,7 @@ export class OwnModels {
       await draft.close();
     } catch (thrown) {
       await draft.abort().catch(() => undefined);
-      await this.remove(name);
+      if (isNew) await this.remove(name);
       throw thrown instanceof DOMException && thrown.name === 'QuotaExceededError' ? full(name) : thrown;
     }
   }
