@@ -8,9 +8,9 @@ use pollster::block_on;
 use serde_json::Map;
 use tunesmith::data::import::import_jsonl;
 use tunesmith::model::Model;
-use tunesmith::peft::io::{self, File};
+use tunesmith::peft::io;
 use tunesmith::peft::{self, Peft};
-use tunesmith::record::{About, Keeper, Record, Store};
+use tunesmith::record::{About, Keeper, Parts, Record, Store};
 use tunesmith::settings::config::{Method, Recompute, RunConfig};
 use tunesmith::train::{Event, Trainer, fitting, prepare};
 use tunesmith::{Error, Result};
@@ -162,21 +162,17 @@ impl Store for Faulty {
     }
 
     async fn append(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        // It may end in the middle of a line.
+        // It may end in the middle of a line, or of a file.
         let failed = self.call();
         let bytes = if failed.is_err() { &bytes[..bytes.len() / 2] } else { bytes };
         self.files.borrow_mut().entry(name.into()).or_default().extend(bytes);
         failed
     }
 
-    async fn write_folder(&mut self, name: &str, files: &[File]) -> Result<()> {
+    async fn write_folder(&mut self, name: &str, mut files: Parts<'_>) -> Result<()> {
         self.remove_folder(name).await?;
-        for file in files {
-            // And a file may be half there.
-            let failed = self.call();
-            let bytes = if failed.is_err() { &file.bytes[..file.bytes.len() / 2] } else { &file.bytes[..] };
-            self.files.borrow_mut().insert(format!("{name}/{}", file.name), bytes.to_vec());
-            failed?;
+        while let Some(part) = files.next().await? {
+            self.append(&format!("{name}/{}", part.name), &part.bytes).await?;
         }
         Ok(())
     }

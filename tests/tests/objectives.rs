@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tunesmith::data::render::Rendered;
 use tunesmith::data::rollouts::RolloutRow;
 use tunesmith::model::Model;
-use tunesmith::peft::{self, Peft};
+use tunesmith::peft::{self, Peft, stream};
 use tunesmith::settings::config::{LrScheduler, Method, Objective, Rows, RunConfig};
 use tunesmith::train::{Rollouts, Trainer};
 use tunesmith_tests::golden::{self, Curve, hash};
@@ -182,9 +182,9 @@ fn run(model: &Rc<Model>, config: &RunConfig, stop: Option<usize>) -> (Vec<f64>,
             block_on(trainer.step()).unwrap();
         }
         block_on(trainer.flush()).unwrap();
-        let files = block_on(trainer.checkpoint()).unwrap();
+        let files = block_on(stream::whole(block_on(trainer.checkpoint()).unwrap())).unwrap();
         trainer = fresh();
-        let read = |name: &str| Ok(files.iter().find(|file| file.name == name).expect(name).bytes.clone());
+        let read = |name: &str| Ok(&files.iter().find(|file| file.name == name).expect(name).bytes[..]);
         trainer.resume("checkpoint", read).unwrap();
     }
     for (loss, grad_norm, metrics) in steps(&mut trainer) {

@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use tunesmith::data::prompts::import_prompts;
 use tunesmith::data::rollouts::RolloutRow;
 use tunesmith::model::Model;
-use tunesmith::peft::{self, Peft};
+use tunesmith::peft::io::File;
+use tunesmith::peft::{self, Peft, stream};
 use tunesmith::reward::{Duel, Judge, Reward, Rule};
 use tunesmith::settings::config::{LrScheduler, Method, Objective, RewardKind, RunConfig};
 use tunesmith::train::{Event, Rollouts, Trainer, questions};
@@ -86,9 +87,14 @@ fn check(model_name: &str, name: &str) {
     }
 }
 
+/// The files of a checkpoint.
+fn files_of(trainer: &Trainer) -> Vec<File> {
+    block_on(stream::whole(block_on(trainer.checkpoint()).unwrap())).unwrap()
+}
+
 /// Compares what is known of each token of the current answers.
 fn check_tokens(stem: &str, trainer: &Trainer, first: &First) {
-    let files = block_on(trainer.checkpoint()).unwrap();
+    let files = files_of(trainer);
     let progress = files.iter().find(|file| file.name == "progress.json").expect("a checkpoint has it");
     let progress: Value = serde_json::from_slice(&progress.bytes).unwrap();
     let answers = progress["rollouts"][1].as_array().expect("they are learnt from again");
@@ -188,9 +194,9 @@ fn a_run_that_writes_its_answers_is_resumed_to_the_bit() {
         for stop in 1..7 {
             let mut trainer = written(&model, &config);
             let first = events(&mut trainer, stop);
-            let files = block_on(trainer.checkpoint()).unwrap();
+            let files = files_of(&trainer);
             let mut trainer = written(&model, &config);
-            let read = |name: &str| Ok(files.iter().find(|file| file.name == name).expect(name).bytes.clone());
+            let read = |name: &str| Ok(&files.iter().find(|file| file.name == name).expect(name).bytes[..]);
             trainer.resume("checkpoint", read).unwrap();
             let rest = events(&mut trainer, 7);
             let told = |event: &&Value| event["event"] != "warning";

@@ -338,6 +338,16 @@ export interface NamedFile {
   bytes: Uint8Array<ArrayBuffer>;
 }
 
+/** A folder that is being written: its files one after the other, each in parts. */
+export interface FolderDraft {
+  /** The next part of a file. With the first one of another file, what came before is on the disk. */
+  write(name: string, part: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Nothing more comes. */
+  close(): Promise<void>;
+  /** It is given up, and removed: half of a folder takes room and is of no use. */
+  abort(): Promise<void>;
+}
+
 /** A folder of the browser's own storage with the record of one run: what the crate's `Store` asks of it. */
 export interface RunStore {
   /** What messages call it. */
@@ -351,8 +361,8 @@ export interface RunStore {
   /** Writes a file in the place of the one of this name: whenever that ends, one of the two is there, whole. */
   write(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
   append(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
-  /** Writes a folder in the place of the one of this name, the files in their order. */
-  writeFolder(name: string, files: NamedFile[]): Promise<void>;
+  /** Begins to write a folder in the place of the one of this name. */
+  openFolder(name: string): Promise<FolderDraft>;
   removeFolder(name: string): Promise<void>;
 }
 

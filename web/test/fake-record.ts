@@ -23,7 +23,15 @@ const steps = async (store: RunStore) =>
   (await store.entries()).flatMap((name) => (/^checkpoint-\d+$/.test(name) ? [Number(name.slice(11))] : [])).sort((one, other) => one - other);
 
 export async function checkpoint(store: RunStore, step: number): Promise<void> {
-  await store.writeFolder(`checkpoint-${step}`, [{ name: 'progress.json', bytes: bytes({ step }) }]);
+  const draft = await store.openFolder(`checkpoint-${step}`);
+  try {
+    // In two parts, as a large file comes.
+    for (const part of ['{ "step": ', `${step} }`]) await draft.write('progress.json', bytes(part));
+    await draft.close();
+  } catch (thrown) {
+    await draft.abort();
+    throw thrown;
+  }
   for (const old of (await steps(store)).slice(0, -2)) await store.removeFolder(`checkpoint-${old}`);
 }
 

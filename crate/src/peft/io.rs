@@ -6,6 +6,8 @@ use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use serde_json::{Map, Value, json};
 
 use super::score::{is_score, is_value};
+pub use super::stream::File;
+use super::stream::{self, StreamedFile, Tensor, Values};
 use super::traits::ENCODED;
 use super::{NamedParam, Peft, create};
 use crate::gpu::Context;
@@ -29,42 +31,31 @@ const MODULES_TO_SAVE: &str = "modules_to_save";
 const SCORE: &str = "score";
 const CLASSIFIER: &str = "classifier";
 
-/// One file of an adapter folder.
-pub struct File {
-    /// Its name in the folder.
-    pub name: &'static str,
-    /// Its content.
-    pub bytes: Vec<u8>,
-}
-
 /// The adapter as PEFT's folder, with a model card.
 ///
 /// # Errors
 /// [`Error::Gpu`] when the device failed.
 pub async fn save(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> Result<Vec<File>> {
+    stream::whole(files(peft, model, run).await?).await
+}
+
+/// The same, its tensors to be read while they are written.
+///
+/// # Errors
+/// [`Error::Gpu`] when the device failed.
+pub async fn files<'a>(peft: &'a dyn Peft, model: &Model, run: Option<&RunConfig>) -> Result<Vec<StreamedFile<'a>>> {
     let params = peft.params();
-    let tensors: Vec<(&str, Vec<usize>, Vec<f32>)> = match encoded(peft, &model.context).await? {
-        Some((shape, values)) => {
-            let mut tensors = vec![(ENCODED, shape, values)];
-            // What makes the virtual tokens is not saved, and a score head is.
-            if let Some(index) = params.tensors.iter().position(|tensor| is_score(&tensor.name)) {
-                let tensor = &params.tensors[index];
-                tensors.push((tensor.name.as_str(), tensor.shape.clone(), params.read().await?.swap_remove(index)));
-            }
-            tensors
-        }
-        None => {
-            let values = params.read().await?;
-            let tensors = params.tensors.iter().zip(values).filter(|(tensor, _)| !is_value(&tensor.name));
-            tensors.map(|(tensor, values)| (tensor.name.as_str(), tensor.shape.clone(), values)).collect()
-        }
-    };
-    let views = tensors.iter().map(|(name, shape, values)| {
-        let bytes = bytemuck::cast_slice(values);
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("the shape holds the values");
-        (*name, view)
-    });
-    let bytes = serialize(TENSORS, views)?;
+    let encoded = encoded(peft, &model.context).await?;
+    // What makes virtual tokens is not saved, and a score head is; a value head never.
+    let is_saved = |name: &str| if encoded.is_some() { is_score(name) } else { !is_value(name) };
+    let mut tensors: Vec<Tensor> = (0..)
+        .zip(&params.tensors)
+        .filter(|(_, tensor)| is_saved(&tensor.name))
+        .map(|(index, tensor)| (tensor.name.clone(), tensor.shape.clone(), Values::Device(&params.values, index)))
+        .collect();
+    if let Some((shape, values)) = encoded {
+        tensors.push((ENCODED.into(), shape, Values::Host(values.into())));
+    }
     let mut config = Map::new();
     config.insert("task_type".into(), if params.score().is_some() { SEQ_CLS } else { "CAUSAL_LM" }.into());
     config.insert("base_model_name_or_path".into(), model.config.name.clone().into());
@@ -78,9 +69,9 @@ pub async fn save(peft: &dyn Peft, model: &Model, run: Option<&RunConfig>) -> Re
     }
     let config = serde_json::to_vec_pretty(&config).expect("a map of plain values");
     Ok(vec![
-        File { name: CONFIG, bytes: config },
-        File { name: TENSORS, bytes },
-        File { name: CARD, bytes: card(peft, model, run).into_bytes() },
+        File { name: CONFIG, bytes: config }.into(),
+        StreamedFile::tensors(TENSORS, params, tensors)?,
+        File { name: CARD, bytes: card(peft, model, run).into_bytes() }.into(),
     ])
 }
 
@@ -174,9 +165,9 @@ pub fn fill(peft: &dyn Peft, folder: &str, bytes: &[u8]) -> Result<()> {
     let is_saved = |index: &usize| !is_value(&params.tensors[*index].name);
     let saved: Vec<usize> = (0..params.tensors.len()).filter(is_saved).collect();
     let wanted: Vec<&NamedParam> = saved.iter().map(|&index| &params.tensors[index]).collect();
-    let values = tensors(&wanted, &format!("{folder}/{TENSORS}"), bytes, &[""])?;
-    for (index, values) in saved.into_iter().zip(&values[0]) {
-        params.write(index, values);
+    let found = tensors(&wanted, &format!("{folder}/{TENSORS}"), bytes, &[""])?;
+    for (index, tensor) in saved.into_iter().zip(&found[0]) {
+        params.write(index, &tensor.values());
     }
     Ok(())
 }
@@ -200,23 +191,23 @@ fn damaged(file: &str, error: &SafeTensorError) -> Error {
     }
 }
 
-/// Tensors as a safetensors file.
-pub(crate) fn serialize<'a>(name: &str, views: impl Iterator<Item = (&'a str, TensorView<'a>)>) -> Result<Vec<u8>> {
-    let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    safetensors::serialize(views, Some(metadata)).map_err(|error| Error::Adapter {
-        file: name.into(),
-        what: error.to_string(),
-        help: "this is a fault in Tunesmith: please report it with this message".into(),
-    })
+/// A tensor of a file whose values are known to be floats.
+pub(crate) struct Floats<'a>(TensorView<'a>);
+
+impl Floats<'_> {
+    /// Its values.
+    pub fn values(&self) -> Vec<f32> {
+        floats(&self.0).unwrap_or_default()
+    }
 }
 
-/// The values that a safetensors file holds for the parameters under each of these prefixes, and nothing else.
-pub(crate) fn tensors(
+/// What a safetensors file holds for the parameters under each of these prefixes, and nothing else.
+pub(crate) fn tensors<'a>(
     wanted: &[&NamedParam],
     file: &str,
-    bytes: &[u8],
+    bytes: &'a [u8],
     prefixes: &[&str],
-) -> Result<Vec<Vec<Vec<f32>>>> {
+) -> Result<Vec<Vec<Floats<'a>>>> {
     let wrong = |what: String| Error::Adapter {
         file: file.into(),
         what,
@@ -228,7 +219,7 @@ pub(crate) fn tensors(
         found.iter().filter(|(_, view)| !view.data().is_empty()).map(|(name, _)| name).collect();
     let mut all = Vec::with_capacity(prefixes.len());
     for prefix in prefixes {
-        let mut values = Vec::with_capacity(wanted.len());
+        let mut of_prefix = Vec::with_capacity(wanted.len());
         for tensor in wanted {
             let name = format!("{prefix}{}", tensor.name);
             let view = found.tensor(&name).map_err(|_| wrong(format!("the tensor {name} is missing")))?;
@@ -241,10 +232,10 @@ pub(crate) fn tensors(
             if let Some(at) = read.iter().position(|value| !value.is_finite()).filter(|_| prefix.is_empty()) {
                 return Err(wrong(format!("{name} holds {} in place {at}, and numbers were expected", read[at])));
             }
-            values.push(read);
+            of_prefix.push(Floats(view));
             names.remove(name.as_str());
         }
-        all.push(values);
+        all.push(of_prefix);
     }
     match names.first() {
         Some(name) => Err(wrong(format!("the tensor {name} has no place in this model"))),

@@ -19,10 +19,12 @@ mod prompt;
 mod random;
 mod saved;
 pub mod score;
+pub mod stream;
 pub mod strength;
 mod traits;
 mod tuning;
 mod unipelt;
+mod window;
 
 pub use method::create;
 pub use parameters::{NamedParam, Order, Parameters};

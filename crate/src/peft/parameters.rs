@@ -65,8 +65,10 @@ pub struct NamedParam {
     pub order: Option<Order>,
     /// The tensor on the device: one row where it has one dimension.
     pub weight: Weight,
-    buffer: usize,
-    offset: usize,
+    /// The number of its buffer.
+    pub(super) buffer: usize,
+    /// The place of its first element there.
+    pub(super) offset: usize,
 }
 
 impl NamedParam {
@@ -90,7 +92,7 @@ fn decays(name: &str) -> bool {
 
 /// All trainable tensors of a method, with their gradients.
 pub struct Parameters {
-    context: Context,
+    pub(super) context: Context,
     /// The values, flat; several buffers where one would be larger than a binding may be.
     pub values: Vec<Buffer>,
     /// The gradients, laid out like the values.

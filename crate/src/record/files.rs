@@ -3,10 +3,11 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::parts::SUMS;
 use super::store::Store;
 use crate::Result;
 use crate::peft::io::{CARD, CONFIG, TENSORS};
-use crate::train::checkpoint::{BEST, OPTIMIZER, PROGRESS};
+use crate::train::checkpoint::{BEST, OPTIMIZER, PROGRESS, hex};
 
 /// What is known of the run from its first step on.
 pub const RECORD: &str = "record.json";
@@ -25,8 +26,6 @@ pub(super) const CHECKPOINT: &str = "checkpoint-";
 
 /// The metrics in the transformers library's form.
 pub const STATE: &str = "trainer_state.json";
-/// The hashes of a checkpoint's other files, as `sha256sum -c` reads them.
-pub const SUMS: &str = "SHA256SUMS";
 /// The files of a checkpoint, and those of the reference among them.
 pub const CHECKPOINT_FILES: [&str; 8] = [CONFIG, TENSORS, CARD, OPTIMIZER, BEST, PROGRESS, STATE, SUMS];
 
@@ -55,5 +54,5 @@ pub fn pretty(value: &Value) -> String {
 
 /// The hash of a file, in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }

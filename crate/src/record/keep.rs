@@ -4,10 +4,12 @@ use serde_json::Value;
 
 use super::about::About;
 use super::files::{CHECKPOINT, HELD_OUT, METRICS, RECORD, REFERENCE, ROWS, RUN, STATE, checkpoints, lines, pretty};
+use super::parts::Parts;
 use super::state::trainer_state;
 use super::store::Store;
-use super::sums::{sums, whole};
+use super::sums::whole;
 use crate::peft::io::{self, File};
+use crate::peft::stream::StreamedFile;
 use crate::settings::config::RunConfig;
 use crate::train::{Event, Trainer};
 use crate::{Error, Result};
@@ -27,11 +29,8 @@ impl Checkpoint {
     /// # Errors
     /// As [`Trainer::resume`].
     pub fn restore(&self, trainer: &mut Trainer) -> Result<()> {
-        trainer.resume(&self.place, |name| {
-            let file = self.files.iter().find(|file| file.name == name);
-            file.map(|file| file.bytes.clone())
-                .ok_or_else(|| Error::io(format!("{}/{name}", self.place), "there is no such file"))
-        })
+        let missing = |name: &str| Error::io(format!("{}/{name}", self.place), "there is no such file");
+        trainer.resume(&self.place, |name| self.file(name).ok_or_else(|| missing(name)))
     }
 
     /// The bytes of one of its files.
@@ -139,17 +138,16 @@ impl<S: Store> Record<S> {
     /// As [`Trainer::checkpoint`].
     pub async fn checkpoint(&mut self, trainer: &Trainer, limit: usize) -> Result<String> {
         let mut files = trainer.checkpoint().await?;
-        files.push(self.state(trainer));
+        files.push(self.state(trainer).into());
         let best = trainer.best().filter(|_| trainer.config().load_best_model_at_end);
         let place = self.write_checkpoint(trainer.steps_done(), files).await?;
         self.limit_checkpoints(limit, best.map(|best| best.step)).await?;
         Ok(place)
     }
 
-    async fn write_checkpoint(&mut self, step: usize, mut files: Vec<File>) -> Result<String> {
-        files.push(sums(&files));
+    async fn write_checkpoint(&mut self, step: usize, files: Vec<StreamedFile<'_>>) -> Result<String> {
         let folder = format!("{CHECKPOINT}{step}");
-        self.store.write_folder(&folder, &files).await?;
+        self.store.write_folder(&folder, Parts::with_sums(files)).await?;
         Ok(format!("{}/{folder}", self.store.name()))
     }
 
@@ -249,8 +247,8 @@ impl<S: Store> Record<S> {
     /// # Errors
     /// When it cannot be written.
     pub async fn write_reference(&mut self, config: Vec<u8>, tensors: Vec<u8>) -> Result<()> {
-        let file = |name, bytes| File { name, bytes };
-        self.store.write_folder(REFERENCE, &[file(io::TENSORS, tensors), file(io::CONFIG, config)]).await
+        let file = |name, bytes| File { name, bytes }.into();
+        self.store.write_folder(REFERENCE, Parts::new(vec![file(io::TENSORS, tensors), file(io::CONFIG, config)])).await
     }
 
     /// Writes what a finished run leaves beside its settings and metrics: the adapter, which is the best one where the run kept
@@ -343,10 +341,10 @@ mod tests {
             Ok(())
         }
 
-        async fn write_folder(&mut self, name: &str, files: &[File]) -> Result<()> {
+        async fn write_folder(&mut self, name: &str, mut files: Parts<'_>) -> Result<()> {
             self.remove_folder(name).await?;
-            for file in files {
-                self.0.insert(format!("{name}/{}", file.name), file.bytes.clone());
+            while let Some(part) = files.next().await? {
+                self.append(&format!("{name}/{}", part.name), &part.bytes).await?;
             }
             Ok(())
         }
@@ -357,9 +355,9 @@ mod tests {
         }
     }
 
-    fn files() -> Vec<File> {
+    fn files() -> Vec<StreamedFile<'static>> {
         [CONFIG, TENSORS, CARD, OPTIMIZER, BEST, PROGRESS, STATE]
-            .map(|name| File { name, bytes: name.repeat(3).into_bytes() })
+            .map(|name| File { name, bytes: name.repeat(3).into_bytes() }.into())
             .into()
     }
 
@@ -412,13 +410,13 @@ mod tests {
         let mut record = Record::new(Memory::default());
         block_on(record.store.write(RECORD, b"{}")).unwrap();
         block_on(record.write_checkpoint(4, files())).unwrap();
-        let mut all = files();
-        all.push(sums(&all));
-        for written in 1..all.len() {
-            block_on(record.store.write_folder("checkpoint-8", &all[..written])).unwrap();
-            assert_eq!(newest(&record), (4, 1), "{written} files");
+        let mut parts = Parts::with_sums(files());
+        while let Some(part) = block_on(parts.next()).unwrap() {
+            if let before @ 1.. = record.store.0.keys().filter(|path| path.starts_with("checkpoint-8/")).count() {
+                assert_eq!(newest(&record), (4, 1), "{before} files");
+            }
+            record.store.0.insert(format!("checkpoint-8/{}", part.name), part.bytes);
         }
-        block_on(record.store.write_folder("checkpoint-8", &all)).unwrap();
         assert_eq!(newest(&record), (8, 0));
     }
 

@@ -5,6 +5,7 @@ mod about;
 mod files;
 mod keep;
 mod keeper;
+mod parts;
 mod state;
 mod store;
 mod summary;
@@ -12,9 +13,10 @@ mod sums;
 
 pub use about::{About, Base, RowsHash, VERSION};
 pub use files::{
-    CHECKPOINT_FILES, HELD_OUT, METRICS, RECORD, REFERENCE, ROWS, RUN, STATE, SUMS, checkpoint_step, pretty, sha256,
+    CHECKPOINT_FILES, HELD_OUT, METRICS, RECORD, REFERENCE, ROWS, RUN, STATE, checkpoint_step, pretty, sha256,
 };
 pub use keep::{Checkpoint, Record};
 pub use keeper::Keeper;
+pub use parts::{Parts, SUMS};
 pub use store::Store;
 pub use summary::Summary;

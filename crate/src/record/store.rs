@@ -2,8 +2,8 @@
 
 use std::future::Future;
 
+use super::parts::Parts;
 use crate::Result;
-use crate::peft::io::File;
 
 /// A place for the files of one record: a folder on a disk, or one in the storage that a browser gives a page.
 pub trait Store {
@@ -44,8 +44,8 @@ pub trait Store {
     /// of what lies on the disk by then.
     ///
     /// # Errors
-    /// When it cannot be written.
-    fn write_folder(&mut self, name: &str, files: &[File]) -> impl Future<Output = Result<()>>;
+    /// When it cannot be written, or the device failed that a file is read from.
+    fn write_folder(&mut self, name: &str, files: Parts<'_>) -> impl Future<Output = Result<()>>;
 
     /// Removes a folder and its files, if it is there.
     ///

@@ -1,16 +1,11 @@
 //! The sums of a checkpoint's files, by which one that was torn or damaged is known.
 
-use super::files::{CHECKPOINT_FILES, STATE, SUMS, sha256};
+use super::files::{CHECKPOINT_FILES, STATE, sha256};
+use super::parts::SUMS;
 use super::store::Store;
 use crate::Result;
 use crate::peft::io::{File, TENSORS};
 use crate::train::checkpoint::{OPTIMIZER, PROGRESS};
-
-/// The file of sums of these.
-pub fn sums(files: &[File]) -> File {
-    let sum = |file: &File| format!("{}  {}\n", sha256(&file.bytes), file.name);
-    File { name: SUMS, bytes: files.iter().map(sum).collect::<String>().into_bytes() }
-}
 
 /// The files of a checkpoint, if they are as they were written, or what is wrong with them. `need_sums`: whether there must be
 /// sums. Where there need be none, that the files are there is all that can be seen.

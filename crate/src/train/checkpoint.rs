@@ -3,7 +3,6 @@
 //! A checkpoint is the adapter's own folder with two files more: the parameters and the optimizer's moments, under the
 //! parameters' names with PyTorch's `exp_avg.` and `exp_avg_sq.` before them, and the place in the run.
 
-use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -12,7 +11,8 @@ use super::event::BestEvaluation;
 use super::rollouts::Rolled;
 use super::trainer::Trainer;
 use crate::gpu::Buffer;
-use crate::peft::io::{self, File};
+use crate::peft::io::{self, File, Floats};
+use crate::peft::stream::{StreamedFile, Values};
 use crate::{Error, Result};
 
 /// The moments' file name.
@@ -61,22 +61,16 @@ struct Progress {
 }
 
 impl Trainer {
-    /// The files of a checkpoint, the adapter's among them.
+    /// The files of a checkpoint, the adapter's among them. What is on the device is read while they are written.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device failed.
     ///
     /// # Panics
     /// With steps on their way: call [`Trainer::flush`] first.
-    pub async fn checkpoint(&self) -> Result<Vec<File>> {
+    pub async fn checkpoint(&self) -> Result<Vec<StreamedFile<'_>>> {
         assert!(self.pending.is_empty(), "a checkpoint holds no step that is on its way");
         let params = self.peft.params();
-        let mut state = Vec::new();
-        for (kind, buffers) in self.state() {
-            let values = params.read_from(buffers).await?;
-            let name = |tensor: &crate::peft::NamedParam| format!("{kind}{}", tensor.name);
-            state.extend(params.tensors.iter().map(|tensor| (name(tensor), tensor.shape.clone())).zip(values));
-        }
         let progress = Progress {
             step: self.step,
             micro_step: self.micro_step,
@@ -94,39 +88,40 @@ impl Trainer {
             weights: Some(self.model.hash.clone()),
             settings: Some(self.settings().into()),
         };
-        let mut files = io::save(self.peft.as_ref(), &self.model, Some(&self.config)).await?;
-        let views = state.iter().map(|((name, shape), values)| {
-            let bytes = bytemuck::cast_slice(values);
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("the shape holds the values");
-            (name.as_str(), view)
-        });
-        files.push(File { name: OPTIMIZER, bytes: io::serialize(OPTIMIZER, views)? });
-        if let Some(values) = self.best.as_ref().and_then(|best| best.values.as_ref()) {
-            let views = params.tensors.iter().zip(values).map(|(tensor, values)| {
-                let bytes = bytemuck::cast_slice(values);
-                let view =
-                    TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).expect("the shape holds the values");
-                (tensor.name.as_str(), view)
-            });
-            files.push(File { name: BEST, bytes: io::serialize(BEST, views)? });
+        let mut files = io::files(self.peft.as_ref(), &self.model, Some(&self.config)).await?;
+        let mut state = Vec::new();
+        for (kind, buffers) in self.state() {
+            let tensors = (0..).zip(&params.tensors);
+            state.extend(
+                tensors.map(|(index, of)| {
+                    (format!("{kind}{}", of.name), of.shape.clone(), Values::Device(buffers, index))
+                }),
+            );
         }
-        files.push(File { name: PROGRESS, bytes: serde_json::to_vec_pretty(&progress).expect("plain values") });
+        files.push(StreamedFile::tensors(OPTIMIZER, params, state)?);
+        if let Some(values) = self.best.as_ref().and_then(|best| best.values.as_ref()) {
+            let tensors = params.tensors.iter().zip(values);
+            let tensors = tensors.map(|(of, values)| (of.name.clone(), of.shape.clone(), Values::Host(values.into())));
+            files.push(StreamedFile::tensors(BEST, params, tensors.collect())?);
+        }
+        let progress = serde_json::to_vec_pretty(&progress).expect("plain values");
+        files.push(File { name: PROGRESS, bytes: progress }.into());
         Ok(files)
     }
 
-    /// Goes on where a checkpoint of the same run stopped. `read` gives the bytes of a file of the folder, by name.
+    /// Goes on where a checkpoint of the same run stopped. `file` gives the bytes of a file of the folder, by name.
     ///
     /// # Errors
-    /// What `read` fails with; [`Error::Adapter`] for files that are damaged or of another run. Nothing is changed
+    /// What `file` fails with; [`Error::Adapter`] for files that are damaged or of another run. Nothing is changed
     /// then.
-    pub fn resume(&mut self, folder: &str, mut read: impl FnMut(&str) -> Result<Vec<u8>>) -> Result<()> {
-        let wrong = |file: &str, what: String, help: &str| Error::Adapter {
-            file: format!("{folder}/{file}"),
+    pub fn resume<'a>(&mut self, folder: &str, file: impl Fn(&str) -> Result<&'a [u8]>) -> Result<()> {
+        let wrong = |name: &str, what: String, help: &str| Error::Adapter {
+            file: format!("{folder}/{name}"),
             what,
             help: help.into(),
         };
         let again = "remove this checkpoint: the run then goes on from the one before";
-        let progress: Progress = serde_json::from_slice(&read(PROGRESS)?)
+        let progress: Progress = serde_json::from_slice(file(PROGRESS)?)
             .map_err(|error| wrong(PROGRESS, format!("not a place in a run: {error}"), again))?;
         if progress.fingerprint != self.fingerprint() {
             let what = "this checkpoint belongs to another model, other examples or other settings for them";
@@ -164,14 +159,15 @@ impl Trainer {
         let params = self.peft.params();
         let (kinds, buffers): (Vec<_>, Vec<_>) = self.state().into_iter().unzip();
         let all: Vec<_> = params.tensors.iter().collect();
-        let state = io::tensors(&all, &format!("{folder}/{OPTIMIZER}"), &read(OPTIMIZER)?, &kinds)?;
+        let state = io::tensors(&all, &format!("{folder}/{OPTIMIZER}"), file(OPTIMIZER)?, &kinds)?;
         let mut best_values = None;
         if progress.best.is_some() && self.config.load_best_model_at_end {
-            best_values = io::tensors(&all, &format!("{folder}/{BEST}"), &read(BEST)?, &[""])?.pop();
+            let best = io::tensors(&all, &format!("{folder}/{BEST}"), file(BEST)?, &[""])?;
+            best_values = best.first().map(|tensors| tensors.iter().map(Floats::values).collect());
         }
-        for (buffers, values) in buffers.into_iter().zip(&state) {
-            for (index, values) in values.iter().enumerate() {
-                params.write_to(buffers, index, values);
+        for (buffers, tensors) in buffers.into_iter().zip(&state) {
+            for (index, tensor) in tensors.iter().enumerate() {
+                params.write_to(buffers, index, &tensor.values());
             }
         }
         if let (Some(rollouts), Some((generations, rolled))) = (&mut self.rollouts, progress.rollouts) {
@@ -234,6 +230,7 @@ impl Trainer {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// A hash as it is written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,7 +6,7 @@ use wasm_bindgen::prelude::*;
 use super::files::describe;
 use super::js::JsResult;
 use crate::peft::io::File;
-use crate::record::Store;
+use crate::record::{Parts, Store};
 use crate::{Error, Result};
 
 #[wasm_bindgen]
@@ -26,10 +26,20 @@ extern "C" {
     async fn write(this: &JsStore, name: &str, bytes: Uint8Array) -> JsResult<JsValue>;
     #[wasm_bindgen(method, catch)]
     async fn append(this: &JsStore, name: &str, bytes: Uint8Array) -> JsResult<JsValue>;
-    #[wasm_bindgen(method, catch, js_name = writeFolder)]
-    async fn write_folder(this: &JsStore, name: &str, files: Array) -> JsResult<JsValue>;
+    #[wasm_bindgen(method, catch, js_name = openFolder)]
+    async fn open_folder(this: &JsStore, name: &str) -> JsResult<JsFolderDraft>;
     #[wasm_bindgen(method, catch, js_name = removeFolder)]
     async fn remove_folder(this: &JsStore, name: &str) -> JsResult<JsValue>;
+
+    /// A folder that is being written.
+    #[wasm_bindgen(typescript_type = "FolderDraft")]
+    pub type JsFolderDraft;
+    #[wasm_bindgen(method, catch)]
+    async fn write(this: &JsFolderDraft, name: &str, part: Uint8Array) -> JsResult<JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn close(this: &JsFolderDraft) -> JsResult<JsValue>;
+    #[wasm_bindgen(method)]
+    async fn abort(this: &JsFolderDraft);
 }
 
 impl JsStore {
@@ -69,10 +79,20 @@ impl Store for JsStore {
     }
 
     /// The files lie there one after the other.
-    async fn write_folder(&mut self, name: &str, files: &[File]) -> Result<()> {
-        let files = named_files(files).map_err(|error| self.failed(name, &error))?;
-        let written = JsStore::write_folder(self, name, files).await;
-        written.map(drop).map_err(|error| self.failed(name, &error))
+    async fn write_folder(&mut self, name: &str, mut files: Parts<'_>) -> Result<()> {
+        let draft = self.open_folder(name).await.map_err(|error| self.failed(name, &error))?;
+        let written = async {
+            while let Some(part) = files.next().await? {
+                let written = draft.write(part.name, Uint8Array::from(&part.bytes[..])).await;
+                written.map_err(|error| self.failed(name, &error))?;
+            }
+            draft.close().await.map(drop).map_err(|error| self.failed(name, &error))
+        }
+        .await;
+        if written.is_err() {
+            draft.abort().await;
+        }
+        written
     }
 
     async fn remove_folder(&mut self, name: &str) -> Result<()> {

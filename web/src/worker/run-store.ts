@@ -1,7 +1,7 @@
 // The records of runs in the origin-private file system: a folder each, in the same form as the command line's
 // (docs/record.md).
 
-import type { NamedFile, RunStore } from '../engine';
+import type { FolderDraft, NamedFile, RunStore } from '../engine';
 
 /** The folder that they are in. */
 export const RUNS = 'runs';
@@ -113,18 +113,37 @@ export class RunFolder implements RunStore {
   }
 
   async append(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    await writeAt(this.handle, name, bytes, (size) => size);
+    try {
+      const access = await openFile(this.handle, name);
+      try {
+        writeAtEnd(access, bytes);
+        access.flush();
+      } finally {
+        access.close();
+      }
+    } catch (thrown) {
+      throw inWords(thrown);
+    }
   }
 
-  async writeFolder(name: string, files: NamedFile[]): Promise<void> {
+  async openFolder(name: string): Promise<FolderDraft> {
     await this.removeFolder(name);
     try {
-      const folder = await this.handle.getDirectoryHandle(name, { create: true });
-      for (const file of files) await writeAt(folder, file.name, file.bytes, () => 0);
+      return new OpfsFolderDraft(this, name, await this.handle.getDirectoryHandle(name, { create: true }));
     } catch (thrown) {
-      // Half of a folder takes room and is of no use.
-      await this.removeFolder(name).catch(() => undefined);
       throw inWords(thrown);
+    }
+  }
+
+  /** Writes a folder in the place of the one of this name, the files in their order. */
+  async writeFolder(name: string, files: NamedFile[]): Promise<void> {
+    const draft = await this.openFolder(name);
+    try {
+      for (const file of files) await draft.write(file.name, file.bytes);
+      await draft.close();
+    } catch (thrown) {
+      await draft.abort();
+      throw thrown;
     }
   }
 
@@ -138,25 +157,58 @@ export class RunFolder implements RunStore {
   }
 }
 
-/** Writes bytes down to the disk, in place. */
-async function writeAt(folder: FileSystemDirectoryHandle, name: string, bytes: Uint8Array<ArrayBuffer>, at: (size: number) => number): Promise<void> {
-  try {
-    const access = await (await folder.getFileHandle(name, { create: true })).createSyncAccessHandle();
+class OpfsFolderDraft implements FolderDraft {
+  /** The file that is being written. */
+  #open: { name: string; access: FileSystemSyncAccessHandle } | null = null;
+
+  constructor(
+    private readonly within: RunFolder,
+    private readonly name: string,
+    private readonly handle: FileSystemDirectoryHandle,
+  ) {}
+
+  async write(name: string, part: Uint8Array<ArrayBuffer>): Promise<void> {
     try {
-      const start = at(access.getSize());
-      access.truncate(start);
-      const written = access.write(bytes, { at: start });
-      // Some browsers tell of a storage that is full by a number that is none.
-      if (written !== bytes.length) {
-        access.truncate(start);
-        throw new DOMException('not all of it was written', 'QuotaExceededError');
+      if (this.#open?.name !== name) {
+        await this.close();
+        this.#open = { name, access: await openFile(this.handle, name) };
+        this.#open.access.truncate(0);
       }
-      access.flush();
-    } finally {
-      access.close();
+      writeAtEnd(this.#open!.access, part);
+    } catch (thrown) {
+      throw inWords(thrown);
     }
-  } catch (thrown) {
-    throw inWords(thrown);
+  }
+
+  async close(): Promise<void> {
+    const open = this.#open;
+    this.#open = null;
+    try {
+      open?.access.flush();
+    } catch (thrown) {
+      throw inWords(thrown);
+    } finally {
+      open?.access.close();
+    }
+  }
+
+  async abort(): Promise<void> {
+    this.#open?.access.close();
+    this.#open = null;
+    // What led here is what is told.
+    await this.within.removeFolder(this.name).catch(() => undefined);
+  }
+}
+
+const openFile = async (folder: FileSystemDirectoryHandle, name: string) => (await folder.getFileHandle(name, { create: true })).createSyncAccessHandle();
+
+/** Writes all of these bytes at the end of a file, or none. */
+function writeAtEnd(access: FileSystemSyncAccessHandle, bytes: Uint8Array<ArrayBuffer>): void {
+  const start = access.getSize();
+  // Some browsers tell of a storage that is full by a number that is none.
+  if (access.write(bytes, { at: start }) !== bytes.length) {
+    access.truncate(start);
+    throw new DOMException('not all of it was written', 'QuotaExceededError');
   }
 }
 

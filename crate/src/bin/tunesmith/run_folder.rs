@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tunesmith::peft::io::{CARD, CONFIG, File as NamedFile, TENSORS};
+use tunesmith::peft::io::{CARD, CONFIG, TENSORS};
 use tunesmith::record::{
-    About, CHECKPOINT_FILES, HELD_OUT, METRICS, RECORD, REFERENCE, ROWS, RUN, RowsHash, STATE, Store, checkpoint_step,
-    pretty, sha256,
+    About, CHECKPOINT_FILES, HELD_OUT, METRICS, Parts, RECORD, REFERENCE, ROWS, RUN, RowsHash, STATE, Store,
+    checkpoint_step, pretty, sha256,
 };
 use tunesmith::settings::config::RunConfig;
 use tunesmith::{Error, Result};
@@ -235,12 +235,11 @@ impl Store for RunFolder {
     }
 
     /// Whole, or not at all.
-    async fn write_folder(&mut self, name: &str, files: &[NamedFile]) -> Result<()> {
+    async fn write_folder(&mut self, name: &str, files: Parts<'_>) -> Result<()> {
         let (draft, path) = (self.draft(name), self.path.join(name));
         fs::create_dir(&draft).map_err(|error| failed(&draft, error))?;
-        let written = files
-            .iter()
-            .try_for_each(|file| write_through(&draft.join(file.name), &file.bytes))
+        let written = write_parts(&draft, files)
+            .await
             .and_then(|()| remove_folder(&path))
             .and_then(|()| fs::rename(&draft, &path).map_err(|error| failed(&path, error)));
         if written.is_err() {
@@ -305,6 +304,27 @@ fn write_through(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
+/// Writes new files into a folder, each down to the disk before the next begins.
+async fn write_parts(folder: &Path, mut files: Parts<'_>) -> Result<()> {
+    let mut open: Option<(&str, PathBuf, File)> = None;
+    loop {
+        let part = files.next().await?;
+        let name = part.as_ref().map(|part| part.name);
+        if let Some((_, path, file)) = open.take_if(|(open, ..)| Some(*open) != name) {
+            file.sync_all().map_err(|error| failed(&path, error))?;
+        }
+        let Some(part) = part else { return Ok(()) };
+        if open.is_none() {
+            let path = folder.join(part.name);
+            let file = File::create_new(&path).map_err(|error| failed(&path, error))?;
+            open = Some((part.name, path, file));
+        }
+        if let Some((_, path, file)) = &mut open {
+            file.write_all(&part.bytes).map_err(|error| failed(path, error))?;
+        }
+    }
+}
+
 /// Removes a checkpoint, the reference, or the draft of one, if it is there.
 ///
 /// # Errors
@@ -338,9 +358,14 @@ fn failed(path: &Path, error: impl std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use pollster::block_on;
+    use tunesmith::peft::io::File as NamedFile;
     use tunesmith::settings::config::Method;
 
     use super::*;
+
+    fn parts(files: Vec<(&'static str, Vec<u8>)>) -> Parts<'static> {
+        Parts::new(files.into_iter().map(|(name, bytes)| NamedFile { name, bytes }.into()).collect())
+    }
 
     fn names_in(path: &Path) -> Vec<String> {
         let mut names = names(path).unwrap();
@@ -364,8 +389,8 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let mut folder = RunFolder::for_new_run(parent.path()).unwrap();
         let mut write = |text: &str| {
-            let files = [CONFIG, TENSORS, STATE].map(|name| NamedFile { name, bytes: text.into() });
-            block_on(folder.write_folder("checkpoint-7", &files))
+            let files = [CONFIG, TENSORS, STATE].map(|name| (name, text.into()));
+            block_on(folder.write_folder("checkpoint-7", parts(files.into())))
         };
         write("one").unwrap();
         write("two").unwrap();
@@ -385,8 +410,8 @@ mod tests {
     fn a_checkpoint_that_cannot_be_written_leaves_no_half_of_it() {
         let parent = tempfile::tempdir().unwrap();
         let mut folder = RunFolder::for_new_run(parent.path()).unwrap();
-        let files = [TENSORS, "no-such-folder/file"].map(|name| NamedFile { name, bytes: vec![0; 9] });
-        let error = block_on(folder.write_folder("checkpoint-7", &files)).unwrap_err();
+        let files = [TENSORS, "no-such-folder/file"].map(|name| (name, vec![0; 9]));
+        let error = block_on(folder.write_folder("checkpoint-7", parts(files.into()))).unwrap_err();
         assert!(error.to_string().contains("no-such-folder"), "{error}");
         assert!(names_in(parent.path()).is_empty());
     }
@@ -416,7 +441,7 @@ mod tests {
         let path = parent.path().join("out");
         let [mut first, mut second] = [(); 2].map(|()| RunFolder::for_new_run(&path).unwrap());
         begin(&mut first).unwrap();
-        block_on(first.write_folder("checkpoint-1", &[NamedFile { name: TENSORS, bytes: Vec::new() }])).unwrap();
+        block_on(first.write_folder("checkpoint-1", parts(vec![(TENSORS, Vec::new())]))).unwrap();
         drop(first);
         let error = begin(&mut second).unwrap_err();
         assert!(error.to_string().contains("there is a run.json in this folder already"), "{error}");
