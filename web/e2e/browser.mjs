@@ -24,9 +24,18 @@ export function launch({ webgpu = true } = {}) {
   });
 }
 
-/** Opens the page with empty storage, of the size of a laptop's window unless told otherwise. */
-export async function open(browser, url, { viewport = { width: 1280, height: 900 } } = {}) {
-  const context = await browser.newContext({ viewport, acceptDownloads: true });
+/**
+ * Opens the page with empty storage, of the size of a laptop's window unless told otherwise. `worker`: what its worker runs first; then it
+ * keeps nothing for a time without a network.
+ */
+export async function open(browser, url, { viewport = { width: 1280, height: 900 }, worker = '' } = {}) {
+  const context = await browser.newContext({ viewport, acceptDownloads: true, serviceWorkers: worker ? 'block' : 'allow' });
+  if (worker) {
+    await context.route('**/worker-*.js', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: `${worker}\n${await response.text()}` });
+    });
+  }
   const problems = watch(context, new URL(url).origin);
   const page = await context.newPage();
   await page.goto(url);

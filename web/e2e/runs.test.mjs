@@ -28,6 +28,16 @@ const lossesOf = async (path) =>
     .filter(({ event }) => event === 'step')
     .map(({ loss }) => loss);
 
+/** Has the device in a page's worker run out of memory when the page says so. */
+const OUT_OF_MEMORY = `
+  const request = GPUAdapter.prototype.requestDevice;
+  GPUAdapter.prototype.requestDevice = async function (...wanted) {
+    const device = await request.apply(this, wanted);
+    const error = new GPUOutOfMemoryError('made up');
+    new BroadcastChannel('out-of-memory').onmessage = () => device.dispatchEvent(new GPUUncapturedErrorEvent('uncapturederror', { error, cancelable: true }));
+    return device;
+  };`;
+
 /** Where two lists of losses differ by more than two devices do. */
 const near = (some, others) => others.flatMap((loss, index) => (Math.abs(some[index] - loss) <= 1e-5 * Math.max(1, loss) ? [] : [`step ${index + 1}: ${some[index]} and ${loss}`]));
 
@@ -70,6 +80,15 @@ describe('runs', () => {
     await state('running');
     await step(n);
   };
+  /** Loads the model, gives it the rows, and chooses the settings. */
+  const prepare = async () => {
+    await loadModelFile(page, model);
+    await by('paste-jsonl').fill(rows.join('\n'));
+    await by('paste-jsonl-add').click();
+    await choose(page, 'lora', { max_steps: STEPS, learning_rate: 0.02, r: 4, lora_dropout: 0.1, eval_steps: 10 });
+    await by('hold-out').selectOption('0.2');
+    await by('keep-best').uncheck();
+  };
   const list = async () => {
     await by('tab-runs').click();
     return by('kept-run').allInnerTexts();
@@ -86,12 +105,7 @@ describe('runs', () => {
   it('are listed once they are there', async () => {
     assert.deepEqual(await list(), []);
     await by('runs').filter({ hasText: 'There is none yet' }).waitFor();
-    await loadModelFile(page, model);
-    await by('paste-jsonl').fill(rows.join('\n'));
-    await by('paste-jsonl-add').click();
-    await choose(page, 'lora', { max_steps: STEPS, learning_rate: 0.02, r: 4, lora_dropout: 0.1, eval_steps: 10 });
-    await by('hold-out').selectOption('0.2');
-    await by('keep-best').uncheck();
+    await prepare();
     assert.equal((await train(page)).length, STEPS);
     whole = await weights('whole');
     const [said] = await list();
@@ -123,6 +137,35 @@ describe('runs', () => {
     await state('done');
     assert.match(await text(page.locator('.warnings')), /The GPU went away, and was taken again: the run went on from step \d+/);
     assert.ok(whole.equals(await weights('gpu')), 'other bits');
+  });
+
+  it('go on where the GPU ran out of memory, or say that nothing was kept yet', async () => {
+    const before = page;
+    const other = await open(browser, url, { worker: OUT_OF_MEMORY });
+    page = other.page;
+    await prepare();
+    /** Trains, and has the device run out of memory once there are more than n steps. */
+    const runOut = async (n) => {
+      const before = (await events(page, 'step')).length;
+      await by('tab-train').click();
+      await by('train').click();
+      await page.waitForFunction((n) => {
+        const far = (window.tunesmithEvents ?? []).filter(({ event }) => event === 'step').length > n;
+        if (far) new BroadcastChannel('out-of-memory').postMessage(null);
+        return far;
+      }, before + n);
+      await by('mending').waitFor();
+    };
+    await runOut(0);
+    await by('error-banner').filter({ hasText: 'Press Train to begin again' }).waitFor({ timeout: 60_000 });
+    assert.match(await text(by('error-banner')), /cut off at its beginning[^]*ran out of memory after step \d+, before the first checkpoint/);
+    await runOut(40);
+    await state('done');
+    assert.match(await text(page.locator('.warnings')), /The GPU ran out of memory, and was taken again: the run went on from step \d+/);
+    assert.ok(whole.equals(await weights('memory')), 'other bits');
+    assert.deepEqual(other.problems, []);
+    await other.context.close();
+    page = before;
   });
 
   it('go on to the same bits after the page itself crashed', async () => {
@@ -206,6 +249,18 @@ describe('runs', () => {
     await page.locator('[data-testid="both-send"]:disabled').waitFor({ state: 'detached' });
     await by('both-1').locator('.answer-text').waitFor();
     assert.equal(await said(0), await said(1));
+    // Taken over, they are what the form had.
+    const typed = () => page.locator('#train [data-testid^="field-"]').evaluateAll((fields) => fields.map((field) => [field.dataset.testid, field.type === 'checkbox' ? field.checked : field.value]));
+    await by('tab-train').click();
+    const own = await typed();
+    await by('tab-runs').click();
+    await runs.first().locator('summary').click();
+    await runs.first().getByTestId('run-settings').click();
+    await by('tab-train').click();
+    assert.ok(own.length > 20);
+    assert.deepEqual(await typed(), own);
+    await by('tab-runs').click();
+    await runs.first().locator('summary').click();
     const [download] = await Promise.all([page.waitForEvent('download'), runs.first().getByTestId('run-export').click()]);
     const path = join(folder, 'run.zip');
     await download.saveAs(path);

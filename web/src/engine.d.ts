@@ -11,7 +11,8 @@ export interface Problem {
 
 /** `rewards` and their weights are no plain fields: the page has an editor for them. */
 export type FieldType = 'int' | 'float' | 'bool' | 'choice' | 'text' | 'list' | 'numbers' | 'rewards';
-export type FieldValue = number | boolean | string | string[] | number[] | null;
+/** Patterns of layers with a number each are an object in a run's settings, and a text in a form. */
+export type FieldValue = number | boolean | string | string[] | number[] | Record<string, number> | null;
 
 /**
  * One field of the run config, from the table in the crate: the form is made from it. A name may stand more than once, each

@@ -48,7 +48,8 @@ export function differences(one: RunConfig, other: RunConfig, defaults: Defaults
   const names = new Set([...Object.keys(one), ...Object.keys(other)]);
   return [...names].flatMap((name): Difference[] => {
     const values: [string, string] = [text(one[name]), text(other[name])];
-    const label = defaults?.fields.find((field) => field.name === name)?.label ?? name.replaceAll('_', ' ');
+    const words = name.replaceAll('_', ' ');
+    const label = defaults?.fields.find((field) => field.name === name)?.label ?? words[0]!.toUpperCase() + words.slice(1);
     return values[0] === values[1] ? [] : [{ name: label, values }];
   });
 }
@@ -78,7 +79,8 @@ export function withSettingsOf(settings: Settings, { method, config }: RunSummar
   };
   const changed: Record<string, string | boolean> = {};
   for (const field of fieldsOf(defaults, method, objective)) {
-    const value = config[field.name];
+    // What to compute twice was decided for the rows and the GPU of then.
+    const value = field.name === 'recompute' ? undefined : config[field.name];
     if (value !== undefined && text(value) !== text(defaultOf(field, method))) changed[field.name] = shown(value);
   }
   return { ...taken, changed: { ...settings.changed, [formOf(taken)]: changed } };

@@ -99,8 +99,13 @@ export function ownFields(defaults: Defaults, method: string, objective: string)
 export const defaultOf = (field: Field, method: string): FieldValue => field.defaults?.[method] ?? field.default;
 
 /** A value as the form shows it. */
-export const shown = (value: FieldValue): string | boolean =>
-  typeof value === 'boolean' ? value : Array.isArray(value) ? value.join(', ') : value === null ? '' : String(value);
+export function shown(value: FieldValue): string | boolean {
+  if (typeof value === 'boolean') return value;
+  if (value === null) return '';
+  if (Array.isArray(value)) return value.join(', ');
+  if (typeof value === 'object') return Object.entries(value).map((pair) => pair.join('=')).join(', ');
+  return String(value);
+}
 
 export type Parsed = { value: FieldValue } | { error: string };
 

@@ -91,6 +91,7 @@ const titles: Record<string, string> = {
   adapter: 'The adapter cannot be used',
   io: 'A file could not be read',
   'no-run': 'The run is gone',
+  'nothing-kept': 'The run was cut off at its beginning',
   'no-rows': 'The run has no rows',
   'other-model': 'The run is on another model',
 };

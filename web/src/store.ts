@@ -85,8 +85,8 @@ export const told = signal<Defaults | null>(null);
 /** What can be learnt, as the engine told it. */
 export const objectives = signal<Objective[]>([]);
 
-/** While the page takes back a GPU that went away, or was out of memory: the step that the run goes on from, where there was one. */
-export const mending = signal<{ memory: boolean; step: number | null } | null>(null);
+/** While the page takes back a GPU that went away, or was out of memory: whether a run went, and the step that it goes on from, where one is kept. */
+export const mending = signal<{ memory: boolean; step: number | null; trains: boolean } | null>(null);
 
 /** The latest failure of something the person asked for. */
 export const problem = signal<Problem | null>(null);

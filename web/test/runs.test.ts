@@ -212,6 +212,11 @@ describe('what is said of kept runs', () => {
     ]);
   });
 
+  it('shows patterns as the form has them, though a run has an object of them', () => {
+    const run = { ...config, rank_pattern: {}, alpha_pattern: { q_proj: 4, 'k|v_proj': 2 } };
+    expect(differences(config, run, defaults())).toEqual([{ name: 'Alpha pattern', values: ['', 'q_proj=4, k|v_proj=2'] }]);
+  });
+
   it('takes the settings of a run over, whatever it learnt', () => {
     for (const objective of objectives()) {
       const first = { ...firstSettings, method: 'lora' };

@@ -24,20 +24,22 @@ function canMend(failure: Problem): boolean {
   if (failure.code !== 'device-lost' && !memory) return false;
   // More than one call may hear of the same loss.
   if (mending.value) return true;
-  const { state, problem, checkpoint } = run.value;
+  const { state, problem, points, checkpoint } = run.value;
   const trains = isBusy(state) || (state === 'failed' && problem?.code === failure.code);
   // Memory is short for what was asked; where that was no run, asking again is no help.
   if (memory && !trains) return false;
   const what = trains ? (runId.value ?? '') : 'idle';
   if (mended.has(what)) return false;
   mended.add(what);
-  void mend(memory, trains ? runId.value : null, trains ? checkpoint : null);
+  void mend(memory, trains ? { id: runId.value, step: points.at(-1)?.step ?? 0, checkpoint } : null);
   return true;
 }
 
-async function mend(memory: boolean, id: string | null, step: number | null): Promise<void> {
+/** `cut`: the run that went, its last step, and that of its last checkpoint. */
+async function mend(memory: boolean, cut: { id: string | null; step: number; checkpoint: number | null } | null): Promise<void> {
   const load = loadsAgain();
-  mending.value = { memory, step };
+  const what = memory ? 'the GPU ran out of memory' : 'the GPU went away';
+  mending.value = { memory, step: cut?.checkpoint ?? null, trains: cut !== null };
   try {
     for (let tried = 1; ; tried++) {
       await restart();
@@ -47,16 +49,19 @@ async function mend(memory: boolean, id: string | null, step: number | null): Pr
     }
     await load?.();
     await refresh();
-    const kept = runs.value?.find((one) => one.id === id);
+    const kept = runs.value?.find((one) => one.id === cut?.id);
     const from = kept?.summary.checkpoint ?? null;
     if (kept && from !== null && load) {
-      mending.value = { memory, step: from };
+      mending.value = { memory, step: from, trains: true };
       await takeUp(kept);
-      const what = memory ? 'the GPU ran out of memory' : 'the GPU went away';
       run.value = { ...run.value, warnings: [...run.value.warnings, { code: 'mended', message: `${what}, and was taken again: the run went on from step ${from}` }] };
     }
     announcement.value = from === null ? 'The GPU was taken again.' : `The GPU was taken again: the run goes on from step ${from}.`;
     mending.value = null;
+    if (cut && from === null) {
+      const at = cut.step ? `after step ${cut.step}, before the first checkpoint` : 'before the first step';
+      fail({ code: 'nothing-kept', message: `${what} ${at}, so there is nothing to go on from`, help: 'Press Train to begin again: the model, your examples and your settings are here.' });
+    }
   } catch (thrown) {
     mending.value = null;
     fail(toProblem(thrown));

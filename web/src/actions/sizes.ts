@@ -2,7 +2,7 @@ import { effect } from '@preact/signals';
 import type { Problem, Size } from '../engine';
 import { toProblem } from '../protocol';
 import { toConfig } from '../settings';
-import { busy, defaults, model, settings, sizes } from '../store';
+import { busy, defaults, device, model, settings, sizes } from '../store';
 import { engine } from './session';
 
 /** Keeps the sizes of all methods in step with their settings and the model, while nothing is trained. */
@@ -16,7 +16,8 @@ export function followSizes(): void {
   effect(() => {
     const table = defaults.value;
     const current = settings.value;
-    const loaded = model.value.state === 'ready' ? model.value.info : null;
+    // A device that went away can tell nothing.
+    const loaded = model.value.state === 'ready' && device.value.state === 'ready' ? model.value.info : null;
     clearTimeout(timer);
     const mine = ++asked;
     if (loaded !== of) {
@@ -32,7 +33,7 @@ export function followSizes(): void {
         if (Object.keys(errors).length) continue;
         const key = JSON.stringify(config);
         const size = known.get(key) ?? (await engine().ask('size', { config }).catch(toProblem));
-        if (mine !== asked) return;
+        if (mine !== asked || device.value.state !== 'ready') return;
         known.set(key, size);
         found[method] = size;
       }

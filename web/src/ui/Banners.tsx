@@ -18,14 +18,14 @@ export function DeviceBanner() {
 
 /** What the page does by itself when the GPU went away. */
 function Mending() {
-  const { memory, step } = mending.value!;
+  const { memory, step, trains } = mending.value!;
   return (
     <div class="banner note" data-testid="mending" role="status">
       <Icon name="chip" />
       <div>
         <h2>{memory ? 'The GPU ran out of memory' : 'The GPU went away'}</h2>
         <p>
-          The page takes it again and loads the model{step === null ? '' : `; the run then goes on from step ${step}, which is kept`}. Nothing of yours is lost.
+          The page takes it again and loads the model{step === null ? '' : `; the run then goes on from step ${step}, which is kept`}. {trains && step === null ? 'Your examples and settings are kept.' : 'Nothing of yours is lost.'}
         </p>
       </div>
     </div>

@@ -101,7 +101,7 @@ function Figures({ current }: { current: Run }) {
   const left = secondsLeft(current);
   const tokens = tokensPerSecond(current);
   const step = last?.step ?? 0;
-  const finished = current.state === 'done' || current.state === 'failed';
+  const failed = current.state === 'failed';
   return (
     <dl class="stats">
       <Stat label="Step" testid="stat-step" value={current.total === null ? String(step) : `${step} / ${current.total}`} />
@@ -117,7 +117,7 @@ function Figures({ current }: { current: Run }) {
         </>
       )}
       <Stat label="Tokens / s" testid="stat-tokens-per-second" value={tokens === null ? '–' : speed(tokens)} />
-      <Stat label="Time left" testid="stat-eta" value={finished ? '0 s' : left === null ? '–' : duration(left)} />
+      <Stat label="Time left" testid="stat-eta" value={current.state === 'done' ? '0 s' : left === null || failed ? '–' : duration(left)} />
       <Stat label="Weights trained" testid="stat-trainable" value={current.trainable ? short(current.trainable) : '–'} />
     </dl>
   );

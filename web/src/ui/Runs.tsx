@@ -83,8 +83,10 @@ function Room() {
 function Kept({ kept }: { kept: KeptRun }) {
   const { id, summary } = kept;
   const name = nameOfRun(kept);
-  const here = id === runId.value && isBusy(run.value.state);
-  const goes = here || kept.going;
+  // Of its own run this tab knows more than the list, which is asked for now and then.
+  const isOurs = id === runId.value;
+  const here = isOurs && isBusy(run.value.state);
+  const goes = isOurs ? here : kept.going;
   const learnt = objectives.value.find((objective) => objective.name === summary.config.objective);
   const [isOpen, setOpen] = useState(false);
   const facts = [

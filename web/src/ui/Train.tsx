@@ -1,12 +1,13 @@
 import { numberOf, setBeginFrom, setKeepBest, stopChecking, train } from '../actions/train';
 import { bytes, count, duration, ofRow, plural, sentence } from '../format';
+import type { Problem } from '../engine';
 import type { RunState } from '../protocol';
 import { adapterLabel, adapters, beginFrom, beginnings, busy, checking, dataset, device, estimate, form, inWords, labBusy, labelOf, parts, reading, rowErrors, run, settings, speeds, tab, tuning, wanted, whyNotTrain } from '../store';
 import { summary } from '../examples';
 import { counted } from '../preferences';
 import { isBusy } from '../run';
 import { keepsBest } from '../settings';
-import { nameOf } from '../states';
+import { banner, nameOf } from '../states';
 import { Button, Step, Tabs } from './bits';
 import { Advanced, MainFields } from './Fields';
 import { Lab } from './Lab';
@@ -190,6 +191,14 @@ const waits = {
   stop: 'Stopping: the step in hand is finished first',
 };
 
+/** Why a run failed: in the banner's words where there is one, for it is far from here. */
+function failed(problem: Problem): string {
+  const stops = banner(problem);
+  if (!stops) return `${words.failed}: ${problem.message}`;
+  const { checkpoint } = run.value;
+  return `${words.failed}: ${stops.title}. ${checkpoint === null ? '' : `The run is kept up to step ${checkpoint}. `}What to do stands at the top of the page.`;
+}
+
 function Controls() {
   const { state, problem } = run.value;
   const why = labBusy.value ? 'The lab is going: a run can start when it has ended.' : whyNotTrain.value;
@@ -198,7 +207,7 @@ function Controls() {
     <div class="controls">
       <RunButtons state={state} testid="train" blocked={why !== null} describedby="train-why" start={state === 'done' ? 'Train again' : 'Train'} onStart={() => void train()} />
       <p class="run-status" id="train-why" data-testid="run-status" data-state={state}>
-        {checking.value && !isBusy(state) ? 'Checking the rows' : problem ? `${words.failed}: ${problem.message}` : wanted.value && isBusy(state) ? waits[wanted.value] : why && !isBusy(state) ? `${state === 'done' ? 'Done. For another run: ' : ''}${why}` : words[state]}
+        {checking.value && !isBusy(state) ? 'Checking the rows' : problem ? failed(problem) : wanted.value && isBusy(state) ? waits[wanted.value] : why && !isBusy(state) ? `${state === 'done' ? 'Done. For another run: ' : ''}${why}` : words[state]}
         {isBusy(state) && tuning.value && ` · trying kernels on this GPU, which is done once: ${tuning.value.done} of ${tuning.value.all}`}
         {data && state !== 'idle' && !problem && (
           <small>
