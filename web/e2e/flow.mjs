@@ -66,6 +66,16 @@ export async function choose(page, method, fields) {
   }
 }
 
+/** A run that is soon over, and has all that a run has: loads a model, gives it rows (lines of JSON) and chooses the settings. */
+export async function prepareRun(page, model, rows, steps) {
+  await loadModelFile(page, model);
+  await by(page, 'paste-jsonl').fill(rows.join('\n'));
+  await by(page, 'paste-jsonl-add').click();
+  await choose(page, 'lora', { max_steps: steps, learning_rate: 0.02, r: 4, lora_dropout: 0.1, eval_steps: 10 });
+  await by(page, 'hold-out').selectOption('0.2');
+  await by(page, 'keep-best').uncheck();
+}
+
 const unfold = (locator) =>
   locator.evaluate((element) => {
     for (let at = element.closest('details'); at; at = at.parentElement?.closest('details')) at.open = true;

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { unzip } from './adapter.mjs';
 import { launch, open } from './browser.mjs';
-import { choose, downloadAdapter, loadModelFile, text, train } from './flow.mjs';
+import { downloadAdapter, loadModelFile, prepareRun, text, train } from './flow.mjs';
 import { madeUpModel, TYPES } from './made-up.mjs';
 
 const url = process.env.TUNESMITH_URL;
@@ -40,12 +40,7 @@ async function kill() {
   await loadModelFile(page, model);
 }
 
-await loadModelFile(page, model);
-await by('paste-jsonl').fill(rows.join('\n'));
-await by('paste-jsonl-add').click();
-await choose(page, 'lora', { max_steps: STEPS, learning_rate: 0.02, r: 4, lora_dropout: 0.1, eval_steps: 10 });
-await by('hold-out').selectOption('0.2');
-await by('keep-best').uncheck();
+await prepareRun(page, model, rows, STEPS);
 await train(page);
 const right = await weights();
 

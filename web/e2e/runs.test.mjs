@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import { zipSync } from 'fflate';
 import { unzip } from './adapter.mjs';
 import { inEachLook, launch, open, violations } from './browser.mjs';
-import { choose, downloadAdapter, events, loadModelFile, text, train } from './flow.mjs';
+import { choose, downloadAdapter, events, loadModelFile, prepareRun, text, train } from './flow.mjs';
 import { madeUpModel, TYPES } from './made-up.mjs';
 
 const url = process.env.TUNESMITH_URL;
@@ -80,15 +80,7 @@ describe('runs', () => {
     await state('running');
     await step(n);
   };
-  /** Loads the model, gives it the rows, and chooses the settings. */
-  const prepare = async () => {
-    await loadModelFile(page, model);
-    await by('paste-jsonl').fill(rows.join('\n'));
-    await by('paste-jsonl-add').click();
-    await choose(page, 'lora', { max_steps: STEPS, learning_rate: 0.02, r: 4, lora_dropout: 0.1, eval_steps: 10 });
-    await by('hold-out').selectOption('0.2');
-    await by('keep-best').uncheck();
-  };
+  const prepare = () => prepareRun(page, model, rows, STEPS);
   const list = async () => {
     await by('tab-runs').click();
     return by('kept-run').allInnerTexts();
