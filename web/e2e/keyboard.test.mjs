@@ -34,6 +34,18 @@ describe('the keyboard alone', () => {
     assert.notEqual(await focused(), 'body', 'the focus is on the body');
   };
 
+  /** Has what is asked of the worker under that name reach it so many milliseconds later. */
+  const later = (name, wait) =>
+    page.evaluate(
+      ([name, wait]) => {
+        const post = Worker.prototype.postMessage;
+        Worker.prototype.postMessage = function (message, ...rest) {
+          setTimeout(() => post.call(this, message, ...rest), message.name === name ? wait : 0);
+        };
+      },
+      [name, wait],
+    );
+
   before(async () => {
     browser = await launch();
     opened = await open(browser, url);
@@ -79,6 +91,11 @@ describe('the keyboard alone', () => {
     await tabTo('train');
     await press('Enter');
     await seen(page.locator('[data-testid="run-status"][data-state="running"]'));
+    assert.equal(await focused(), 'pause');
+    // A pause that takes a moment, as in a long step, leaves the focus where it is: beside it is Stop.
+    await later('pause', 500);
+    await press('Enter');
+    await page.waitForTimeout(300);
     assert.equal(await focused(), 'pause');
     await press('Enter');
     await seen(by('resume'));

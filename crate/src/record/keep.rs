@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::about::About;
 use super::files::{CHECKPOINT, HELD_OUT, METRICS, RECORD, REFERENCE, ROWS, RUN, STATE, checkpoints, lines, pretty};
-use super::parts::Parts;
+use super::parts::{Parts, SUMS};
 use super::state::trainer_state;
 use super::store::Store;
 use super::sums::whole;
@@ -195,24 +195,32 @@ impl<S: Store> Record<S> {
         checkpoints(&self.store).await
     }
 
-    /// The checkpoint with the most steps whose files are as they were written, and what is wrong with newer ones.
+    /// The checkpoint with the most steps whose files are as they were written, and what there is to say: what is wrong with newer
+    /// ones, and whether this one has no sums.
     ///
     /// # Errors
     /// When there is none, or the record cannot be read.
     pub async fn newest_checkpoint(&self) -> Result<(Checkpoint, Vec<String>)> {
         let need_sums = self.store.read(RECORD).await?.is_some();
-        let mut damaged = Vec::new();
+        let mut remarks = Vec::new();
         for step in self.checkpoints().await?.into_iter().rev() {
             let folder = format!("{CHECKPOINT}{step}");
             let place = format!("{}/{folder}", self.store.name());
             match whole(&self.store, &folder, need_sums).await? {
-                Ok(files) => return Ok((Checkpoint { step, place, files }, damaged)),
-                Err(what) => damaged.push(format!("{place} is damaged: {what}")),
+                Ok(files) => {
+                    if files.iter().all(|file| file.name != SUMS) {
+                        remarks.push(format!(
+                            "{place} is of an earlier version and has no {SUMS}, so nothing tells whether it is damaged"
+                        ));
+                    }
+                    return Ok((Checkpoint { step, place, files }, remarks));
+                }
+                Err(what) => remarks.push(format!("{place} is damaged: {what}")),
             }
         }
         Err(Error::Format {
             file: self.store.name(),
-            what: match damaged.first() {
+            what: match remarks.first() {
                 None => "the run in this folder has no checkpoint to resume from".into(),
                 Some(what) => format!("the run in this folder has no whole checkpoint to resume from: {what}"),
             },
@@ -304,7 +312,7 @@ mod tests {
 
     use super::*;
     use crate::peft::io::{CARD, CONFIG, TENSORS};
-    use crate::record::{SUMS, checkpoint_step};
+    use crate::record::checkpoint_step;
     use crate::train::checkpoint::{BEST, OPTIMIZER, PROGRESS};
 
     /// Files in memory. A folder is written file by file, as in a browser.
@@ -362,8 +370,8 @@ mod tests {
     }
 
     fn newest(record: &Record<Memory>) -> (usize, usize) {
-        let (checkpoint, damaged) = block_on(record.newest_checkpoint()).unwrap();
-        (checkpoint.step, damaged.len())
+        let (checkpoint, remarks) = block_on(record.newest_checkpoint()).unwrap();
+        (checkpoint.step, remarks.len())
     }
 
     #[test]
@@ -393,7 +401,7 @@ mod tests {
                 record.store.0.remove(&path);
                 // One of an earlier version has no sums.
                 let good = name == SUMS && !has_version;
-                assert_eq!(newest(&record).0, if good { 8 } else { 4 }, "without {name}");
+                assert_eq!(newest(&record), if good { (8, 1) } else { (4, 1) }, "without {name}");
                 record.store.0.insert(path, whole);
             }
             assert_eq!(newest(&record), (8, 0));

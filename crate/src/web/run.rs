@@ -133,7 +133,7 @@ impl Session {
             Summary::read(&store).await?.ok_or_else(|| no_run("nothing is kept of this run"))?;
         let about = about.ok_or_else(|| no_run("nothing tells which model it was on"))?;
         let (record, config) = Record::open(store).await?;
-        let (checkpoint, damaged) = record.newest_checkpoint().await?;
+        let (checkpoint, remarks) = record.newest_checkpoint().await?;
         let reference = record.reference().await?;
         self.run = None;
         let make = async |config: &RunConfig| {
@@ -143,12 +143,10 @@ impl Session {
             Ok(trainer)
         };
         let (trainer, mut warnings) = fitting(&config, true, make).await?;
-        warnings.extend(
-            damaged.into_iter().map(|what| Event::Warning {
-                code: "checkpoint",
-                message: format!("{what}; the one before it is whole"),
-            }),
-        );
+        warnings.extend(remarks.into_iter().map(|what| Event::Warning {
+            code: "checkpoint",
+            message: format!("{what}; the run goes on from step {}", checkpoint.step),
+        }));
         let keeper = Keeper::resume(record, &trainer, about, &mut warnings).await;
         let lines = keeper.record().lines().to_vec();
         let start = self.take_up(trainer, Some(keeper));

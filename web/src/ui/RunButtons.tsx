@@ -27,7 +27,7 @@ export function RunButtons({ state, testid, blocked, describedby, start, onStart
         </Button>
       )}
       {(state === 'starting' || state === 'running') && (
-        <Button look="main" icon="pause" data-testid={id('pause')} disabled={state === 'starting' || wanted.value !== null} onClick={() => void pause()}>
+        <Button look="main" icon="pause" data-testid={id('pause')} disabled={wanted.value === 'stop'} waiting={state === 'starting' || wanted.value === 'pause'} onClick={() => void pause()}>
           {wanted.value === 'pause' ? 'Pausing…' : 'Pause'}
         </Button>
       )}
@@ -37,7 +37,7 @@ export function RunButtons({ state, testid, blocked, describedby, start, onStart
         </Button>
       )}
       {isBusy(state) && (
-        <Button icon="stop" data-testid={id('stop')} disabled={state === 'starting' || state === 'finishing' || wanted.value === 'stop'} onClick={() => void stop()}>
+        <Button icon="stop" data-testid={id('stop')} disabled={state === 'starting'} waiting={state === 'finishing' || wanted.value === 'stop'} onClick={() => void stop()}>
           {wanted.value === 'stop' ? 'Stopping…' : 'Stop and keep'}
         </Button>
       )}

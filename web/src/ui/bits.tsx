@@ -42,11 +42,16 @@ export function Logo() {
   );
 }
 
-type ButtonProps = JSX.IntrinsicElements['button'] & { look?: 'main' | 'plain' | 'quiet' | 'danger'; icon?: keyof typeof paths };
+type ButtonProps = JSX.IntrinsicElements['button'] & {
+  look?: 'main' | 'plain' | 'quiet' | 'danger';
+  icon?: keyof typeof paths;
+  /** Whether what it was pressed for is still to come. It cannot be pressed then, and keeps the focus, which a disabled one would lose to its neighbour. */
+  waiting?: boolean;
+};
 
-export function Button({ look = 'plain', icon, children, ...rest }: ButtonProps) {
+export function Button({ look = 'plain', icon, waiting = false, onClick, children, ...rest }: ButtonProps) {
   return (
-    <button type="button" {...rest} class={`button ${look}`}>
+    <button type="button" {...rest} class={`button ${look}`} aria-disabled={waiting || undefined} onClick={waiting ? undefined : onClick}>
       {icon && <Icon name={icon} />}
       {children}
     </button>

@@ -121,9 +121,9 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     })
 }
 
-/// The checkpoint to go on from; what is wrong with newer ones is told.
+/// The checkpoint to go on from; what there is to say of it, and of newer ones, is told.
 fn newest_checkpoint(record: &mut Record<RunFolder>, report: &mut Report) -> Result<Checkpoint> {
-    let (checkpoint, damaged) = block_on(record.newest_checkpoint()).map_err(|error| match error {
+    let (checkpoint, remarks) = block_on(record.newest_checkpoint()).map_err(|error| match error {
         Error::Format { file, what, .. } => {
             let place = if record.store().is_free() { "this or another" } else { "another" };
             let often = "--save-steps sets how often one is written";
@@ -131,7 +131,7 @@ fn newest_checkpoint(record: &mut Record<RunFolder>, report: &mut Report) -> Res
         }
         other => other,
     })?;
-    for what in damaged {
+    for what in remarks {
         let message = format!("{what}; the run goes on from {}", checkpoint.place);
         report.event(&Event::Warning { code: "checkpoint", message })?;
     }
