@@ -26,7 +26,17 @@ const weights = async () => {
   const files = unzip(await downloadAdapter(page, join(folder, 'adapter.zip')));
   return [...files].find(([path]) => path.endsWith('adapter_model.safetensors'))[1];
 };
-const is = (state) => page.locator(`[data-testid="run-status"][data-state="${state}"]`);
+const STATUS = '[data-testid="run-status"]';
+const is = (state) => page.locator(`${STATUS}[data-state="${state}"]`);
+/** Waits for one of some states; where none comes, says what the page says. */
+async function reach(limit, ...states) {
+  try {
+    await page.locator(states.map((state) => `${STATUS}[data-state="${state}"]`).join()).waitFor({ timeout: limit });
+  } catch {
+    const shown = await Promise.all([text(page.locator(STATUS)), text(by('error-banner')), text(by('cut-off'))]);
+    throw new Error(`after ${told.killed} kills the run is not ${states.join(' or ')}; the page says: ${shown.join(' | ')}`);
+  }
+}
 
 /** Ends the process of the page, and opens it again. */
 async function kill() {
@@ -53,9 +63,9 @@ while (told.killed < kills || going || !told.ended) {
     await by('train').click();
     going = true;
   }
-  await is('running').or(is('done')).waitFor({ timeout: 60_000 });
+  await reach(240_000, 'running', 'done');
   if (told.killed < kills) await page.waitForTimeout(Math.random() * LONGEST);
-  else await is('done').waitFor({ timeout: 120_000 });
+  else await reach(240_000, 'done');
   if (await is('done').count()) {
     if (!right.equals(await weights())) throw new Error(`after ${told.killed} kills a run ended with other bits`);
     told.ended++;
