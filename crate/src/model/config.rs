@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::format::gguf::Gguf;
-use crate::ops::{HEAD_DIMS, Heads};
+use crate::ops::{HEAD_DIMS, Heads, RopeTable};
 use crate::{Error, Result};
 
 /// Everything that shapes the decoder.
@@ -40,6 +40,12 @@ pub struct ModelConfig {
 pub(super) fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
+
+/// Most channels, and most of whatever else a layer has: far more than any model, and few enough for any product of two.
+const MOST: usize = 1 << 20;
+
+/// Rows of a prefill pass.
+pub(crate) const PREFILL: usize = 64;
 
 /// Architectures whose forward pass is the decoder's.
 const ARCHITECTURES: &str = "llama";
@@ -81,6 +87,20 @@ impl ModelConfig {
             norm_eps: gguf.require(&key("attention.layer_norm_rms_epsilon"))?,
         };
         let wrong = |what: String| Err(gguf.invalid(what));
+        for (name, count) in [
+            ("embedding_length", config.hidden),
+            ("attention.head_count", config.heads),
+            ("attention.head_count_kv", config.kv_heads),
+            ("feed_forward_length", config.ffn),
+        ] {
+            if count > MOST {
+                return wrong(format!("{} is {count}, and at most {MOST} was expected", key(name)));
+            }
+        }
+        let last = format!("blk.{}.attn_norm.weight", config.layers.wrapping_sub(1));
+        if config.layers > 0 && gguf.find_tensor(&last).is_none() {
+            return wrong(format!("{} is {}, and there is no tensor {last}", key("block_count"), config.layers));
+        }
         if config.hidden == 0 || config.ffn == 0 || config.layers == 0 || config.vocab == 0 {
             return wrong("a dimension of the model is 0".into());
         }
@@ -102,6 +122,12 @@ impl ModelConfig {
         }
         if !HEAD_DIMS.contains(&config.head_dim) {
             return wrong(format!("heads of dimension {}: those of {HEAD_DIMS:?} are supported", config.head_dim));
+        }
+        let most = RopeTable::most_positions(config.head_dim) - PREFILL;
+        if config.context_length > most {
+            let what =
+                format!("{} is {}, and at most {most} was expected", key("context_length"), config.context_length);
+            return wrong(what);
         }
         if gguf.get::<&str>(&key("rope.scaling.type"))?.is_some_and(|scaling| scaling != "none") {
             return wrong(format!("{} is not supported", key("rope.scaling.type")));

@@ -8,9 +8,9 @@ mod module;
 mod weights;
 
 pub use config::ModelConfig;
+pub(crate) use config::PREFILL;
 pub use decoder::{Cache, Decoder, Inputs};
 pub use hooks::{Hooks, Site};
 pub use in_4bit::bytes_in_4bit;
 pub use module::{Group, Module, Norm};
-pub(crate) use weights::PREFILL;
 pub use weights::{Layer, Model};

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::config::PREFILL;
 use super::in_4bit::{Upload, check_in_4bit};
 use super::{Group, ModelConfig, Norm};
 use crate::Result;
@@ -17,9 +18,6 @@ use crate::text::tokenizer::Tokenizer;
 
 /// Most bytes of the file in memory at a time.
 const CHUNK: usize = 8 << 20;
-
-/// Rows of a prefill pass.
-pub(crate) const PREFILL: usize = 64;
 
 /// The frozen weights of one block.
 #[derive(Clone)]

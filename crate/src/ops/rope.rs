@@ -13,6 +13,11 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
+    /// The most positions that a binding at WebGPU's default limit holds a table of.
+    pub fn most_positions(head_dim: usize) -> usize {
+        (128 << 20) / (4 * head_dim.max(1))
+    }
+
     /// The table for `positions` positions of heads of dimension `head_dim`, with frequencies `base^(-2i/D)`.
     ///
     /// # Errors

@@ -99,7 +99,7 @@ impl Tuning for AdaLora {
             let order = turned.then(|| Order::rope_rows(rows, shape.head_dim));
             specs.push(Spec::new(a, &[r, cols], a_values));
             specs.push(Spec { order, ..Spec::new(b, &[rows, r], b_values) });
-            specs.push(Spec::new(e, &[r, 1], vec![0.0; r]));
+            specs.push(Spec::zeros(e, &[r, 1]));
         }
         if specs.is_empty() {
             return Err(Error::Config {

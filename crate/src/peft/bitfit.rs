@@ -26,7 +26,7 @@ impl Tuning for BitFit {
     /// Zeros, which change nothing.
     async fn create(model: &Model, run: &RunConfig) -> Result<Self> {
         let config = &model.config;
-        let bias = |path: String, count| Spec::new(format!("base_model.model.{path}.bias"), &[count], vec![0.0; count]);
+        let bias = |path: String, count| Spec::zeros(format!("base_model.model.{path}.bias"), &[count]);
         let linear = |layer: usize, module: Module| {
             let (rows, _) = module.shape(config);
             let turned = matches!(module, Module::QProj | Module::KProj);

@@ -3,7 +3,6 @@
 use super::Parameters;
 use super::dense::dense;
 use super::parameters::Spec;
-use super::random::random;
 use crate::ops::Activation;
 use crate::settings::config::NonLinearity;
 use crate::tape::{Tape, Var};
@@ -24,14 +23,11 @@ impl NonLinearity {
 pub fn specs(seed: u32, place: &str, size: usize, channels: usize) -> [Spec; 4] {
     let name = |what: &str| format!("{place}.adapter.{what}");
     let bound = 1.0 / (channels as f32).sqrt();
-    let uniform = |name: &str, count| random(seed, name).map(|x| x * bound).take(count).collect();
-    let [weight, bias] = [name("down.weight"), name("down.bias")];
-    let (down, down_bias) = (uniform(&weight, size * channels), uniform(&bias, size));
     [
-        Spec::new(weight, &[size, channels], down),
-        Spec::new(bias, &[size], down_bias),
-        Spec::new(name("up.weight"), &[channels, size], vec![0.0; channels * size]),
-        Spec::new(name("up.bias"), &[channels], vec![0.0; channels]),
+        Spec::uniform(seed, name("down.weight"), &[size, channels], bound),
+        Spec::uniform(seed, name("down.bias"), &[size], bound),
+        Spec::zeros(name("up.weight"), &[channels, size]),
+        Spec::zeros(name("up.bias"), &[channels]),
     ]
 }
 

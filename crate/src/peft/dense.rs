@@ -1,7 +1,6 @@
 //! A linear layer with a bias, of the small networks that some methods train.
 
 use super::parameters::Spec;
-use super::random::random;
 use super::{Order, Parameters};
 use crate::tape::{Tape, Var};
 
@@ -9,10 +8,9 @@ use crate::tape::{Tape, Var};
 /// uniform within 1/sqrt(cols).
 pub(super) fn dense_specs(seed: u32, name: &str, rows: usize, cols: usize, order: Option<&Order>) -> [Spec; 2] {
     let bound = 1.0 / (cols as f32).sqrt();
-    let spec = |what: &str, shape: &[usize]| {
-        let name = format!("{name}.{what}");
-        let values = random(seed, &name).map(|x| x * bound).take(shape.iter().product()).collect();
-        Spec { order: order.cloned(), ..Spec::new(name, shape, values) }
+    let spec = |what: &str, shape: &[usize]| Spec {
+        order: order.cloned(),
+        ..Spec::uniform(seed, format!("{name}.{what}"), shape, bound)
     };
     [spec("weight", &[rows, cols]), spec("bias", &[rows])]
 }

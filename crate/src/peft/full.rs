@@ -51,7 +51,7 @@ impl Tuning for Full {
     /// The model's own weights, dequantized.
     async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
         let shape = &model.config;
-        let zeros = |name: String, dims: &[usize]| Spec::new(name, dims, Vec::new());
+        let zeros = |name: String, dims: &[usize]| Spec::zeros(name, dims);
         let mut specs = vec![zeros("model.embed_tokens.weight".into(), &[shape.vocab, shape.hidden])];
         let mut places = Vec::new();
         for layer in 0..shape.layers {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::parameters::{Order, Place, Spec};
-use super::random::random;
 use super::saved::Saved;
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
@@ -164,13 +163,12 @@ fn pair_specs(model: &Model, config: &RunConfig, layer: usize, modules: &[Module
         let name = name(module, "lora_A.weight");
         let place = if module == modules[0] { Place::Apart } else { Place::Behind };
         let bound = 1.0 / (cols as f32).sqrt();
-        let values = random(config.seed, &name).map(|x| x * bound).take(rank * cols).collect();
-        specs.push(Spec { place, ..Spec::new(name, &[rank, cols], values) });
+        specs.push(Spec { place, ..Spec::uniform(config.seed, name, &[rank, cols], bound) });
     }
     for &module in modules {
         let (rows, _) = module.shape(&model.config);
         let place = if module == modules[0] { Place::Beside } else { Place::Behind };
-        let spec = Spec::new(name(module, "lora_B.weight"), &[rows, rank], vec![0.0; rows * rank]);
+        let spec = Spec::zeros(name(module, "lora_B.weight"), &[rows, rank]);
         specs.push(Spec { order: turned(module, rows), place, ..spec });
     }
     for &module in modules.iter().filter(|_| config.use_dora) {

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use super::dense::{dense, dense_specs};
 use super::parameters::Spec;
-use super::random::random;
 use super::traits::ENCODED;
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Order, Parameters, Training};
@@ -38,10 +37,7 @@ impl Tuning for PTuning {
         let (tokens, channels) = (config.num_virtual_tokens as usize, model.config.hidden);
         let (hidden, layers) = (config.encoder_hidden_size as usize, config.encoder_num_layers as usize);
         let seed = config.seed;
-        let tensor = |name: &str, shape: &[usize], bound: f32| {
-            let values = random(seed, name).map(|x| x * bound).take(shape.iter().product()).collect();
-            Spec::new(name, shape, values)
-        };
+        let tensor = |name: &str, shape: &[usize], bound| Spec::uniform(seed, name, shape, bound);
         let encoder = config.encoder_reparameterization_type;
         // As far from zero as a normal distribution.
         let tokens_of = |name: &str| tensor(name, &[tokens, channels], f32::sqrt(3.0));

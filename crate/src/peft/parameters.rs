@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::random::random;
 use crate::Result;
 use crate::gpu::{Buffer, Context};
 use crate::ops::{Parameter, Weight};
@@ -112,6 +113,16 @@ pub enum Place {
     Behind,
 }
 
+/// The values of a tensor, which are not made before there is room for them.
+pub enum Start {
+    /// All zeros.
+    Zeros,
+    /// Random numbers that the seed and the tensor's name choose, uniform within this bound.
+    Uniform(u32, f32),
+    /// These, in file order.
+    Values(Vec<f32>),
+}
+
 /// What a tensor starts as.
 pub struct Spec {
     /// Its name in the adapter file.
@@ -120,8 +131,8 @@ pub struct Spec {
     pub shape: Vec<usize>,
     /// See [`NamedParam::order`].
     pub order: Option<Order>,
-    /// Its values, in file order; none for zeros.
-    pub values: Vec<f32>,
+    /// Its values.
+    pub start: Start,
     /// Where it lies.
     pub place: Place,
 }
@@ -133,7 +144,17 @@ impl Spec {
 
     /// A tensor that lies anywhere, in the file's order.
     pub fn new(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Self {
-        Self { name: name.into(), shape: shape.to_vec(), order: None, values, place: Place::Apart }
+        Self { start: Start::Values(values), ..Self::zeros(name, shape) }
+    }
+
+    /// The same of zeros.
+    pub fn zeros(name: impl Into<String>, shape: &[usize]) -> Self {
+        Self { name: name.into(), shape: shape.to_vec(), order: None, start: Start::Zeros, place: Place::Apart }
+    }
+
+    /// The same of random numbers within a bound.
+    pub fn uniform(seed: u32, name: impl Into<String>, shape: &[usize], bound: f32) -> Self {
+        Self { start: Start::Uniform(seed, bound), ..Self::zeros(name, shape) }
     }
 }
 
@@ -174,8 +195,14 @@ impl Parameters {
         let (values, grads) = (flat("trainable parameters")?, flat("gradients")?);
         let mut tensors = Vec::with_capacity(specs.len());
         let mut written = 0;
-        for (Spec { name, shape, order, values: start, .. }, (buffer, offset)) in specs.into_iter().zip(places) {
+        for (Spec { name, shape, order, start, .. }, (buffer, offset)) in specs.into_iter().zip(places) {
             let count: usize = shape.iter().product();
+            let start = match start {
+                _ if context.is_rehearsal() => Vec::new(),
+                Start::Zeros => Vec::new(),
+                Start::Uniform(seed, bound) => random(seed, &name).map(|x| x * bound).take(count).collect(),
+                Start::Values(values) => values,
+            };
             assert!(start.is_empty() || start.len() == count, "{name}: as many values as its shape has");
             let cols = if shape.len() == 1 { shape[0] } else { shape[1..].iter().product() };
             let parameter = Parameter { values: values[buffer].clone(), grads: grads[buffer].clone(), offset };

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use super::dense::{dense, dense_specs};
 use super::parameters::Spec;
-use super::random::random;
 use super::traits::ENCODED;
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Order, Parameters, Training};
@@ -41,10 +40,7 @@ impl Tuning for Prefix {
         let order = |columns| Order::keys_and_values(columns, layers, width, dim);
         let projected = config.method == Method::Prefix && config.prefix_projection;
         let hidden = projected.then_some(config.encoder_hidden_size as usize);
-        let random = |name: &str, cols: usize, bound: f32| {
-            let values = random(config.seed, name).map(|x| x * bound).take(tokens * cols).collect();
-            Spec::new(name, &[tokens, cols], values)
-        };
+        let random = |name: &str, cols: usize, bound| Spec::uniform(config.seed, name, &[tokens, cols], bound);
         let specs = match hidden {
             Some(hidden) => {
                 let mut specs = vec![random("embedding.weight", width, f32::sqrt(3.0))];

@@ -64,7 +64,7 @@ impl Saved {
                 let weight = part.weight(model);
                 let shape = if weight.rows == 1 { vec![weight.cols] } else { vec![weight.rows, weight.cols] };
                 parts.push((part, specs.len()));
-                specs.push(Spec::new(format!("base_model.model.{path}.weight"), &shape, Vec::new()));
+                specs.push(Spec::zeros(format!("base_model.model.{path}.weight"), &shape));
             }
         }
         Ok(Self { parts })

@@ -37,9 +37,13 @@ pub fn parameters(model: &Model, config: &RunConfig, mut specs: Vec<Spec>) -> Re
             _ => "base_model.model",
         };
         let name = format!("{prefix}{end}");
-        let numbers = normal(config.seed, &name).map(|x| (SPREAD * x) as f32).take(hidden);
-        let values = if end == SCORE { numbers.collect() } else { Vec::new() };
-        specs.push(Spec::new(name, &[1, hidden], values));
+        let shape = [1, hidden];
+        specs.push(if end == SCORE {
+            let values = normal(config.seed, &name).map(|x| (SPREAD * x) as f32).take(hidden).collect();
+            Spec::new(name, &shape, values)
+        } else {
+            Spec::zeros(name, &shape)
+        });
     }
     Parameters::new(&model.context, specs)
 }

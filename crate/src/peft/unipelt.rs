@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 
 use super::dense::dense;
 use super::parameters::{Place, Spec};
-use super::random::random;
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Order, Parameters, Training, bottleneck};
 use crate::Result;
@@ -51,11 +50,8 @@ impl Tuning for UniPelt {
         let (channels, width) = (shape.hidden, shape.kv_heads * shape.head_dim);
         let (r, tokens) = (config.r as usize, config.num_virtual_tokens as usize);
         let size = config.bottleneck_size as usize;
-        let uniform = |name: String, dims: &[usize], bound: f32| {
-            let values = random(config.seed, &name).map(|x| x * bound).take(dims.iter().product()).collect();
-            Spec::new(name, dims, values)
-        };
-        let zeros = |name: String, dims: &[usize]| Spec::new(name, dims, vec![0.0; dims.iter().product()]);
+        let uniform = |name: String, dims: &[usize], bound| Spec::uniform(config.seed, name, dims, bound);
+        let zeros = |name: String, dims: &[usize]| Spec::zeros(name, dims);
         let bound = 1.0 / (channels as f32).sqrt();
         let mut specs = Vec::new();
         for layer in 0..shape.layers {

@@ -1,8 +1,10 @@
 //! Text to token ids and back, and conversations to text.
 
+mod bounds;
 mod byte_level;
 mod message;
 mod reply;
+mod tags;
 pub mod template;
 pub mod tokenizer;
 

@@ -5,9 +5,11 @@ use std::ops::Range;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
-use minijinja::{Environment, ErrorKind, context};
+use minijinja::{Environment, ErrorKind, State, context};
 
+use super::bounds;
 use super::message::Message;
+use super::tags::tags;
 use super::tokenizer::Tokenizer;
 use crate::format::gguf::Gguf;
 use crate::{Error, Result};
@@ -44,15 +46,19 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// Compiles a template. `bos` and `eos` are the texts of these tokens, empty where there are none.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self> {
+        bounds::check(source)?;
         let mut env = Environment::new();
+        env.set_fuel(Some(bounds::FUEL));
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(failed)?);
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         env.add_function("raise_exception", raise_exception);
         env.add_function("strftime_now", strftime_now);
         env.add_filter("tojson", tojson);
+        env.add_filter(bounds::KEPT, bounds::kept);
+        env.add_filter(bounds::NAMED, bounds::named);
         env.add_filter(GENERATION_FILTER, |text: &str| format!("{GENERATION_START}{text}{GENERATION_END}"));
-        let (source, marks_generation) = rewrite_generation(source);
+        let (source, marks_generation) = rewritten(source);
         env.add_template_owned(NAME, source).map_err(failed)?;
         Ok(ChatTemplate { env, bos: bos.into(), eos: eos.into(), marks_generation })
     }
@@ -109,6 +115,11 @@ impl ChatTemplate {
 }
 
 fn failed(error: minijinja::Error) -> Error {
+    if error.kind() == ErrorKind::OutOfFuel {
+        let help =
+            "no model's own template does so much for an example: take the file from where the model was published";
+        return Error::Template { what: "it goes on without end, or makes too much text".into(), help: help.into() };
+    }
     // An exception that the template raises is its own sentence; the rest says where it happened.
     let detail = error.detail().unwrap_or_default();
     let what = match (error.kind(), error.line()) {
@@ -139,7 +150,18 @@ fn strftime_now(format: &str) -> std::result::Result<String, minijinja::Error> {
 }
 
 /// JSON as Python's `json.dumps(ensure_ascii=False)` writes it: minijinja's, without its escapes for HTML.
-fn tojson(value: &Value, indent: Option<Value>, args: Kwargs) -> std::result::Result<Value, minijinja::Error> {
+fn tojson(
+    state: &State,
+    value: &Value,
+    indent: Option<Value>,
+    args: Kwargs,
+) -> std::result::Result<Value, minijinja::Error> {
+    bounds::named(state, value.clone())?;
+    let wide = indent.clone().or(args.peek("indent").ok()).and_then(|indent| i64::try_from(indent).ok());
+    if wide.is_some_and(|wide| wide > 40) {
+        let what = "tojson: an indent of more than 40";
+        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, what));
+    }
     let escaped = minijinja::filters::tojson(value, indent, args)?.to_string();
     let mut text = String::with_capacity(escaped.len());
     let mut rest = escaped.as_str();
@@ -162,35 +184,38 @@ fn tojson(value: &Value, indent: Option<Value>, args: Kwargs) -> std::result::Re
     Ok(Value::from_safe_string(text))
 }
 
-/// Turns Hugging Face's `{% generation %}` blocks, which minijinja does not know, into filter blocks:
-/// these are tags too, so that what trims the space around them stays as it is.
-fn rewrite_generation(source: &str) -> (String, bool) {
+/// The template as minijinja takes it, and whether it marks what is generated.
+///
+/// Hugging Face's `{% generation %}` blocks, which minijinja does not know, become filter blocks: these are tags too, so that what
+/// trims the space around them stays as it is. What is given a name goes through
+/// [`bounds::named`], and what is put into a namespace through [`bounds::kept`].
+fn rewritten(source: &str) -> (String, bool) {
     let mut out = String::with_capacity(source.len());
-    let mut found = false;
-    let mut rest = source;
-    while let Some(open) = rest.find("{%") {
-        let inner = &rest[open + 2..];
-        let Some(close) = inner.find("%}") else { break };
-        let tag = &inner[..close];
-        let word = tag.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
-        out.push_str(&rest[..open + 2]);
-        let replacement = match word {
+    let (mut marks, mut done) = (false, 0);
+    for tag in tags(source).filter(|tag| tag.opening == "{%") {
+        let left = tag.inner.trim_start_matches(['-', '+']);
+        let body = left.trim_end_matches(['-', '+']);
+        let replacement = match body.trim() {
             "generation" => Some(format!("filter {GENERATION_FILTER}")),
             "endgeneration" => Some("endfilter".into()),
+            // What has a filter before it names all up to the end of a block, which is a text.
+            set if set.starts_with("set ") => {
+                set.split_once('=').filter(|(place, _)| !place.contains('|')).map(|(place, value)| {
+                    let filter = if place.contains('.') { bounds::KEPT } else { bounds::NAMED };
+                    format!("{place}= ({value}) | {filter}")
+                })
+            }
             _ => None,
         };
-        match replacement {
-            Some(replacement) => {
-                found = true;
-                out.push_str(&tag.replacen(word, &replacement, 1));
-                out.push_str("%}");
-                rest = &inner[close + 2..];
-            }
-            None => rest = inner,
-        }
+        let Some(replacement) = replacement else { continue };
+        marks |= body.trim() == "generation";
+        let start = tag.start + tag.inner.len() - left.len();
+        out.push_str(&source[done..start]);
+        out.push_str(&format!(" {replacement} "));
+        done = start + body.len();
     }
-    out.push_str(rest);
-    (out, found)
+    out.push_str(&source[done..]);
+    (out, marks)
 }
 
 /// Takes the marks out of a rendered text, and notes where they were.
@@ -251,6 +276,52 @@ mod tests {
         ];
         for (source, expected) in cases {
             assert_eq!(render(source).unwrap(), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn no_template_goes_on_without_end() {
+        let kept = "{% set ns = namespace(a=1) %}{%- set ns.a = [1, 2] if 1 == 1 else 3 -%}{{ ns.a[1] }}{% set ns.b = {'c': 'd'} %}{{ ns.b.c }}";
+        assert_eq!(render(kept).unwrap(), "2d");
+        let within = "a namespace within a namespace";
+        let endless = "it goes on without end";
+        let doubled = (0..40).fold("{% set a0 = [1] %}".to_owned(), |source, i| {
+            format!("{source}{{% set a{} = [a{i}, a{i}] %}}", i + 1)
+        });
+        let doubled = |tag: &str| format!("{doubled}{{% set n = namespace() %}}{tag}");
+        for tag in [
+            "{{ a40 | tojson }}",
+            "{{ a40 }}",
+            "{{ a40 | string }}",
+            "{{ a40 == [a39, a39] }}",
+            "{% set n.a = a40 %}",
+            "{{ a40 | pprint }}",
+        ] {
+            let error = render(&doubled(tag)).unwrap_err();
+            assert!(error.to_string().contains(endless), "{tag}: {error}");
+        }
+        for (source, words) in [
+            ("{% set n = namespace() %}{% set n.a = n %}{{ n }}", within),
+            ("{% set n = namespace() %}{% set o = namespace(a=[n]) %}{% set n.a = {'b': o} %}{{ n }}", within),
+            (
+                "{% set n = namespace(a=[]) %}{% for i in range(10000) %}{% set n.a = [n.a] %}{% endfor %}{{ n.a }}",
+                within,
+            ),
+            ("{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}", endless),
+            ("{{ [1] | batch(1000000000, 0) }}", endless),
+            ("{{ [1] | slice(1000000000, 0) }}", endless),
+            ("{{ 'a' | indent(1000000000, true) }}", endless),
+            ("{{ [1] | tojson(indent=1000000000) }}", "indent of more than 40"),
+            ("{{ 'a' * 1000000000 }}", endless),
+            (
+                "{% set n = namespace(a='aaaaaaaa') %}{% for i in range(60) %}{% set n.a = n.a ~ n.a %}{% endfor %}",
+                endless,
+            ),
+            ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion limit"),
+            ("{% for i in range(3) %}{{ loop.cycle() }}{% endfor %}", "loop.cycle needs something"),
+        ] {
+            let error = render(source).unwrap_err();
+            assert!(error.to_string().contains(words), "{source}: {error}");
         }
     }
 

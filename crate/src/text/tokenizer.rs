@@ -73,8 +73,9 @@ impl Tokenizer {
 
         let vocab: Vocab = tokens.iter().cloned().zip(0..).collect();
         let merges = gguf.require::<&[String]>("tokenizer.ggml.merges")?;
+        let merges = merges.iter().map(|merge| split_merge(gguf, merge, &vocab)).collect::<Result<Vec<_>>>()?;
         let bpe = BPE::builder()
-            .vocab_and_merges(vocab, merges.iter().map(|m| split_merge(gguf, m)).collect::<Result<Vec<_>>>()?)
+            .vocab_and_merges(vocab, merges)
             .ignore_merges(pre == "llama-bpe")
             .build()
             .map_err(damaged)?;
@@ -267,11 +268,17 @@ fn unsupported(gguf: &Gguf, kind: &str, found: &str, supported: &str) -> Error {
     }
 }
 
-/// "a b" to ("a", "b"); the first may itself start with a space.
-fn split_merge(gguf: &Gguf, merge: &str) -> Result<(String, String)> {
+/// "a b" to ("a", "b"); the first may itself start with a space. Both and what they become must be tokens: the library that
+/// merges takes that for granted.
+fn split_merge(gguf: &Gguf, merge: &str, vocab: &Vocab) -> Result<(String, String)> {
+    let wrong = |what: &str| gguf.invalid(format!("the merge \"{merge:.40}\" {what}"));
     let space = merge.char_indices().skip(1).find(|(_, c)| *c == ' ');
-    let (at, _) = space.ok_or_else(|| gguf.invalid(format!("the merge {merge:?} is not two tokens")))?;
-    Ok((merge[..at].into(), merge[at + 1..].into()))
+    let (at, _) = space.ok_or_else(|| wrong("is not two tokens"))?;
+    let (first, second) = (&merge[..at], &merge[at + 1..]);
+    if ![first, second, &format!("{first}{second}")].iter().all(|part| vocab.contains_key(*part)) {
+        return Err(wrong("is not of tokens, or makes none"));
+    }
+    Ok((first.into(), second.into()))
 }
 
 /// The splitter of that name, `None` where we do not know it. The definitions are those of the
