@@ -1,65 +1,72 @@
-//! Reads `shaders/`, expands each kernel's variants, validates them with naga, and writes the kernel table.
+//! Reads `shaders/`, expands each kernel's variants, validates them with naga, and writes the kernel table and the sources.
 //!
-//! The preprocessor knows five directives, each alone on its line:
-//!
-//! - `// variant NAME: FLAG KEY=INT …` declares one variant of the file (a file without any is its own only variant);
-//! - `#import path` inserts another file of `shaders/`;
-//! - `#ifdef FLAG`, `#else`, `#endif` keep or drop lines;
-//! - `#for i COUNT`, `#endfor` repeat lines, with `$i` replaced by 0, 1, … COUNT-1 (shader compilers in browsers do
-//!   not unroll loops, and a loop over a register array would put it in memory);
-//! - `$KEY` is replaced by the variant's integer.
-//!
-//! A variant with `SG=N` is for subgroups of N lanes, one with `MATRIX` for matrix units.
+//! `// variant NAME: FLAG KEY=INT …`, alone on its line, declares one variant of a file (a file without any is its own only
+//! variant), and `// every encoding` makes each once for each way in which weights lie in memory, `src/format/encoding.rs`. A
+//! variant with `SG=N` is for subgroups of N lanes, one with `MATRIX` for matrix units. `src/gpu/expand.rs` says what else stands
+//! in the files.
 //!
 //! The binding list and the layout of `Params` come from naga's reflection, so they are written once, in WGSL.
 
-use std::collections::BTreeMap;
+#[path = "src/format/encoding.rs"]
+#[allow(dead_code)]
+mod encoding;
+#[path = "src/gpu/expand.rs"]
+mod expand;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-type Defines = BTreeMap<String, String>;
+use encoding::Encoding;
+
+/// The flags of a variant, as [`expand::Flags`] has them.
+type Flags = Vec<(String, String)>;
 
 fn main() {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap()).join("../shaders");
     println!("cargo::rerun-if-changed={}", root.display());
-    let mut files = Vec::new();
-    collect(&root, &mut files);
-    files.sort();
+    let mut sources = BTreeMap::new();
+    collect(&root, "", &mut sources);
 
     let mut table = String::new();
     let mut names = Vec::new();
-    for file in &files {
-        let relative = file.strip_prefix(&root).unwrap();
-        let folder = relative.parent().unwrap().to_str().unwrap().to_owned();
-        if folder == "shared" {
+    let mut declared = Declared::default();
+    for (path, source) in &sources {
+        // What has no entry is there to be imported.
+        if !source.contains("@compute") {
             continue;
         }
-        let stem = format!("{folder}_{}", relative.file_stem().unwrap().to_str().unwrap());
-        let source = fs::read_to_string(file).unwrap();
-        let mut variants: Vec<(String, Defines)> =
+        let stem = path.trim_end_matches(".wgsl").replace('/', "_");
+        let mut variants: Vec<(String, Flags)> =
             source.lines().filter_map(|line| line.strip_prefix("// variant ")).map(parse_variant).collect();
         if variants.is_empty() {
-            variants.push((String::new(), Defines::new()));
+            variants.push((String::new(), Flags::new()));
+        }
+        declared.extend(path, &variants, &sources);
+        if source.lines().any(|line| line == "// every encoding") {
+            variants = Encoding::ALL.iter().flat_map(|encoding| encoded(*encoding, &variants)).collect();
         }
         let mut params = String::new();
-        for (variant, defines) in &variants {
+        for (variant, flags) in &variants {
             // Browsers have no matrix units.
-            if defines.contains_key("MATRIX") && env::var("CARGO_CFG_TARGET_ARCH").unwrap() == "wasm32" {
+            let is_for_matrix = flags.iter().any(|(name, _)| name == "MATRIX");
+            if is_for_matrix && env::var("CARGO_CFG_TARGET_ARCH").unwrap() == "wasm32" {
                 continue;
             }
             let name = if variant.is_empty() { stem.clone() } else { format!("{stem}_{variant}") };
-            let wgsl = expand(&root, &source, defines)
-                .unwrap_or_else(|problem| panic!("shaders/{}: {problem}", relative.display()));
-            let subgroup = defines.get("SG").map_or("0", String::as_str);
-            let (constant, variant_params) = describe(&name, &wgsl, subgroup);
+            let flags: Vec<(&str, &str)> = flags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let wgsl = expand::expand(path, &flags, &|path| sources.get(path).map(String::as_str))
+                .unwrap_or_else(|problem| panic!("shaders/{path}, {variant}: {problem}"));
+            let (constant, variant_params) = describe(&name, path, &flags, &wgsl);
             assert!(params.is_empty() || params == variant_params, "{name}: every variant needs the same Params");
             params = variant_params;
             let _ = writeln!(table, "{constant}");
             names.push(name.to_uppercase());
         }
-        let _ = writeln!(table, "/// Parameters of `shaders/{}`.\npub mod {stem} {{\n{params}}}\n", relative.display());
+        let _ = writeln!(table, "/// Parameters of `shaders/{path}`.\npub mod {stem} {{\n{params}}}\n");
     }
+    declared.check(&sources);
     let _ = writeln!(table, "/// Every kernel, in the order of [`Kernel::index`].\npub static ALL: &[&Kernel] = &[");
     for name in &names {
         let _ = writeln!(table, "    &{name},");
@@ -68,114 +75,114 @@ fn main() {
     for (index, name) in names.iter().enumerate() {
         table = table.replace(&format!("@index {name}@"), &index.to_string());
     }
+    table.push_str(
+        "/// The files of `shaders/` by their paths, in order.\npub(super) static SOURCES: &[(&str, &str)] = &[\n",
+    );
+    for (path, source) in &sources {
+        // Without comments and indents, which are half of the text.
+        let lines = source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+        let _ = writeln!(table, "    ({path:?}, {:?}),", lines.collect::<Vec<_>>().join("\n"));
+    }
+    table.push_str("];\n");
     fs::write(PathBuf::from(env::var("OUT_DIR").unwrap()).join("kernels.rs"), table).unwrap();
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+/// The text of every file in a folder, by its path.
+fn collect(folder: &Path, path: &str, sources: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "wgsl") {
-            files.push(path);
+        let entry = entry.unwrap();
+        let name = format!("{path}{}", entry.file_name().to_str().unwrap());
+        if entry.path().is_dir() {
+            collect(&entry.path(), &format!("{name}/"), sources);
+        } else if name.ends_with(".wgsl") {
+            sources.insert(name, fs::read_to_string(entry.path()).unwrap());
         }
     }
 }
 
-fn parse_variant(line: &str) -> (String, Defines) {
+fn parse_variant(line: &str) -> (String, Flags) {
     let (name, flags) = line.split_once(':').expect("a variant line reads `// variant NAME: FLAG KEY=INT`");
-    let defines = flags
+    let flags = flags
         .split_whitespace()
         .map(|flag| flag.split_once('=').unwrap_or((flag, "1")))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
-    (name.trim().to_owned(), defines)
+    (name.trim().to_owned(), flags)
 }
 
-/// Expands imports, conditions, loops and substitutions, in that order of nesting.
-fn expand(root: &Path, source: &str, defines: &Defines) -> Result<String, String> {
-    let mut lines: Vec<String> = Vec::new();
-    import(root, source, &mut lines)?;
-    let mut kept = Vec::new();
-    let mut conditions: Vec<bool> = Vec::new();
-    for line in lines {
-        let word = line.trim();
-        if let Some(flag) = word.strip_prefix("#ifdef ") {
-            conditions.push(defines.contains_key(flag.trim()));
-        } else if word == "#else" {
-            let last = conditions.last_mut().ok_or("#else without #ifdef")?;
-            *last = !*last;
-        } else if word == "#endif" {
-            conditions.pop().ok_or("#endif without #ifdef")?;
-        } else if conditions.iter().all(|&kept| kept) {
-            kept.push(line);
+/// The variants for one encoding.
+fn encoded(encoding: Encoding, variants: &[(String, Flags)]) -> Vec<(String, Flags)> {
+    let of = |(name, flags): &(String, Flags)| {
+        let name = [encoding.name(), name].join("_");
+        (name.trim_end_matches('_').to_owned(), [encoding.flags(), flags.clone()].concat())
+    };
+    variants.iter().map(of).collect()
+}
+
+/// The flags that the variants of a file, and of those that import it, have: a misspelt one would drop lines in silence.
+#[derive(Default)]
+struct Declared(BTreeMap<String, BTreeSet<String>>);
+
+impl Declared {
+    /// Notes those of a kernel's variants, for its file and all that it imports.
+    fn extend(&mut self, path: &str, variants: &[(String, Flags)], sources: &BTreeMap<String, String>) {
+        let mut files = BTreeSet::new();
+        imported(path, sources, &mut files);
+        let asked: BTreeSet<&str> = files.iter().flat_map(|file| asked(&sources[*file])).collect();
+        for (name, _) in variants.iter().flat_map(|(_, flags)| flags) {
+            assert!(asked.contains(name.as_str()), "shaders/{path}: nothing asks for the flag {name}");
+            self.note(&files, name);
         }
-    }
-    if !conditions.is_empty() {
-        return Err("#ifdef without #endif".into());
-    }
-    let mut out = String::new();
-    unroll(&kept, defines, &mut out)?;
-    Ok(out)
-}
-
-/// The lines of a file, with those of the files that it imports in their places.
-fn import(root: &Path, source: &str, lines: &mut Vec<String>) -> Result<(), String> {
-    for line in source.lines() {
-        match line.trim().strip_prefix("#import ") {
-            Some(path) => {
-                let imported = fs::read_to_string(root.join(path)).map_err(|error| format!("{path}: {error}"))?;
-                import(root, &imported, lines)?;
+        if sources[path].contains("// every encoding") {
+            for (name, _) in Encoding::ALL.iter().flat_map(|encoding| encoding.flags()) {
+                self.note(&files, &name);
             }
-            None => lines.push(line.to_owned()),
         }
     }
-    Ok(())
-}
 
-fn unroll(lines: &[String], defines: &Defines, out: &mut String) -> Result<(), String> {
-    let mut at = 0;
-    while at < lines.len() {
-        if let Some(header) = lines[at].trim().strip_prefix("#for ") {
-            let mut depth = 1;
-            let end = (at + 1..lines.len())
-                .find(|&line| {
-                    let word = lines[line].trim();
-                    depth += i32::from(word.starts_with("#for ")) - i32::from(word == "#endfor");
-                    depth == 0
-                })
-                .ok_or("#for without #endfor")?;
-            let (name, count) = header.trim().split_once(' ').ok_or("#for needs a name and a count")?;
-            let count = defines.get(count.trim()).map_or(count.trim(), String::as_str);
-            let count: u32 = count.parse().map_err(|_| format!("#for {name}: {count} is not a number"))?;
-            for i in 0..count {
-                let mut inner = defines.clone();
-                inner.insert(name.to_owned(), i.to_string());
-                unroll(&lines[at + 1..end], &inner, out)?;
+    fn note(&mut self, files: &BTreeSet<&str>, flag: &str) {
+        for file in files {
+            self.0.entry((*file).to_owned()).or_default().insert(flag.to_owned());
+        }
+    }
+
+    /// Fails where a file asks for a flag that none of its variants has.
+    fn check(&self, sources: &BTreeMap<String, String>) {
+        let none = BTreeSet::new();
+        for (path, source) in sources {
+            let known = self.0.get(path).unwrap_or(&none);
+            for flag in asked(source) {
+                assert!(known.contains(flag), "shaders/{path}: no variant has the flag {flag}");
             }
-            at = end + 1;
-        } else {
-            out.push_str(&substitute(&lines[at], defines));
-            out.push('\n');
-            at += 1;
         }
     }
-    Ok(())
 }
 
-fn substitute(line: &str, defines: &Defines) -> String {
-    let mut line = line.to_owned();
-    // Longest names first, so that `$rows` is not read as `$r` and `ows`.
-    let mut keys: Vec<_> = defines.iter().collect();
-    keys.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
-    for (key, value) in keys {
-        line = line.replace(&format!("${key}"), value);
+/// A file and all that it imports.
+fn imported<'a>(path: &'a str, sources: &'a BTreeMap<String, String>, files: &mut BTreeSet<&'a str>) {
+    files.insert(path);
+    let source = sources.get(path).unwrap_or_else(|| panic!("there is no shaders/{path}"));
+    for path in source.lines().filter_map(|line| line.trim().strip_prefix("#import ")) {
+        imported(path, sources, files);
     }
-    line
+}
+
+/// The flags that a file asks for: those of conditions and of loops, and what is replaced. Flags are upper-case; what loops
+/// count is not.
+fn asked(source: &str) -> BTreeSet<&str> {
+    let word = |text: &'static str| move |line: &&str| line.trim().starts_with(text);
+    let conditions = source.lines().filter(word("#ifdef ")).filter_map(|line| line.split_whitespace().nth(1));
+    let counts = source.lines().filter(word("#for ")).filter_map(|line| line.split_whitespace().nth(2));
+    let replaced = source.split('$').skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit()).unwrap_or(rest.len());
+        &rest[..end]
+    });
+    let is_flag = |name: &&str| name.starts_with(|c: char| c.is_ascii_uppercase());
+    conditions.chain(counts.chain(replaced).filter(is_flag)).collect()
 }
 
 /// Validates one kernel; returns its `Kernel` constant and the Rust struct for its `Params`.
-fn describe(name: &str, wgsl: &str, subgroup: &str) -> (String, String) {
+fn describe(name: &str, file: &str, flags: &expand::Flags, wgsl: &str) -> (String, String) {
     let module =
         naga::front::wgsl::parse_str(wgsl).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(wgsl)));
     naga::valid::Validator::new(
@@ -222,12 +229,10 @@ fn describe(name: &str, wgsl: &str, subgroup: &str) -> (String, String) {
     assert!(!params.is_empty(), "{name}: needs a Params uniform");
     let access: Vec<_> = bindings.iter().map(|(_, access)| *access).collect();
     let upper = name.to_uppercase();
-    // Without comments and indents, which are a third of the text, and the text was most of the page's program.
-    let lines = wgsl.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
-    let source = lines.collect::<Vec<_>>().join("\n");
+    let subgroup = flags.iter().find(|(name, _)| *name == "SG").map_or("0", |(_, lanes)| lanes);
     let constant = format!(
         "/// Kernel `{name}`.\npub static {upper}: Kernel = Kernel {{ index: @index {upper}@, name: \"{name}\", \
-         workgroup: {:?}, subgroup: {subgroup}, bindings: &[{}], source: r####\"{source}\"#### }};",
+         workgroup: {:?}, subgroup: {subgroup}, bindings: &[{}], file: {file:?}, flags: &{flags:?} }};",
         entry.workgroup_size,
         access.join(", "),
     );

@@ -5,13 +5,15 @@
 //! as inputs of two copies of the op, where the first writer of a gradient assigns and the second adds. Each plan runs
 //! twice, and must give the same bits although the arena then starts with what the first run left.
 
+use tunesmith::format::encoding::Encoding;
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::nf4;
-use tunesmith::format::quant::{Encoding, dequantize, pack};
+use tunesmith::format::quant::{dequantize, pack};
 use tunesmith::gpu::{Buffer, Context, Features, Form};
 use tunesmith::ops::{Parameter, Weight};
 use tunesmith::tape::{Tape, Var};
 
+use crate::blocks::blocks;
 use crate::golden::hash::uniform;
 use crate::reference::{Matrix, check_gradient};
 
@@ -134,6 +136,11 @@ impl Input {
         Self { kind: Kind::Frozen { ty, blocks }, rows, cols, values }
     }
 
+    /// A frozen weight of a type of GGUF: see [`blocks`].
+    pub fn of_type(rows: usize, cols: usize, ty: GgmlType, values: &[f32]) -> Self {
+        Self::frozen(rows, cols, ty, blocks(ty, values))
+    }
+
     /// A frozen weight that was quantized to NF4.
     pub fn nf4(rows: usize, cols: usize, values: &[f32]) -> Self {
         let (codes, scales) = nf4::quantize("values", "w", values).unwrap();
@@ -144,7 +151,7 @@ impl Input {
 
     /// A frozen weight of plain numbers.
     pub fn frozen_f32(rows: usize, cols: usize, values: &[f32]) -> Self {
-        Self::frozen(rows, cols, GgmlType::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        Self::of_type(rows, cols, GgmlType::F32, values)
     }
 
     /// The blocks of a frozen weight.

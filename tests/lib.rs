@@ -1,5 +1,6 @@
 //! Test support: the f64 reference, `check_op`, the golden fixtures, and one pass to compare.
 
+pub mod blocks;
 pub mod check_op;
 pub mod golden;
 pub mod model_file;

@@ -246,12 +246,6 @@ impl Error {
         Error::Io { path: path.into(), what: what.to_string() }
     }
 
-    /// A tensor whose encoding we do not read.
-    pub fn unsupported_type(file: &str, tensor: &str, found: &str) -> Self {
-        let supported = "F32, F16, Q4_0, Q4_1, Q8_0".into();
-        Error::Quantization { file: file.into(), tensor: tensor.into(), found: found.into(), supported }
-    }
-
     /// An unknown key, with the nearest of `known` suggested when it is near enough.
     pub fn unknown_key<'a>(kind: &str, key: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         let nearest = known

@@ -21,7 +21,7 @@ fn slope(x: f32) -> f32 {
 }
 #endif
 #ifdef GELU
-#import shared/normal.wgsl
+#import activation/normal.wgsl
 
 // With Phi and phi of the normal distribution, (x Phi)' = Phi + x phi. Past 13 phi is zero in f32, and its exponent is
 // kept from running off.

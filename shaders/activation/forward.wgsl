@@ -19,7 +19,7 @@ fn f(x: f32) -> f32 {
 }
 #endif
 #ifdef GELU
-#import shared/normal.wgsl
+#import activation/normal.wgsl
 
 fn f(x: f32) -> f32 {
     return x * normal(x);

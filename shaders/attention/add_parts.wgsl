@@ -24,7 +24,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> positions: array<u32>;
 @group(0) @binding(4) var<storage, read> table: array<vec4<f32>>;
 
-#import shared/turn_back.wgsl
+#import attention/turn_back.wgsl
 
 // One invocation makes one vec4.
 @compute @workgroup_size(64)

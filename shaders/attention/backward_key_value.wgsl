@@ -132,9 +132,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
 }
 #else
-#import shared/attention.wgsl
-#import shared/attention_tile.wgsl
-#import shared/attention_kept.wgsl
+#import attention/pool.wgsl
+#import attention/tile.wgsl
+#import attention/kept.wgsl
 
 // Vec4 d of chunk c of a row: queries, and behind them dout; keys, and behind them values.
 fn load_row(c: u32, row: u32, head: u32, d: u32) -> vec4<f32> {
@@ -260,7 +260,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
             }
             if row0 < most && row0 + 64u > least {
-#import shared/attention_scores.wgsl
+#import attention/scores.wgsl
             }
             if c == $Cu {
 #for h H

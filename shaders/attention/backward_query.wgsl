@@ -62,7 +62,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read> ds: array<vec4<f32>>;
 #endif
 
-#import shared/turn_back.wgsl
+#import attention/turn_back.wgsl
 
 #ifdef SG
 // One workgroup computes dq of (N SG) queries of one kv head, N a lane, as in forward.wgsl.
@@ -151,7 +151,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
 }
 #else
-#import shared/attention_kept.wgsl
+#import attention/kept.wgsl
 
 const LANES = 128u;
 // Vec4 of rows that a workgroup has for each key.

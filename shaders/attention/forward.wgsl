@@ -167,8 +167,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
 }
 #else
-#import shared/attention.wgsl
-#import shared/attention_tile.wgsl
+#import attention/pool.wgsl
+#import attention/tile.wgsl
 
 // Keys whose weights are in memory at a time.
 const PART = 16u * $Ju;
@@ -255,7 +255,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                     next_k1 = k[k_at1 + c * 4u];
                 }
                 if key0 < most {
-#import shared/attention_scores.wgsl
+#import attention/scores.wgsl
                 }
                 if c < $Cu {
                     let at = c % 2u * CHUNK + store_at;

@@ -1,9 +1,5 @@
 // norms[o] = |w[first + o] + scale sum_r b[o, r] a[r]|. w: [_, k] in any encoding; a: [r, k]; b: [rows, r].
-// variant q4: Q4
-// variant nf4: NF4
-// variant q8: Q8
-// variant f16: F16
-// variant f32: F32
+// every encoding
 #import shared/reduce.wgsl
 
 struct Params {
@@ -20,22 +16,10 @@ struct Params {
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
-#ifdef Q4
-@group(0) @binding(4) var<storage, read> scales: array<vec2<f32>>;
+#ifdef CODED
+@group(0) @binding(4) var<storage, read> scales: array<Stored>;
 @group(0) @binding(5) var<storage, read_write> norms: array<f32>;
-#endif
-#ifdef NF4
-@group(0) @binding(4) var<storage, read> scales: array<u32>;
-@group(0) @binding(5) var<storage, read_write> norms: array<f32>;
-#endif
-#ifdef Q8
-@group(0) @binding(4) var<storage, read> scales: array<f32>;
-@group(0) @binding(5) var<storage, read_write> norms: array<f32>;
-#endif
-#ifdef F16
-@group(0) @binding(4) var<storage, read_write> norms: array<f32>;
-#endif
-#ifdef F32
+#else
 @group(0) @binding(4) var<storage, read_write> norms: array<f32>;
 #endif
 #import shared/weight.wgsl

@@ -1,11 +1,7 @@
 // y[t] = table[ids[t]], or prompt[ids[t] - vocab] for the virtual tokens that prompt methods put before a segment. What
 // is past the prompt's end, or past the table's where there is none, is zero.
 // table: [V, C] in any encoding; prompt: [n, C]; y: [T, C].
-// variant q4: Q4
-// variant nf4: NF4
-// variant q8: Q8
-// variant f16: F16
-// variant f32: F32
+// every encoding
 
 struct Params {
     channels: u32,
@@ -18,22 +14,10 @@ struct Params {
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
 @group(0) @binding(2) var<storage, read> prompt: array<f32>;
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
-#ifdef Q4
-@group(0) @binding(4) var<storage, read> scales: array<vec2<f32>>;
+#ifdef CODED
+@group(0) @binding(4) var<storage, read> scales: array<Stored>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
-#endif
-#ifdef NF4
-@group(0) @binding(4) var<storage, read> scales: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
-#endif
-#ifdef Q8
-@group(0) @binding(4) var<storage, read> scales: array<f32>;
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
-#endif
-#ifdef F16
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
-#endif
-#ifdef F32
+#else
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 #endif
 #import shared/weight.wgsl

@@ -1,45 +1,14 @@
 // out[i, k] (+)= sum_p a[i, p] * b[p, k] [+ sum_r low[i, r] * low_a[r, k]]: `b` is row-major [depth, cols], in any
 // encoding. Or else, gated, that sum is the gradient of SwiGLU's output and `out` is that of its input.
-// variant q4: Q4 PLAIN R=8 L=24 H=1 E=2
-// variant q4_tile: Q4 TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
-// variant q4_tile_v4: Q4 TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
-// variant q4_small_v4: Q4 TILE V4 R=4 H=1 E=1 X=16 Y=8 K4=8 LA=2 LB=2
-// variant q4_matrix: Q4 TILE MATRIX V4 R=8 H=1 E=1 X=16 Y=8 K4=8 LA=4 LB=2
-// variant q4_sg8: Q4 SCALED SG=8 SG8 R=16 G=2 L=8 H=1 E=2
-// variant q4_sg8_v4: Q4 SCALED SG=8 SG8 V4 R=16 G=2 L=8 H=1 E=2
-// variant q4_sg4: Q4 SCALED SG=4 SG4 R=16 L=4 H=2 E=2
-// variant nf4: NF4 PLAIN R=8 L=24 H=1 E=2
-// variant nf4_tile: NF4 TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
-// variant nf4_tile_v4: NF4 TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
-// variant nf4_small_v4: NF4 TILE V4 R=4 H=1 E=1 X=16 Y=8 K4=8 LA=2 LB=2
-// variant nf4_matrix: NF4 TILE MATRIX V4 R=8 H=1 E=1 X=16 Y=8 K4=8 LA=4 LB=2
-// variant nf4_sg8: NF4 SCALED SG=8 SG8 R=16 G=2 L=8 H=1 E=2
-// variant nf4_sg8_v4: NF4 SCALED SG=8 SG8 V4 R=16 G=2 L=8 H=1 E=2
-// variant nf4_sg4: NF4 SCALED SG=4 SG4 R=16 L=4 H=2 E=2
-// variant q8: Q8 PLAIN R=8 L=24 H=1 E=2
-// variant q8_tile: Q8 TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
-// variant q8_tile_v4: Q8 TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
-// variant q8_small_v4: Q8 TILE V4 R=4 H=1 E=1 X=16 Y=8 K4=8 LA=2 LB=2
-// variant q8_matrix: Q8 TILE MATRIX V4 R=8 H=1 E=1 X=16 Y=8 K4=8 LA=4 LB=2
-// variant q8_sg8: Q8 SCALED SG=8 SG8 R=16 G=2 L=8 H=1 E=2
-// variant q8_sg8_v4: Q8 SCALED SG=8 SG8 V4 R=16 G=2 L=8 H=1 E=2
-// variant q8_sg4: Q8 SCALED SG=4 SG4 R=16 L=4 H=2 E=2
-// variant f16: F16 PLAIN R=8 L=24 H=1 E=2
-// variant f16_tile: F16 TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
-// variant f16_tile_v4: F16 TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
-// variant f16_small_v4: F16 TILE V4 R=4 H=1 E=1 X=16 Y=8 K4=8 LA=2 LB=2
-// variant f16_matrix: F16 TILE MATRIX V4 R=8 H=1 E=1 X=16 Y=8 K4=8 LA=4 LB=2
-// variant f16_sg8: F16 SG=8 SG8 R=16 G=2 L=8 H=1 E=2
-// variant f16_sg8_v4: F16 SG=8 SG8 V4 R=16 G=2 L=8 H=1 E=2
-// variant f16_sg4: F16 SG=4 SG4 R=16 L=4 H=2 E=2
-// variant f32: F32 PLAIN R=8 L=24 H=1 E=2
-// variant f32_tile: F32 TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
-// variant f32_tile_v4: F32 TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
-// variant f32_small_v4: F32 TILE V4 R=4 H=1 E=1 X=16 Y=8 K4=8 LA=2 LB=2
-// variant f32_matrix: F32 TILE MATRIX V4 R=8 H=1 E=1 X=16 Y=8 K4=8 LA=4 LB=2
-// variant f32_sg8: F32 SG=8 SG8 R=16 G=2 L=8 H=1 E=2
-// variant f32_sg8_v4: F32 SG=8 SG8 V4 R=16 G=2 L=8 H=1 E=2
-// variant f32_sg4: F32 SG=4 SG4 R=16 L=4 H=2 E=2
+// every encoding
+// variant : PLAIN R=8 L=24 H=1 E=2
+// variant tile: TILE R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
+// variant tile_v4: TILE V4 R=8 H=2 E=1 X=8 Y=8 K4=4 LA=4 LB=2
+// variant small_v4: TILE V4 R=4 H=1 E=1 X=16 Y=8 K4=8 LA=2 LB=2
+// variant matrix: TILE MATRIX V4 R=8 H=1 E=1 X=16 Y=8 K4=8 LA=4 LB=2
+// variant sg8: SG=8 SG8 R=16 G=2 L=8 H=1 E=2
+// variant sg8_v4: SG=8 SG8 V4 R=16 G=2 L=8 H=1 E=2
+// variant sg4: SG=4 SG4 R=16 L=4 H=2 E=2
 //
 // The same packed weights as nt.wgsl read in the other direction: the input gradient of a linear layer, and with f32
 // `b` every weight gradient. `a` and `out` are addressed by strides. As in nt.wgsl a workgroup shares its rows of `a`
@@ -84,33 +53,15 @@ struct Params {
 @group(0) @binding(3) var<storage, read> low_a: array<f32>;
 #endif
 @group(0) @binding(4) var<storage, read> gate_up: array<f32>;
-#ifdef Q4
-@group(0) @binding(5) var<storage, read> codes: array<u32>;
-@group(0) @binding(6) var<storage, read> scales: array<vec2<f32>>;
-@group(0) @binding(7) var<storage, read_write> out: array<f32>;
-const BLOCK = 32u;
-fn scale_of(at: u32) -> vec2<f32> {
-    return scales[at / BLOCK];
-}
-#endif
-#ifdef NF4
-@group(0) @binding(5) var<storage, read> codes: array<u32>;
-@group(0) @binding(6) var<storage, read> scales: array<u32>;
-@group(0) @binding(7) var<storage, read_write> out: array<f32>;
-#import shared/nf4.wgsl
-const BLOCK = 64u;
-fn scale_of(at: u32) -> f32 {
-    return nf4_scale(at);
-}
-#endif
-#ifdef Q8
+#ifdef CODED
+#ifdef BITS8
 @group(0) @binding(5) var<storage, read> codes: array<vec2<u32>>;
-@group(0) @binding(6) var<storage, read> scales: array<f32>;
+#else
+@group(0) @binding(5) var<storage, read> codes: array<u32>;
+#endif
+@group(0) @binding(6) var<storage, read> scales: array<Stored>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
-const BLOCK = 32u;
-fn scale_of(at: u32) -> f32 {
-    return scales[at / BLOCK];
-}
+#import shared/coded.wgsl
 #endif
 #ifdef F16
 #ifdef V4
@@ -153,7 +104,7 @@ const DEPTH = $K4u * 4u;
 #ifdef MATRIX
 const B_STRIDE = 72u;
 var<workgroup> half_b: array<f16, 32 * 72>;
-#import shared/matrix.wgsl
+#import matmul/matrix.wgsl
 #else
 var<workgroup> tile: array<vec4<f32>, $R * $Y * $K4>;
 var<workgroup> tile_b: array<vec4<f32>, $H * $X * $K4 * 4>;
@@ -169,7 +120,7 @@ const COLS_APART = LANES * 8u;
 const SPAN = 1024u;
 
 #ifdef TILE
-#import shared/tile_load.wgsl
+#import matmul/tile_load.wgsl
 #endif
 #ifdef V4
 #else
@@ -222,14 +173,14 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
 #ifdef SG4
     let place = vec4<u32>(0u, 1u, 2u, 3u);
-#import shared/place.wgsl
+#import matmul/place.wgsl
 #else
     let col = col0;
     let k = k0;
 #endif
 #endif
 #ifdef SG8
-#ifdef SCALED
+#ifdef CODED
     let first_k = min(group.x * LANES * 8u, params.cols - 1u);
     let last_k = min(group.x * LANES * 8u + LANES * 8u - 1u, params.cols - 1u);
 #endif
@@ -256,7 +207,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         let accumulate = params.accumulate != 0u || span > begin;
         let gated = params.gated != 0u && span + SPAN >= end;
 #ifdef MATRIX
-#import shared/matrix_sums.wgsl
+#import matmul/matrix_sums.wgsl
 #else
 #for i R
 #for h H
@@ -267,17 +218,17 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
 #endif
 #ifdef TILE
-#import shared/nn_tile.wgsl
+#import matmul/nn_tile.wgsl
 #else
         for (var p0 = span; p0 < min(span + SPAN, end); p0 += DEPTH) {
 #ifdef SG8
-#import shared/nn_subgroup8.wgsl
+#import matmul/nn_subgroup8.wgsl
 #endif
 #ifdef SG4
-#import shared/nn_subgroup4.wgsl
+#import matmul/nn_subgroup4.wgsl
 #endif
 #ifdef PLAIN
-#import shared/nn_plain.wgsl
+#import matmul/nn_plain.wgsl
 #endif
         }
 #endif
@@ -300,12 +251,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 put_b(i / (TILE_COLS / 4u) * B_STRIDE + i % (TILE_COLS / 4u) * 4u, value);
             }
             workgroupBarrier();
-#import shared/nn_matrix.wgsl
+#import matmul/nn_matrix.wgsl
         }
 #for i 2
 #for j 2
         {
-#import shared/matrix_stage.wgsl
+#import matmul/matrix_stage.wgsl
             for (var e = lane % 32u; e < 256u; e += 32u) {
                 let row = group.y * TILE_ROWS + row_of_warp + $iu * 16u + e / 16u;
                 let column = group.x * TILE_COLS + col_of_warp + $ju * 16u + e % 16u;

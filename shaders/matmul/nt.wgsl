@@ -1,70 +1,19 @@
 // out[i, j] = sum_p a[i, p] * b[j, p] [+ residual[i, j]] [+ low_scale * sum_r low[i, r] * low_b[j, r]]:
 // `b` is row-major [cols, depth], in any encoding.
-// variant q4: Q4 PLAIN R=8 N=6
-// variant q4_tile: Q4 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
-// variant q4_tile_v4: Q4 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
-// variant q4_small_v4: Q4 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
-// variant q4_matrix: Q4 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
-// variant q4_row: Q4 PLAIN R=1 N=2
-// variant q4_row_sg8: Q4 SG=8 SG8 ROW V4 R=1 N=3
-// variant q4_row_sg4: Q4 WHOLE SG=4 SG4 R=1 N=12 E=4
-// variant q4_few_sg8: Q4 SG=8 SG8 V4 R=8 G=1 N=12
-// variant q4_few_sg4: Q4 WHOLE SG=4 SG4 R=8 N=12 E=4
-// variant q4_sg8: Q4 SG=8 SG8 R=16 G=2 N=12
-// variant q4_sg8_v4: Q4 SG=8 SG8 V4 R=16 G=2 N=12
-// variant q4_sg4: Q4 WHOLE SG=4 SG4 R=16 N=12 E=4
-// variant nf4: NF4 PLAIN R=8 N=6
-// variant nf4_tile: NF4 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
-// variant nf4_tile_v4: NF4 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
-// variant nf4_small_v4: NF4 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
-// variant nf4_matrix: NF4 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
-// variant nf4_row: NF4 PLAIN R=1 N=2
-// variant nf4_row_sg8: NF4 SG=8 SG8 ROW V4 R=1 N=3
-// variant nf4_row_sg4: NF4 WHOLE SG=4 SG4 R=1 N=12 E=4
-// variant nf4_few_sg8: NF4 SG=8 SG8 V4 R=8 G=1 N=12
-// variant nf4_few_sg4: NF4 WHOLE SG=4 SG4 R=8 N=12 E=4
-// variant nf4_sg8: NF4 SG=8 SG8 R=16 G=2 N=12
-// variant nf4_sg8_v4: NF4 SG=8 SG8 V4 R=16 G=2 N=12
-// variant nf4_sg4: NF4 WHOLE SG=4 SG4 R=16 N=12 E=4
-// variant q8: Q8 PLAIN R=8 N=6
-// variant q8_tile: Q8 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
-// variant q8_tile_v4: Q8 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
-// variant q8_small_v4: Q8 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
-// variant q8_matrix: Q8 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
-// variant q8_row: Q8 PLAIN R=1 N=2
-// variant q8_row_sg8: Q8 SG=8 SG8 ROW V4 R=1 N=3
-// variant q8_row_sg4: Q8 WHOLE SG=4 SG4 R=1 N=12 E=4
-// variant q8_few_sg8: Q8 SG=8 SG8 V4 R=8 G=1 N=12
-// variant q8_few_sg4: Q8 WHOLE SG=4 SG4 R=8 N=12 E=4
-// variant q8_sg8: Q8 SG=8 SG8 R=16 G=2 N=12
-// variant q8_sg8_v4: Q8 SG=8 SG8 V4 R=16 G=2 N=12
-// variant q8_sg4: Q8 WHOLE SG=4 SG4 R=16 N=12 E=4
-// variant f16: F16 PLAIN R=8 N=6
-// variant f16_tile: F16 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
-// variant f16_tile_v4: F16 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
-// variant f16_small_v4: F16 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
-// variant f16_matrix: F16 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
-// variant f16_row: F16 PLAIN R=1 N=2
-// variant f16_row_sg8: F16 SG=8 SG8 ROW V4 R=1 N=3
-// variant f16_row_sg4: F16 SG=4 SG4 R=1 N=12 E=1
-// variant f16_few_sg8: F16 SG=8 SG8 V4 R=8 G=1 N=12
-// variant f16_few_sg4: F16 SG=4 SG4 R=8 N=12 E=1
-// variant f16_sg8: F16 SG=8 SG8 R=16 G=2 N=12
-// variant f16_sg8_v4: F16 SG=8 SG8 V4 R=16 G=2 N=12
-// variant f16_sg4: F16 SG=4 SG4 R=16 N=12 E=1
-// variant f32: F32 PLAIN R=8 N=6
-// variant f32_tile: F32 TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
-// variant f32_tile_v4: F32 TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
-// variant f32_small_v4: F32 TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
-// variant f32_matrix: F32 TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
-// variant f32_row: F32 PLAIN R=1 N=2
-// variant f32_row_sg8: F32 SG=8 SG8 ROW V4 R=1 N=3
-// variant f32_row_sg4: F32 SG=4 SG4 R=1 N=12 E=1
-// variant f32_few_sg8: F32 SG=8 SG8 V4 R=8 G=1 N=12
-// variant f32_few_sg4: F32 SG=4 SG4 R=8 N=12 E=1
-// variant f32_sg8: F32 SG=8 SG8 R=16 G=2 N=12
-// variant f32_sg8_v4: F32 SG=8 SG8 V4 R=16 G=2 N=12
-// variant f32_sg4: F32 SG=4 SG4 R=16 N=12 E=1
+// every encoding
+// variant : PLAIN R=8 N=6
+// variant tile: TILE R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
+// variant tile_v4: TILE V4 R=8 N=8 X=8 Y=8 K4=4 LA=4 LB=2
+// variant small_v4: TILE V4 R=4 N=4 X=16 Y=8 K4=8 LA=2 LB=2
+// variant matrix: TILE MATRIX V4 R=8 N=4 X=16 Y=8 K4=8 LA=4 LB=2
+// variant row: PLAIN R=1 N=2
+// variant row_sg8: SG=8 SG8 ROW V4 R=1 N=3
+// variant row_sg4: SG=4 SG4 R=1 N=12
+// variant few_sg8: SG=8 SG8 V4 R=8 G=1 N=12
+// variant few_sg4: SG=4 SG4 R=8 N=12
+// variant sg8: SG=8 SG8 R=16 G=2 N=12
+// variant sg8_v4: SG=8 SG8 V4 R=16 G=2 N=12
+// variant sg4: SG=4 SG4 R=16 N=12
 //
 // `a` and `out` are addressed by strides, so either may be a transposed view or a range of columns. Depth goes in
 // blocks of 32, the block of the quantized encodings. Up to three segments of columns, one behind the other, are layers
@@ -107,7 +56,7 @@ struct Params {
 
 // A lane of a tile takes eight weights at a time, the others half a block.
 #ifdef TILE
-#ifdef Q8
+#ifdef BITS8
 alias Codes = vec2<u32>;
 #else
 alias Codes = u32;
@@ -126,21 +75,11 @@ alias Codes = vec4<u32>;
 @group(0) @binding(2) var<storage, read> residual: array<f32>;
 @group(0) @binding(3) var<storage, read> low: array<f32>;
 @group(0) @binding(4) var<storage, read> low_b: array<f32>;
-#ifdef Q4
+#ifdef CODED
 @group(0) @binding(5) var<storage, read> codes: array<Codes>;
-@group(0) @binding(6) var<storage, read> scales: array<vec2<f32>>;
+@group(0) @binding(6) var<storage, read> scales: array<Stored>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
-#endif
-#ifdef NF4
-@group(0) @binding(5) var<storage, read> codes: array<Codes>;
-@group(0) @binding(6) var<storage, read> scales: array<u32>;
-@group(0) @binding(7) var<storage, read_write> out: array<f32>;
-#import shared/nf4.wgsl
-#endif
-#ifdef Q8
-@group(0) @binding(5) var<storage, read> codes: array<Codes>;
-@group(0) @binding(6) var<storage, read> scales: array<f32>;
-@group(0) @binding(7) var<storage, read_write> out: array<f32>;
+#import shared/coded.wgsl
 #endif
 #ifdef F16
 #ifdef V4
@@ -179,7 +118,7 @@ const DEPTH = $K4u * 4u;
 #ifdef MATRIX
 const B_STRIDE = A_STRIDE;
 var<workgroup> half_b: array<f16, 64 * 40>;
-#import shared/matrix.wgsl
+#import matmul/matrix.wgsl
 #else
 var<workgroup> tile: array<vec4<f32>, $R * $Y * $K4>;
 var<workgroup> tile_b: array<vec4<f32>, $N * $X * $K4>;
@@ -191,7 +130,7 @@ const TILE_ROWS = $Ru;
 const TILE_COLS = LANES * $Nu;
 
 #ifdef TILE
-#import shared/tile_load.wgsl
+#import matmul/tile_load.wgsl
 #endif
 #ifdef V4
 #else
@@ -253,8 +192,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let col0 = tile_index * TILE_COLS + lane % LANES;
     let blocks = (params.depth + 31u) / 32u;
 #ifdef MATRIX
-#import shared/matrix_sums.wgsl
-#import shared/nt_tile.wgsl
+#import matmul/matrix_sums.wgsl
+#import matmul/nt_tile.wgsl
     // The low-rank part is more of the depth.
     let rank = select(params.rank, 0u, low_at == NONE);
     for (var r0 = 0u; r0 < rank; r0 += 32u) {
@@ -269,12 +208,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             half_b[i / 32u * B_STRIDE + i % 32u] = f16(select(0.0, low_b[(low_row0 + n) * params.rank + r], in_rank));
         }
         workgroupBarrier();
-#import shared/nt_matrix.wgsl
+#import matmul/nt_matrix.wgsl
     }
 #for i 2
 #for j 2
     {
-#import shared/matrix_stage.wgsl
+#import matmul/matrix_stage.wgsl
         for (var e = lane % 32u; e < 256u; e += 32u) {
             let row = group.y * TILE_ROWS + row_of_warp + $iu * 16u + e / 16u;
             let col = tile_index * TILE_COLS + col_of_warp + $ju * 16u + e % 16u;
@@ -299,23 +238,23 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     nf4_share(lane);
 #endif
 #ifdef ROW
-#import shared/nt_row8.wgsl
-#import shared/nt_low.wgsl
+#import matmul/nt_row8.wgsl
+#import matmul/nt_low.wgsl
 #else
-#import shared/nt_subgroup8.wgsl
+#import matmul/nt_subgroup8.wgsl
 #endif
 #endif
 #ifdef SG4
-#import shared/nt_subgroup4.wgsl
-#import shared/nt_low.wgsl
+#import matmul/nt_subgroup4.wgsl
+#import matmul/nt_low.wgsl
 #endif
 #ifdef PLAIN
-#import shared/nt_plain.wgsl
-#import shared/nt_low.wgsl
+#import matmul/nt_plain.wgsl
+#import matmul/nt_low.wgsl
 #endif
 #ifdef TILE
-#import shared/nt_tile.wgsl
-#import shared/nt_low.wgsl
+#import matmul/nt_tile.wgsl
+#import matmul/nt_low.wgsl
 #endif
     // Written from an array in a loop: a store for each register makes for long code, too.
     var sums: array<f32, $R * $N>;

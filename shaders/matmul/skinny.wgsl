@@ -111,7 +111,7 @@ fn main(
 #ifdef SLICES
 #for s 2
     if shape.z == $su {
-#import shared/skinny_slices.wgsl
+#import matmul/skinny_slices.wgsl
     }
 #endfor
 #else
@@ -123,13 +123,13 @@ fn main(
 #for s 2
     if shape.z == $su {
 #ifdef SG8
-#import shared/skinny_subgroup8.wgsl
+#import matmul/skinny_subgroup8.wgsl
 #else
 #for k 4
         let of_l$k = min(vec4<u32>(i0 + $k * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u));
         let o$k = place.z + of_l$k * params.l$s_i;
 #endfor
-#import shared/skinny_scalar.wgsl
+#import matmul/skinny_scalar.wgsl
 #endif
         for (var j = 0u; j < $Nu; j++) {
 #ifdef WIDE

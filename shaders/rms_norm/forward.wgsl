@@ -4,7 +4,7 @@
 // variant v4_sg8: V4 SG=8 LANES=8
 // variant v4_sg4: V4 SG=4 LANES=4
 #import shared/fours.wgsl
-#import shared/row_sum.wgsl
+#import rms_norm/row_sum.wgsl
 
 struct Params {
     channels: u32,

@@ -2,7 +2,7 @@
 // arXiv:2104.09864). x, y: [T, C], of which the first `turned` columns are heads that turn and the rest is copied;
 // table: [positions, D/2] of (cos, sin). `sign` -1 rotates back: a rotation's transpose is its inverse, so that is also
 // the backward.
-// variant plain: PLAIN
+// variant plain:
 // variant v4: V4
 
 // Counts are of Numbers: a pair, or two (V4).

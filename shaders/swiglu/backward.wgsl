@@ -1,5 +1,5 @@
 // The gradients of SwiGLU. x, dx: [T, 2 F], gate before up; dy: [T, F].
-// variant plain: PLAIN
+// variant plain:
 // variant v4: V4
 #import shared/fours.wgsl
 #import shared/swiglu.wgsl

@@ -1,5 +1,5 @@
 // y = silu(gate) * up, elementwise (Shazeer 2020, arXiv:2002.05202). x: [T, 2 F], gate before up; y: [T, F].
-// variant plain: PLAIN
+// variant plain:
 // variant v4: V4
 #import shared/fours.wgsl
 

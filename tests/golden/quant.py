@@ -26,27 +26,38 @@ def bits(array):
     return np.ascontiguousarray(array, np.float32).tobytes().hex()
 
 
+# Where the f16 scales of a block stand, in bytes.
+HALVES = {
+    "F16": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q8_0": [0], "Q5_0": [0], "Q5_1": [0, 2], "IQ4_NL": [0],
+    "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+}
+
 cases = []
-for name in ["F32", "F16", "Q4_0", "Q4_1", "Q8_0"]:
+for name in ["F32", "F16", "BF16", *[name for name in HALVES if name != "F16"]]:
     kind = gguf.GGMLQuantizationType[name]
-    quantized = gguf.quants.quantize(values, kind)
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    # Those that the project writes, too.
+    quantized = gguf.quants.quantize(values, kind) if name in ["F32", "F16", "Q4_0", "Q4_1", "Q8_0"] else None
     noise = None
     if name != "F32":
-        # Any codes, with f16 scales of every exponent but inf and NaN.
-        block, size = gguf.GGML_QUANT_SIZES[kind]
-        noise = rng.integers(0, 256, (16, size), dtype=np.uint8)
-        halves = {"F16": 1, "Q4_0": 1, "Q4_1": 2, "Q8_0": 1}[name]
-        scales = noise[:, : 2 * halves].copy().view(np.uint16)
-        scales[(scales & 0x7C00) == 0x7C00] &= 0x83FF
-        noise[:, : 2 * halves] = scales.view(np.uint8)
+        # Any codes, with scales of every exponent but inf and NaN.
+        noise = rng.integers(0, 256, (max(4, 512 // block), size), dtype=np.uint8)
+        infinite = 0x7F80 if name == "BF16" else 0x7C00
+        for at in HALVES.get(name, [0]):
+            halves = noise[:, at : at + 2].copy().view(np.uint16)
+            halves[(halves & infinite) == infinite] &= 0x83FF
+            noise[:, at : at + 2] = halves.view(np.uint8)
+
+    def meaning(blocks):
+        return bits(gguf.quants.dequantize(blocks.view(np.float16) if name == "F16" else blocks, kind))
+
     cases.append(
         {
             "type": name,
-            "quantized": np.ascontiguousarray(quantized).view(np.uint8).tobytes().hex(),
-            "values": bits(gguf.quants.dequantize(quantized, kind)),
+            "quantized": "" if quantized is None else np.ascontiguousarray(quantized).view(np.uint8).tobytes().hex(),
+            "values": "" if quantized is None else bits(gguf.quants.dequantize(quantized, kind)),
             "noise": "" if noise is None else noise.tobytes().hex(),
-            "noise_values": "" if noise is None else bits(gguf.quants.dequantize(
-                noise.view(np.float16) if name == "F16" else noise, kind)),
+            "noise_values": "" if noise is None else meaning(noise),
         }
     )
 

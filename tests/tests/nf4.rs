@@ -3,10 +3,11 @@
 use pollster::block_on;
 use tunesmith::Error;
 use tunesmith::bench::{Shape, synthetic};
+use tunesmith::format::encoding::Encoding;
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::gguf::Gguf;
 use tunesmith::format::nf4::{self, Quantizer};
-use tunesmith::format::quant::{Encoding, dequantize};
+use tunesmith::format::quant::dequantize;
 use tunesmith::model::{Group, Model, Module};
 use tunesmith::ops::Weight;
 use tunesmith::peft;

@@ -1,9 +1,9 @@
 //! The directions that DoRA's magnitudes scale, against the f64 reference.
 
 use tunesmith::format::ggml::GgmlType;
-use tunesmith::format::quant::{quantize_f16, quantize_q4_0, quantize_q4_1, quantize_q8_0};
 use tunesmith::ops::{Direction, Weight};
 use tunesmith::tape::Tape;
+use tunesmith_tests::blocks::CODED;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context, trained};
 use tunesmith_tests::golden::hash::uniform;
 use tunesmith_tests::reference::Matrix;
@@ -14,9 +14,6 @@ fn row_norms(w: &Matrix, a: &Matrix, b: &Matrix, scale: f64) -> Matrix {
     let norms = (0..w.rows).map(|row| moved.row(row).iter().map(|x| x * x).sum::<f64>().sqrt()).collect();
     Matrix { rows: 1, cols: w.rows, data: norms }
 }
-
-/// Numbers to blocks of ggml's.
-type Stored = fn(usize, usize, &[f32]) -> Input;
 
 /// All rows of a weight and its pair.
 fn whole<'a>(w: &'a Weight, a: &'a Weight, b: &'a Weight, scale: f32) -> Direction<'a> {
@@ -49,22 +46,19 @@ fn direction_norms_of_some_rows() {
 #[test]
 fn direction_norms() {
     let mut bench = Bench::new("direction_norms");
-    let types: [(&str, Stored); 6] = [
-        ("Q4_0", |n, k, values| Input::frozen(n, k, GgmlType::Q4_0, quantize_q4_0(values))),
-        ("Q4_1", |n, k, values| Input::frozen(n, k, GgmlType::Q4_1, quantize_q4_1(values))),
-        ("Q8_0", |n, k, values| Input::frozen(n, k, GgmlType::Q8_0, quantize_q8_0(values))),
-        ("F16", |n, k, values| Input::frozen(n, k, GgmlType::F16, quantize_f16(values))),
-        ("F32", Input::frozen_f32),
-        ("NF4", Input::nf4),
-    ];
-    for (n, k, r) in [(1, 32, 1), (3, 64, 3), (4, 96, 8), (5, 576, 16), (97, 160, 65)] {
-        for (ty, frozen) in types {
-            let name = format!("{ty} {n} x {k}, rank {r}");
+    let coded = CODED.into_iter().chain([GgmlType::F16, GgmlType::F32]).map(Some);
+    let types: Vec<Option<GgmlType>> = coded.chain([None]).collect();
+    for (n, k, r) in [(1, 32usize, 1), (3, 64, 3), (4, 96, 8), (7, 256, 4), (5, 576, 16), (97, 160, 65)] {
+        for ty in types.iter().filter(|ty| ty.is_none_or(|ty| k.is_multiple_of(ty.block_len()))) {
+            let name = format!("{} {n} x {k}, rank {r}", ty.map_or("NF4", GgmlType::name));
             let values = |what: &str, count: usize| uniform(&format!("direction {name} {what}"), count, 0.5);
             bench.check(&Case {
                 name: name.clone(),
                 inputs: vec![
-                    frozen(n, k, &values("w", n * k)),
+                    match *ty {
+                        Some(ty) => Input::of_type(n, k, ty, &values("w", n * k)),
+                        None => Input::nf4(n, k, &values("w", n * k)),
+                    },
                     Input::frozen_f32(r, k, &values("a", r * k)),
                     Input::frozen_f32(n, r, &values("b", n * r)),
                 ],

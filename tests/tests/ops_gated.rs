@@ -1,7 +1,7 @@
 //! Linear layers behind SwiGLU, whose gradient goes through SwiGLU where the layer's product ends.
 
+use tunesmith::format::encoding::Encoding;
 use tunesmith::format::ggml::GgmlType;
-use tunesmith::format::quant::{Encoding, quantize_f16, quantize_q4_1, quantize_q8_0};
 use tunesmith::ops::{LowRank, Weight};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context, trained};
@@ -18,10 +18,7 @@ fn check(bench: &mut Bench, rows: usize, ffn: usize, n: usize, ty: Option<GgmlTy
     let w = values("w", n * ffn);
     let w = match ty {
         None => Input::nf4(n, ffn, &w),
-        Some(GgmlType::Q4_1) => Input::frozen(n, ffn, GgmlType::Q4_1, quantize_q4_1(&w)),
-        Some(GgmlType::Q8_0) => Input::frozen(n, ffn, GgmlType::Q8_0, quantize_q8_0(&w)),
-        Some(GgmlType::F16) => Input::frozen(n, ffn, GgmlType::F16, quantize_f16(&w)),
-        Some(_) => Input::frozen_f32(n, ffn, &w),
+        Some(ty) => Input::of_type(n, ffn, ty, &w),
     };
     let mut gate_up = uniform(&format!("gated {name} x"), rows * 2 * ffn, 4.0);
     // Where exponentials overflow, and where nothing is left of them.
@@ -72,6 +69,7 @@ fn a_product_that_ends_in_swiglu() {
             (9, 96, 193, Some(GgmlType::Q4_1)),
             (61, 192, 64, Some(GgmlType::Q8_0)),
             (33, 64, 36, None),
+            (17, 256, 40, Some(GgmlType::Q6_K)),
             (13, 132, 31, Some(GgmlType::F16)),
             // Neither in fours, nor in eights.
             (7, 33, 17, Some(GgmlType::F32)),

@@ -1,8 +1,8 @@
 //! Linear layers over every encoding, both ways, against the f64 reference.
 
 use tunesmith::format::ggml::GgmlType;
-use tunesmith::format::quant::{quantize_f16, quantize_q4_0, quantize_q4_1, quantize_q8_0};
 use tunesmith::ops::LowRank;
+use tunesmith_tests::blocks::CODED;
 use tunesmith_tests::check_op::{Bench, Case, Input};
 use tunesmith_tests::golden::hash::uniform;
 use tunesmith_tests::reference::Matrix;
@@ -25,20 +25,15 @@ impl std::fmt::Display for Stored {
     }
 }
 
-const FILE_QUANTIZED: [GgmlType; 3] = [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0];
-const QUANTIZED: [Stored; 4] =
-    [Stored::File(GgmlType::Q4_0), Stored::File(GgmlType::Q4_1), Stored::File(GgmlType::Q8_0), Stored::Nf4];
+fn quantized_types() -> impl Iterator<Item = Stored> {
+    CODED.into_iter().map(Stored::File).chain([Stored::Nf4])
+}
 
 fn frozen(n: usize, k: usize, stored: Stored, values: &[f32]) -> Input {
-    let Stored::File(ty) = stored else { return Input::nf4(n, k, values) };
-    let blocks = match ty {
-        GgmlType::Q4_0 => quantize_q4_0(values),
-        GgmlType::Q4_1 => quantize_q4_1(values),
-        GgmlType::Q8_0 => quantize_q8_0(values),
-        GgmlType::F16 => quantize_f16(values),
-        _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-    };
-    Input::frozen(n, k, ty, blocks)
+    match stored {
+        Stored::File(ty) => Input::of_type(n, k, ty, values),
+        Stored::Nf4 => Input::nf4(n, k, values),
+    }
 }
 
 /// `x w^T` with x `[m, k]`.
@@ -67,22 +62,26 @@ fn check_shapes(bench: &mut Bench, ty: Stored, shapes: &[(usize, usize, usize)])
 #[test]
 fn quantized() {
     for mut bench in Bench::all("linear, quantized") {
-        for ty in QUANTIZED {
-            check_shapes(
-                &mut bench,
-                ty,
-                &[
-                    (1, 1, 32),
-                    (1, 63, 64),
-                    (1, 65, 96),
-                    (7, 191, 32),
-                    (8, 192, 192),
-                    (9, 193, 224),
-                    (13, 97, 576),
-                    (67, 5, 64),
-                    (61, 132, 64),
-                ],
-            );
+        for ty in quantized_types() {
+            let whole_blocks = |shape: &(usize, usize, usize)| match ty {
+                Stored::File(ty) => shape.2.is_multiple_of(ty.block_len()),
+                Stored::Nf4 => true,
+            };
+            let shapes = [
+                (1, 1, 32),
+                (1, 63, 64),
+                (1, 65, 96),
+                (7, 191, 32),
+                (8, 192, 192),
+                (9, 193, 224),
+                (13, 97, 576),
+                (67, 5, 64),
+                (61, 132, 64),
+                (1, 61, 256),
+                (5, 62, 512),
+                (61, 132, 256),
+            ];
+            check_shapes(&mut bench, ty, &shapes.into_iter().filter(whole_blocks).collect::<Vec<_>>());
         }
     }
 }
@@ -361,11 +360,15 @@ fn odd_values() {
         x[..2 * k].fill(0.0);
         let mut w = uniform("zero rows w", n * k, 1.0);
         w[k..3 * k].fill(0.0);
-        for ty in QUANTIZED.into_iter().chain([GgmlType::F16, GgmlType::F32].map(Stored::File)) {
+        for ty in [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0, GgmlType::Q5_1, GgmlType::F16, GgmlType::F32]
+            .map(Stored::File)
+            .into_iter()
+            .chain([Stored::Nf4])
+        {
             check(&mut bench, &format!("zero rows, {ty}"), m, x.clone(), frozen(n, k, ty, &w));
         }
         // f16 scales below the normal range, with their signs.
-        for ty in FILE_QUANTIZED {
+        for ty in [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0] {
             let mut blocks = frozen(n, k, Stored::File(ty), &uniform("subnormal scales", n * k, 1.0)).blocks().to_vec();
             for (i, block) in blocks.chunks_exact_mut(ty.block_bytes()).enumerate() {
                 let sign = if i % 3 == 0 { 0x8000 } else { 0 };

@@ -173,7 +173,7 @@ fn the_limits_are_webgpus_defaults() {
     for (index, kernel) in kernels::ALL.iter().enumerate() {
         assert_eq!(kernel.index, index, "{}", kernel.name);
         assert!(kernel.bindings.len() <= 8 && kernel.workgroup.iter().product::<u32>() <= 256, "{}", kernel.name);
-        let asks = ["subgroupBroadcast(", "quadSwap"].iter().any(|call| kernel.source.contains(call));
+        let asks = ["subgroupBroadcast(", "quadSwap"].iter().any(|call| kernel.wgsl().contains(call));
         assert_eq!(kernel.subgroup > 0, asks, "{}", kernel.name);
     }
 }

@@ -1,10 +1,10 @@
 //! The ops that work row by row or element by element, against the f64 reference.
 
 use tunesmith::format::ggml::GgmlType;
-use tunesmith::format::quant::{quantize_f16, quantize_q4_0, quantize_q4_1, quantize_q8_0};
 use tunesmith::gpu::{Form, Plan, Recorder, spread};
 use tunesmith::ops::RopeTable;
 use tunesmith::tape::Tape;
+use tunesmith_tests::blocks::CODED;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};
 use tunesmith_tests::reference::{
@@ -195,22 +195,18 @@ fn dropout_keeps_its_share_and_no_pattern() {
 fn embed_op() {
     let mut bench = Bench::new("embed");
     let (vocab, tokens) = (53, 3);
-    for (rows, cols) in [(1, 32), (7, 64), (65, 96), (13, 576)] {
+    for (rows, cols) in [(1, 32), (7, 64), (65, 96), (9, 256), (13, 576)] {
         let table = uniform(&format!("embed {rows} x {cols} table"), vocab * cols, 2.0);
         let prompt = uniform(&format!("embed {rows} x {cols} prompt"), tokens * cols, 2.0);
         let text = hashed_ids(&format!("embed {rows} x {cols} ids"), rows, vocab as u64);
         // Virtual tokens 0 and 2 come more than once, 1 never.
         let mixed: Vec<u32> =
             text.iter().enumerate().map(|(i, &id)| if i % 5 < 2 { (vocab + i % 5 * 2) as u32 } else { id }).collect();
-        let file = |ty, blocks| Input::frozen(vocab, cols, ty, blocks);
-        for (ty, table) in [
-            ("Q4_0", file(GgmlType::Q4_0, quantize_q4_0(&table))),
-            ("Q4_1", file(GgmlType::Q4_1, quantize_q4_1(&table))),
-            ("Q8_0", file(GgmlType::Q8_0, quantize_q8_0(&table))),
-            ("F16", file(GgmlType::F16, quantize_f16(&table))),
-            ("F32", Input::frozen_f32(vocab, cols, &table)),
-            ("NF4", Input::nf4(vocab, cols, &table)),
-        ] {
+        let types = CODED.into_iter().chain([GgmlType::F16, GgmlType::F32]);
+        let files = types
+            .filter(|ty| cols.is_multiple_of(ty.block_len()))
+            .map(|ty| (ty.name(), Input::of_type(vocab, cols, ty, &table)));
+        for (ty, table) in files.chain([("NF4", Input::nf4(vocab, cols, &table))]) {
             let ids = Guarded::new(&bench.context, &text).buffer;
             bench.check(&Case {
                 name: format!("{rows} x {cols}, {ty}"),

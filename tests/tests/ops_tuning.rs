@@ -1,6 +1,6 @@
 //! The ops that only tuning methods use, against the f64 reference.
 
-use tunesmith::format::quant::Encoding;
+use tunesmith::format::encoding::Encoding;
 use tunesmith::ops::{Activation, Heads, Weight};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, TOLERANCE, contexts, nmse, trained};

@@ -133,7 +133,7 @@ export interface ModelInfo {
 }
 
 export interface LoadOptions {
-  /** Quantize the blocks' linear layers to NF4 on the way, from F16 or F32: QLoRA's base. A run then has it in its config. */
+  /** Quantize the blocks' linear layers to NF4 on the way, from F16, BF16 or F32: QLoRA's base. A run then has it in its config. */
   load_in_4bit?: boolean;
 }
 

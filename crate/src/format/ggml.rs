@@ -10,6 +10,9 @@ macro_rules! types {
         pub enum GgmlType { $($name = $number,)* }
 
         impl GgmlType {
+            /// Each of them.
+            pub const ALL: [Self; [$($number),*].len()] = [$(Self::$name),*];
+
             /// The type with this number, if it is one of ggml's.
             pub fn from_number(number: u32) -> Option<Self> {
                 match number { $($number => Some(Self::$name),)* _ => None }

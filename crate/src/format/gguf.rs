@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use super::encoding::Encoding;
 use super::ggml::GgmlType;
 pub use super::gguf_value::{Array, FromValue, Value};
-use super::quant::Encoding;
+use super::quant;
 use super::source::ReadAt;
 use crate::{Error, Result};
 
@@ -107,7 +108,7 @@ impl Gguf {
 
     /// The device encoding of a tensor; an error that names the tensor where its type is not supported.
     pub fn encoding(&self, tensor: &TensorInfo) -> Result<Encoding> {
-        Encoding::of(tensor.ty).ok_or_else(|| Error::unsupported_type(self.name(), &tensor.name, tensor.ty.name()))
+        Encoding::of(tensor.ty).ok_or_else(|| quant::unsupported(self.name(), &tensor.name, tensor.ty.name()))
     }
 
     /// Reads a tensor's data in pieces of at most `max_bytes`, in order, calling `each` with the
@@ -398,7 +399,7 @@ impl Reader<'_> {
         let number = self.u32(&name)?;
         let offset = self.u64(&name)?;
         let ty = GgmlType::from_number(number)
-            .ok_or_else(|| Error::unsupported_type(self.source.name(), &name, &format!("ggml type {number}")))?;
+            .ok_or_else(|| quant::unsupported(self.source.name(), &name, &format!("ggml type {number}")))?;
         let elements = dims.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim)).filter(|n| *n > 0);
         let whole_rows = dims[0].is_multiple_of(ty.block_len() as u64);
         let bytes = elements.and_then(|elements| ty.byte_len(elements)).filter(|_| whole_rows);

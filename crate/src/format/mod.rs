@@ -1,5 +1,7 @@
 //! Model files: reading them in pieces, and turning their blocks into the device's layouts.
 
+mod blocks;
+pub mod encoding;
 pub mod ggml;
 pub mod gguf;
 mod gguf_value;

@@ -5,6 +5,8 @@
 
 use half::f16;
 
+use super::blocks::{Block, coded, half_at};
+use super::encoding::{Descriptor, Encoding};
 use super::ggml::GgmlType;
 use super::nf4;
 use crate::{Error, Result};
@@ -12,54 +14,13 @@ use crate::{Error, Result};
 /// Elements in a block of Q4_0, Q4_1 and Q8_0, and in a group of the device layouts.
 pub const GROUP: usize = 32;
 
-/// How a weight lies in GPU memory. Elements keep their order in all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Encoding {
-    /// One f32 in a u32. No scales.
-    F32,
-    /// Two f16 in a u32, the first in the low half. No scales.
-    F16,
-    /// Eight 4-bit codes in a u32, element `i` of the eight in bits `4i..4i+4`. Two f32 for each group
-    /// of 32: scale and min; value = scale * code + min.
-    Q4,
-    /// NF4 with double quantization, which [`nf4`] makes of plain numbers. Eight 4-bit codes in a u32, as in Q4. The
-    /// scales are words: the 256 numbers of [`nf4::dynamic_map`], and a record for each [`nf4::RECORD`] elements: an f32
-    /// `absmax`, an f32 `offset`, and a byte for each 64 of them; value = code's number * (byte's number * absmax + offset).
-    Nf4,
-    /// Four signed bytes in a u32, the first lowest. One f32 for each group of 32: value = scale * code.
-    Q8,
-}
-
 impl Encoding {
     /// The layout for a ggml type, `None` where it is not supported.
     pub fn of(ty: GgmlType) -> Option<Self> {
-        Some(match ty {
-            GgmlType::F32 => Encoding::F32,
-            GgmlType::F16 => Encoding::F16,
-            GgmlType::Q4_0 | GgmlType::Q4_1 => Encoding::Q4,
-            GgmlType::Q8_0 => Encoding::Q8,
-            _ => return None,
-        })
-    }
-
-    /// As kernels and files of choices name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Encoding::F32 => "f32",
-            Encoding::F16 => "f16",
-            Encoding::Q4 => "q4",
-            Encoding::Nf4 => "nf4",
-            Encoding::Q8 => "q8",
-        }
-    }
-
-    /// Elements that share one u32 of codes.
-    pub fn codes_per_word(self) -> usize {
-        match self {
-            Encoding::F32 => 1,
-            Encoding::F16 => 2,
-            Encoding::Q8 => 4,
-            Encoding::Q4 | Encoding::Nf4 => 8,
+        match ty {
+            GgmlType::F32 | GgmlType::BF16 => Some(Encoding::F32),
+            GgmlType::F16 => Some(Encoding::F16),
+            _ => coded(ty).map(|coded| coded.encoding),
         }
     }
 
@@ -70,21 +31,20 @@ impl Encoding {
 
     /// Bytes of the scales of `elements` elements.
     pub fn scales_bytes(self, elements: u64) -> u64 {
+        let Descriptor { group, has_min, .. } = self.descriptor();
         match self {
             Encoding::F32 | Encoding::F16 => 0,
-            Encoding::Q8 => elements / GROUP as u64 * 4,
-            Encoding::Q4 => elements / GROUP as u64 * 8,
             Encoding::Nf4 => nf4::MAP_BYTES + nf4::records_bytes(elements),
+            _ => elements / group as u64 * if has_min { 8 } else { 4 },
         }
     }
 
     /// A matrix of whole multiples of this many elements may have another one joined behind it.
     pub fn joint(self) -> u64 {
         match self {
-            Encoding::F32 => 1,
-            Encoding::F16 => 2,
-            Encoding::Q8 | Encoding::Q4 => GROUP as u64,
+            Encoding::F32 | Encoding::F16 => self.codes_per_word() as u64,
             Encoding::Nf4 => nf4::RECORD as u64,
+            _ => GROUP as u64,
         }
     }
 }
@@ -112,9 +72,9 @@ impl Packed {
                 halves.position(is_none)
             }
             _ => {
+                let Descriptor { group, has_min, .. } = self.encoding.descriptor();
                 let place = self.scales.iter().position(|&scale| is_none(scale))?;
-                let (elements, block) = (self.codes.len() * self.encoding.codes_per_word(), GgmlType::Q4_1.block_len());
-                Some(place * elements / self.scales.len() / block * block)
+                Some(place / if has_min { 2 } else { 1 } * group)
             }
         }
     }
@@ -123,33 +83,35 @@ impl Packed {
 /// Packs whole blocks of a GGUF tensor. [`super::gguf::Gguf::encoding`] says beforehand, with the
 /// tensor's name, whether its type is supported.
 pub fn pack(ty: GgmlType, bytes: &[u8]) -> Result<Packed> {
-    let encoding = Encoding::of(ty).ok_or_else(|| unsupported(ty))?;
+    let encoding = Encoding::of(ty).ok_or_else(|| unsupported("the model", "(unnamed)", ty.name()))?;
     check_len(ty, bytes.len())?;
     let blocks = bytes.chunks_exact(ty.block_bytes());
+    let Some(coded) = coded(ty) else {
+        let codes = match ty {
+            // The first half of an f32.
+            GgmlType::BF16 => blocks.map(|bytes| word(bytes) << 16).collect(),
+            _ => bytes.chunks(4).map(word).collect(),
+        };
+        return Ok(Packed { encoding, codes, scales: Vec::new() });
+    };
+    let Descriptor { bits, group, has_min, .. } = encoding.descriptor();
     let elements = blocks.len() * ty.block_len();
-    let mut codes = Vec::with_capacity(elements.div_ceil(encoding.codes_per_word()));
+    let mut codes = Vec::with_capacity(elements / encoding.codes_per_word());
     let mut scales = Vec::with_capacity(encoding.scales_bytes(elements as u64) as usize / 4);
-    match ty {
-        GgmlType::F32 => codes.extend(blocks.map(word)),
-        GgmlType::F16 => codes.extend(bytes.chunks(4).map(word)),
-        GgmlType::Q8_0 => {
-            for block in blocks {
-                scales.push(half_at(block, 0));
-                codes.extend(block[2..].chunks_exact(4).map(word));
+    let mut block = Block::new();
+    for bytes in blocks {
+        (coded.decode)(bytes, &mut block);
+        for at in 0..ty.block_len() / group {
+            let scale = block.scales[at];
+            scales.push(scale);
+            if has_min {
+                scales.push(if coded.has_min { block.mins[at] } else { -f32::from(coded.zero) * scale });
             }
         }
-        _ => {
-            for block in blocks {
-                let (scale, min, nibbles) = split_q4(ty, block);
-                scales.extend([scale, min]);
-                // ggml puts elements 0..16 in the low and 16..32 in the high halves of 16 bytes.
-                for shift in [0, 4] {
-                    for eight in nibbles.chunks_exact(8) {
-                        let code = |(i, byte): (usize, &u8)| u32::from(byte >> shift & 15) << (4 * i);
-                        codes.push(eight.iter().enumerate().map(code).sum());
-                    }
-                }
-            }
+        for some in block.codes[..ty.block_len()].chunks_exact(32 / bits) {
+            let mask = (1 << bits) - 1;
+            let place = |(i, code): (usize, &i8)| ((i32::from(*code + coded.zero) as u32) & mask) << (bits * i);
+            codes.push(some.iter().enumerate().map(place).sum());
         }
     }
     Ok(Packed { encoding, codes, scales })
@@ -158,32 +120,32 @@ pub fn pack(ty: GgmlType, bytes: &[u8]) -> Result<Packed> {
 /// Writes the numbers that whole blocks stand for to `out`, which has one place for each element.
 /// Bit-equal to ggml.
 pub fn dequantize(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
-    Encoding::of(ty).ok_or_else(|| unsupported(ty))?;
+    let encoding = Encoding::of(ty).ok_or_else(|| unsupported("the model", "(unnamed)", ty.name()))?;
     check_len(ty, bytes.len())?;
     let elements = bytes.len() / ty.block_bytes() * ty.block_len();
     if elements != out.len() {
         return Err(bad_length(format!("{elements} elements were given for {} places", out.len())));
     }
-    for (block, out) in bytes.chunks_exact(ty.block_bytes()).zip(out.chunks_exact_mut(ty.block_len())) {
-        match ty {
-            GgmlType::F32 => out[0] = f32::from_bits(word(block)),
-            GgmlType::F16 => out[0] = half_at(block, 0),
-            GgmlType::Q8_0 => {
-                let scale = half_at(block, 0);
-                for (out, code) in out.iter_mut().zip(&block[2..]) {
-                    *out = scale * f32::from(*code as i8);
-                }
-            }
-            _ => {
-                let (scale, min, nibbles) = split_q4(ty, block);
-                // Q4_0 subtracts before it multiplies, as ggml does: that keeps the sign of a zero.
-                let value = |code: u8| match ty {
-                    GgmlType::Q4_0 => scale * (f32::from(code) - 8.0),
-                    _ => scale * f32::from(code) + min,
-                };
-                for (i, byte) in nibbles.iter().enumerate() {
-                    out[i] = value(byte & 15);
-                    out[i + GROUP / 2] = value(byte >> 4);
+    let blocks = bytes.chunks_exact(ty.block_bytes()).zip(out.chunks_exact_mut(ty.block_len()));
+    let Some(coded) = coded(ty) else {
+        let number = |bytes: &[u8]| match ty {
+            GgmlType::F32 => f32::from_bits(word(bytes)),
+            GgmlType::BF16 => f32::from_bits(word(bytes) << 16),
+            _ => half_at(bytes, 0),
+        };
+        blocks.for_each(|(bytes, out)| out[0] = number(bytes));
+        return Ok(());
+    };
+    let Descriptor { group, .. } = encoding.descriptor();
+    let mut block = Block::new();
+    for (bytes, out) in blocks {
+        (coded.decode)(bytes, &mut block);
+        let groups = out.chunks_exact_mut(group).zip(block.codes.chunks_exact(group));
+        for (at, (out, codes)) in groups.enumerate() {
+            for (out, code) in out.iter_mut().zip(codes) {
+                *out = block.scales[at] * f32::from(*code);
+                if coded.has_min {
+                    *out += block.mins[at];
                 }
             }
         }
@@ -253,26 +215,16 @@ fn nibbles<'a>(group: &'a [f32], code: impl Fn(f32) -> f32 + 'a) -> impl Iterato
     low.iter().zip(high).map(move |(l, h)| code(l) | code(h) << 4)
 }
 
-/// Scale, min and the 16 bytes of codes of a Q4_0 or Q4_1 block.
-fn split_q4(ty: GgmlType, block: &[u8]) -> (f32, f32, &[u8]) {
-    let scale = half_at(block, 0);
-    match ty {
-        GgmlType::Q4_0 => (scale, -8.0 * scale, &block[2..]),
-        _ => (scale, half_at(block, 2), &block[4..]),
-    }
-}
-
-fn half_at(block: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
-}
-
 /// Up to four bytes as a little-endian u32.
 fn word(bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
 
-fn unsupported(ty: GgmlType) -> Error {
-    Error::unsupported_type("the model", "(unnamed)", ty.name())
+/// A tensor in an encoding that is not read.
+pub fn unsupported(file: &str, tensor: &str, found: &str) -> Error {
+    let read = GgmlType::ALL.iter().filter(|ty| Encoding::of(**ty).is_some()).map(|ty| ty.name());
+    let supported = read.collect::<Vec<_>>().join(", ");
+    Error::Quantization { file: file.into(), tensor: tensor.into(), found: found.into(), supported }
 }
 
 fn check_len(ty: GgmlType, len: usize) -> Result<()> {
@@ -298,9 +250,15 @@ mod tests {
         let value = |i: usize| match packed.encoding {
             Encoding::F32 => f32::from_bits(code(i)),
             Encoding::F16 => f16::from_bits(code(i) as u16).to_f32(),
-            Encoding::Q8 => packed.scales[i / GROUP] * f32::from(code(i) as u8 as i8),
-            Encoding::Nf4 => unreachable!("no file has it"),
-            Encoding::Q4 => packed.scales[i / GROUP * 2] * (code(i) & 15) as f32 + packed.scales[i / GROUP * 2 + 1],
+            encoding => {
+                let Descriptor { bits, group, has_min, .. } = encoding.descriptor();
+                let group = i / group;
+                match (bits, has_min) {
+                    (4, true) => packed.scales[2 * group] * (code(i) & 15) as f32 + packed.scales[2 * group + 1],
+                    (8, true) => packed.scales[2 * group] * f32::from(code(i) as i8) + packed.scales[2 * group + 1],
+                    _ => packed.scales[group] * f32::from(code(i) as i8),
+                }
+            }
         };
         (0..elements).map(value).collect()
     }
@@ -332,6 +290,25 @@ mod tests {
     }
 
     #[test]
+    fn any_block_is_packed_without_loss() {
+        for ty in GgmlType::ALL.into_iter().filter(|ty| Encoding::of(*ty).is_some()) {
+            let mut packed = 0;
+            for seed in 1..100u64 {
+                let byte = |i: u64| ((seed * 1000 + i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8;
+                let bytes: Vec<u8> = (0..ty.block_bytes() as u64 * 4).map(byte).collect();
+                let mut plain = vec![0.0; 4 * ty.block_len()];
+                dequantize(ty, &bytes, &mut plain).unwrap();
+                // Scales that are none are told when a model is loaded.
+                if plain.iter().all(|value| value.is_finite()) {
+                    assert_eq!(unpack(&pack(ty, &bytes).unwrap(), plain.len()), plain, "{ty}");
+                    packed += 1;
+                }
+            }
+            assert!(packed > 50, "{ty}: {packed}");
+        }
+    }
+
+    #[test]
     fn what_is_no_number_is_found() {
         let values: Vec<f32> = (0..96).map(|i| i as f32).collect();
         let nan = |bytes: &mut Vec<u8>, at: usize, half: bool| {
@@ -359,11 +336,11 @@ mod tests {
 
     #[test]
     fn wrong_types_and_lengths_are_errors() {
-        let error = pack(GgmlType::Q6_K, &[]).unwrap_err();
-        assert!(error.to_string().contains("Q6_K"), "{error}");
+        let error = pack(GgmlType::IQ1_S, &[]).unwrap_err();
+        assert!(error.to_string().contains("IQ1_S"), "{error}");
         assert_eq!(error.code(), "quantization");
         assert_eq!(pack(GgmlType::Q4_0, &[0; 17]).unwrap_err().code(), "format");
         assert_eq!(dequantize(GgmlType::Q8_0, &[0; 34], &mut [0.0; 31]).unwrap_err().code(), "format");
-        assert_eq!(dequantize(GgmlType::BF16, &[0; 2], &mut [0.0]).unwrap_err().code(), "quantization");
+        assert_eq!(dequantize(GgmlType::TQ1_0, &[0; 54], &mut [0.0; 256]).unwrap_err().code(), "quantization");
     }
 }

@@ -1,5 +1,7 @@
 //! The kernel table that `build.rs` makes from `shaders/`.
 
+use super::expand::{Flags, expand};
+
 /// How a kernel uses a storage binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -22,18 +24,21 @@ pub struct Kernel {
     pub subgroup: u32,
     /// Access of the storage bindings, from binding 1.
     pub bindings: &'static [Access],
-    /// The expanded WGSL, without comments.
-    pub source: &'static str,
+    /// Its file in `shaders/`.
+    file: &'static str,
+    /// What its variant of the file is.
+    flags: &'static Flags<'static>,
 }
 
 impl Kernel {
     /// Its source as this platform's compiler takes it: browsers want the feature named, and naga does not know its name.
-    pub fn wgsl(&self) -> std::borrow::Cow<'static, str> {
-        if cfg!(target_arch = "wasm32") && self.subgroup > 0 {
-            format!("enable subgroups;\n{}", self.source).into()
-        } else {
-            self.source.into()
-        }
+    pub fn wgsl(&self) -> String {
+        let read = |path: &str| {
+            let at = kernels::SOURCES.binary_search_by_key(&path, |(file, _)| file).ok()?;
+            Some(kernels::SOURCES[at].1)
+        };
+        let source = expand(self.file, self.flags, &read).expect("the build has expanded it");
+        if cfg!(target_arch = "wasm32") && self.subgroup > 0 { format!("enable subgroups;\n{source}") } else { source }
     }
 
     /// The kernel of a name that is put together of parts.

@@ -4,6 +4,7 @@ mod adapter;
 mod arena;
 mod buffer;
 mod context;
+mod expand;
 mod forms;
 mod kernel;
 mod pace;

@@ -40,7 +40,7 @@ fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) ->
 }
 
 fn compile(device: &wgpu::Device, kernel: &'static Kernel, checked: bool) -> wgpu::ComputePipeline {
-    let source = wgpu::ShaderSource::Wgsl(kernel.wgsl());
+    let source = wgpu::ShaderSource::Wgsl(kernel.wgsl().into());
     let described = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
     let module = if checked {
         device.create_shader_module(described)

@@ -1,10 +1,11 @@
 //! Linear layers that are quantized to NF4 on their way from the file to the device.
 
 use super::Module;
+use crate::format::encoding::Encoding;
 use crate::format::ggml::GgmlType;
 use crate::format::gguf::TensorInfo;
 use crate::format::nf4::{Quantizer, dynamic_map};
-use crate::format::quant::{Encoding, GROUP, dequantize};
+use crate::format::quant::{GROUP, dequantize};
 use crate::gpu::{Buffer, Context};
 use crate::{Error, Result};
 
@@ -15,9 +16,9 @@ use crate::{Error, Result};
 pub(super) fn check_in_4bit(tensor: &TensorInfo) -> Result<()> {
     let (name, ty) = (&tensor.name, tensor.ty.name());
     let wrong = |what, help: &str| Err(Error::Config { field: "load_in_4bit".into(), what, help: help.into() });
-    if !matches!(tensor.ty, GgmlType::F16 | GgmlType::F32) {
+    if !matches!(tensor.ty, GgmlType::F16 | GgmlType::BF16 | GgmlType::F32) {
         let help = "leave load_in_4bit out: every method trains over quantized weights as they are; or load the model's \
-                    F16 or F32 file";
+                    F16, BF16 or F32 file";
         return wrong(format!("{name} is {ty} in the file, so the model is quantized already"), help);
     }
     if !tensor.row_len().is_multiple_of(GROUP as u64) {

@@ -8,8 +8,9 @@ use super::config::PREFILL;
 use super::in_4bit::{Upload, check_in_4bit};
 use super::{Group, ModelConfig, Norm};
 use crate::Result;
+use crate::format::encoding::Encoding;
 use crate::format::gguf::{Gguf, TensorInfo};
-use crate::format::quant::{Encoding, pack};
+use crate::format::quant::pack;
 use crate::gpu::Context;
 use crate::ops::{RopeTable, Weight};
 use crate::tape::Tape;
@@ -85,7 +86,7 @@ impl Model {
         Self::load_as(context, gguf, false, progress).await
     }
 
-    /// Uploads a model; with `load_in_4bit` the linear layers of its blocks, which must be F16 or F32 in the file, are
+    /// Uploads a model; with `load_in_4bit` the linear layers of its blocks, which must be F16, BF16 or F32 in the file, are
     /// quantized to NF4 on the way.
     ///
     /// # Errors

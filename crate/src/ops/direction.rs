@@ -2,7 +2,7 @@
 
 use super::Weight;
 use super::column_sum::{ColumnSum, Times};
-use crate::format::quant::Encoding;
+use crate::format::encoding::Encoding;
 use crate::gpu::{Binding, BufferId, Kernel, kernels, spread};
 use crate::tape::{Op, Tape, Var};
 

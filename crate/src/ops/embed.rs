@@ -1,7 +1,7 @@
 //! Token embeddings, with the virtual tokens of prompt methods among them.
 
 use super::Weight;
-use crate::format::quant::Encoding;
+use crate::format::encoding::Encoding;
 use crate::gpu::{Binding, Buffer, BufferId, Kernel, kernels, spread};
 use crate::tape::{Op, Tape, Var};
 

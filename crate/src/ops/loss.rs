@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Weight;
 use crate::Result;
-use crate::format::quant::Encoding;
+use crate::format::encoding::Encoding;
 use crate::gpu::{Binding, Buffer, BufferId, Context, kernels};
 use crate::tape::{Tape, Var};
 

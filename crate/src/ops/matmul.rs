@@ -1,6 +1,6 @@
 //! Matrix products on buffers: what linear layers, their gradients and the loss head are made of.
 
-use crate::format::quant::Encoding;
+use crate::format::encoding::Encoding;
 use crate::gpu::{Binding, BufferId, Form, Kernel, Recorder, Tunable, kernels, spread, stride};
 
 /// A matrix addressed by strides, in elements, from element `at` of its binding.

@@ -1,7 +1,7 @@
 //! Finds the fastest form of each product, and of attention, on the device at hand, by trying them.
 
 use crate::clock::now_ms;
-use crate::format::quant::Encoding;
+use crate::format::encoding::Encoding;
 use crate::gpu::{Choices, Context, Form, Plan, Recorder, Tunable};
 use crate::tape::Tape;
 use crate::{Error, Result};

@@ -1,6 +1,6 @@
 //! A matrix on the device: frozen in any encoding, or a trainable f32 piece of the flat parameters.
 
-use crate::format::quant::Encoding;
+use crate::format::encoding::Encoding;
 use crate::gpu::{Binding, Buffer, Recorder};
 
 /// A trainable tensor: a piece of the flat value and gradient buffers.

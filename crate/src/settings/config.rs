@@ -118,7 +118,7 @@ macro_rules! bounds {
 run_config! { |method, objective|
     "Model" {
         load_in_4bit: bool = false,
-            "Quantize the blocks' linear layers to NF4 while the model is loaded, from F16 or F32: QLoRA's base.";
+            "Quantize the blocks' linear layers to NF4 while the model is loaded, from F16, BF16 or F32: QLoRA's base.";
         fp16: bool = false,
             "Multiply in half precision, on the GPU's matrix units: faster and less exact. Native only.";
     }

@@ -3,8 +3,9 @@
 use wasm_bindgen::prelude::*;
 
 use super::js::thrown;
+use crate::format::encoding::Encoding;
 use crate::format::ggml::GgmlType;
-use crate::format::quant::{Encoding, pack};
+use crate::format::quant::pack;
 use crate::gpu::{Buffer, Context, Plan};
 use crate::ops::{LowRank, Parameter, Weight};
 use crate::tape::{Tape, Var};

@@ -29,15 +29,7 @@
 #endif
 #else
             let w = codes[at / 8u];
-#ifdef Q4
-            let s = scales[at / 32u];
-#endif
-#ifdef NF4
-            let s = nf4_scale(at);
-#endif
-#ifdef Q8
-            let s = scales[at / 32u];
-#endif
-#import shared/eight.wgsl
+            let s = scale_of(at);
+#import matmul/eight.wgsl
 #endif
 #endif

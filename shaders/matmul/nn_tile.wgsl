@@ -1,6 +1,6 @@
 // A span of nn.wgsl's sums with tiles of `a` and of the decoded `b` in workgroup memory, as nt_tile.wgsl has them.
 #for t LA
-#import shared/tile_places.wgsl
+#import matmul/tile_places.wgsl
 #endfor
 #for t LB
         // Eight columns of a row of `b`.
@@ -12,7 +12,7 @@
         let past = min(span + SPAN, end);
         {
             let next = span;
-#import shared/nn_tile_next.wgsl
+#import matmul/nn_tile_next.wgsl
         }
         for (var p0 = span; p0 < past; p0 += DEPTH) {
             workgroupBarrier();
@@ -40,10 +40,10 @@
             {
                 // The last is read once more.
                 let next = min(p0 + DEPTH, (past - 1u) / DEPTH * DEPTH);
-#import shared/nn_tile_next.wgsl
+#import matmul/nn_tile_next.wgsl
             }
 #ifdef MATRIX
-#import shared/nn_matrix.wgsl
+#import matmul/nn_matrix.wgsl
 #else
 #for q K4
             {

@@ -7,23 +7,23 @@
 #endfor
     for (var block = 0u; block < blocks; block++) {
 #for j N
-#import shared/nt_block.wgsl
+#import matmul/nt_block.wgsl
 #endfor
         for (var q = 0u; q < min(8u, (params.depth - block * 32u + 3u) / 4u); q++) {
             let p0 = block * 32u + q * 4u;
-#import shared/own_a.wgsl
+#import matmul/own_a.wgsl
 #for j N
             let at$j = p0;
-#ifdef Q4
+#ifdef BITS4
             let u$j = vec4<u32>(w$j[q / 2u]) >> (vec4<u32>(0u, 4u, 8u, 12u) + q % 2u * 16u);
 #endif
-#ifdef NF4
-            let u$j = vec4<u32>(w$j[q / 2u]) >> (vec4<u32>(0u, 4u, 8u, 12u) + q % 2u * 16u);
-#endif
-#ifdef Q8
+#ifdef BITS8
             let u$j = select(w$j_0, w$j_1, q > 3u)[q % 4u];
 #endif
-#import shared/nt_load.wgsl
+#ifdef G16
+            let s$j = select(s$j_0, s$j_1, q > 3u);
+#endif
+#import matmul/nt_load.wgsl
 #endfor
 #for i R
             {

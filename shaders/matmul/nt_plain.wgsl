@@ -1,7 +1,7 @@
 // The sums of nt.wgsl with a tile of `a` in workgroup memory.
     for (var block = 0u; block < blocks; block++) {
 #for j N
-#import shared/nt_block.wgsl
+#import matmul/nt_block.wgsl
 #endfor
         workgroupBarrier();
         for (var i = lane; i < $Ru * 8u; i += LANES) {
@@ -14,7 +14,7 @@
 #for q4 4
         {
 #for j N
-#import shared/nt_four.wgsl
+#import matmul/nt_four.wgsl
 #endfor
 #for i R
             {

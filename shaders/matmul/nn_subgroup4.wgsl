@@ -10,12 +10,18 @@
             let p_$g_$q = min(p0 + $gu * 4u + (lane ^ $qu), params.depth - 1u);
 #endfor
 #for h H
-#ifdef SCALED
+#ifdef G16
+#for q 4
+            let s$g_$h_$q = scale_of(p_$g_$q * params.cols + k$h);
+#endfor
+#else
+#ifdef CODED
             // All lanes' eight columns are in one block of a row, so that each lane loads one row's scale for all four.
             let s$g_$h_0 = scale_of(own_p$g * params.cols + k$h);
             let s$g_$h_1 = quadSwapX(s$g_$h_0);
             let s$g_$h_2 = quadSwapY(s$g_$h_0);
             let s$g_$h_3 = quadSwapDiagonal(s$g_$h_0);
+#endif
 #endif
 #for q 4
             var v$g_$h_$q_0: vec4<f32>;
@@ -24,7 +30,7 @@
                 let p = p_$g_$q;
                 let k = k$h;
                 let col = col$h;
-#import shared/nn_load.wgsl
+#import matmul/nn_load.wgsl
                 v$g_$h_$q_0 = v0;
                 v$g_$h_$q_1 = v1;
             }

@@ -14,7 +14,7 @@
                 {
                     // Rows of `b` past the depth meet zeros of the tile.
                     let p = min(p0 + q * 4u + $eu, params.depth - 1u);
-#import shared/nn_load.wgsl
+#import matmul/nn_load.wgsl
 #for i R
                     c$i_0_0 = fma(vec4<f32>(x$i[$e]), v0, c$i_0_0);
                     c$i_0_1 = fma(vec4<f32>(x$i[$e]), v1, c$i_0_1);

@@ -1,16 +1,12 @@
 // Row p of nn.wgsl's `b`, dequantized: the lane's eight columns as v0 and v1.
-#ifdef F16
-#else
-#ifdef F32
-#else
+#ifdef CODED
         let at = p * params.cols + k;
         let w = codes[at / 8u];
-#import shared/nn_scale.wgsl
+#import matmul/nn_scale.wgsl
 #ifdef SG4
-#import shared/place_eight.wgsl
+#import matmul/place_eight.wgsl
 #else
-#import shared/eight.wgsl
-#endif
+#import matmul/eight.wgsl
 #endif
 #endif
 #ifdef F16

@@ -3,8 +3,12 @@
         let s = s$g_$h_$q;
 #else
 #ifdef SG8
-        let in_first = at / BLOCK == (p * params.cols + first_k) / BLOCK;
+#ifdef G16
+        let s = scale_of(at);
+#else
+        let in_first = at / GROUP == (p * params.cols + first_k) / GROUP;
         let s = select(subgroupBroadcast(own, $qu + 4u), subgroupBroadcast(own, $qu), in_first);
+#endif
 #else
         let s = scale_of(at);
 #endif

@@ -8,7 +8,7 @@
 #endif
     for (var block = 0u; block < blocks; block++) {
 #for j N
-#import shared/nt_block.wgsl
+#import matmul/nt_block.wgsl
 #endfor
         let p = block * 32u + lane * 4u;
         let own = select(vec4<f32>(), a[(params.a_at + min(p, params.depth - 4u)) / 4u], p < params.depth);
@@ -45,7 +45,7 @@
         {
             let x = subgroupBroadcast(own, $q2u * 4u + $q4u);
 #for j N
-#import shared/nt_four.wgsl
+#import matmul/nt_four.wgsl
             c0_$j = fma(v$j.w, x.w, fma(v$j.z, x.z, fma(v$j.y, x.y, fma(v$j.x, x.x, c0_$j))));
 #endfor
         }

@@ -2,7 +2,7 @@
 // or N times from a register, which is what GPUs want. What comes next is on its way while this is multiplied: it is
 // read in the same straight code, and kept when all are done.
 #for t LA
-#import shared/tile_places.wgsl
+#import matmul/tile_places.wgsl
 #endfor
 #for t LB
     // Eight weights of a column.
@@ -14,7 +14,7 @@
 #endfor
     {
         let next = 0u;
-#import shared/nt_tile_next.wgsl
+#import matmul/nt_tile_next.wgsl
     }
     for (var p0 = 0u; p0 < params.depth; p0 += DEPTH) {
         workgroupBarrier();
@@ -39,10 +39,10 @@
         {
             // The last is read once more.
             let next = min(p0 + DEPTH, (params.depth - 1u) / DEPTH * DEPTH);
-#import shared/nt_tile_next.wgsl
+#import matmul/nt_tile_next.wgsl
         }
 #ifdef MATRIX
-#import shared/nt_matrix.wgsl
+#import matmul/nt_matrix.wgsl
 #else
 #for q K4
         {

@@ -1,14 +1,18 @@
 // With subgroups of four: weights p0 + 8 $q to p0 + 8 $q + 7 of column j of nt.wgsl's `b`, as v0 and v1, each in the
 // order of `place`.
-#ifdef WHOLE
-#ifdef Q8
+#ifdef CODED
+#ifdef BITS8
             let four = select(w$j_0, w$j_1, $qu > 1u);
             let w = vec2<u32>(four[$q * 2 % 4], four[$q * 2 % 4 + 1]);
 #else
             let w = w$j[$q];
 #endif
+#ifdef G16
+            let s = select(s$j_0, s$j_1, $qu > 1u);
+#else
             let s = s$j;
-#import shared/place_eight.wgsl
+#endif
+#import matmul/place_eight.wgsl
 #else
 #ifdef F16
             // `a` is zero past the depth, so a clamped, finite weight adds nothing.

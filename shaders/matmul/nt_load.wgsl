@@ -1,13 +1,18 @@
 // Four weights of column j of nt.wgsl's `b` from depth at$j on, as v$j; quantized ones from their codes u$j.
-#ifdef Q4
-            let v$j = fma(vec4<f32>(vec4<i32>(u$j & vec4<u32>(15u))), vec4<f32>(s$j.x), vec4<f32>(s$j.y));
-#endif
+#ifdef BITS4
 #ifdef NF4
             let v$j = nf4(u$j) * s$j;
+#else
+            let v$j = fma(vec4<f32>(vec4<i32>(u$j & vec4<u32>(15u))), vec4<f32>(s$j.x), vec4<f32>(s$j.y));
 #endif
-#ifdef Q8
+#endif
+#ifdef BITS8
             let i$j = bitcast<vec4<i32>>(vec4<u32>(u$j) << vec4<u32>(24u, 16u, 8u, 0u));
+#ifdef MIN
+            let v$j = fma(vec4<f32>(i$j >> vec4<u32>(24u)), vec4<f32>(s$j.x), vec4<f32>(s$j.y));
+#else
             let v$j = vec4<f32>(i$j >> vec4<u32>(24u)) * s$j;
+#endif
 #endif
 #ifdef F16
             // `a` is zero past the depth, so a clamped, finite weight adds nothing.
