@@ -57,6 +57,7 @@ pub fn coded(ty: GgmlType) -> Option<Coded> {
         GgmlType::Q5_K => lifted(Q8Min, q5_k),
         GgmlType::Q6_K => signed(Q8G16, 0, q6_k),
         GgmlType::IQ4_NL => signed(Q8, 0, iq4_nl),
+        GgmlType::IQ4_XS => signed(Q8, 0, iq4_xs),
         _ => return None,
     })
 }
@@ -194,11 +195,23 @@ fn q6_k(bytes: &[u8], block: &mut Block) {
     }
 }
 
-/// What the sixteen codes of IQ4_NL stand for.
+/// What the sixteen codes of IQ4_NL and IQ4_XS stand for.
 const IQ4: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// Scale, 16 bytes of nibbles.
 fn iq4_nl(bytes: &[u8], block: &mut Block) {
     block.scales[0] = half_at(bytes, 0);
     block.codes.iter_mut().zip(nibbles(&bytes[2..])).for_each(|(code, nibble)| *code = IQ4[usize::from(nibble)]);
+}
+
+/// The scale of scales, two high bits and four low ones of the eight scales of each 32, 128 bytes of nibbles.
+fn iq4_xs(bytes: &[u8], block: &mut Block) {
+    let scale = half_at(bytes, 0);
+    for group in 0..8 {
+        let low = bits(bytes[4 + group / 2], group % 2 * 4, 4);
+        let high = bits(bytes[2 + group / 4], group % 4 * 2, 2);
+        block.scales[group] = scale * (f32::from(low | high << 4) - 32.0);
+        let codes = block.codes[32 * group..].iter_mut().zip(nibbles(&bytes[8 + 16 * group..]));
+        codes.for_each(|(code, nibble)| *code = IQ4[usize::from(nibble)]);
+    }
 }
