@@ -16,6 +16,11 @@ pub const NANO_CONTEXT: u32 = 256;
 
 /// The nano model as a GGUF file, with a byte-level vocabulary, ChatML's tokens and a ChatML template.
 pub fn nano_gguf() -> Vec<u8> {
+    nano_file().finish()
+}
+
+/// The same to be changed.
+pub fn nano_file() -> GgufWriter {
     let mut file = GgufWriter::new("llama");
     let number = |value: usize| Value::U32(value as u32);
     file.set("general.name", Value::String("nano".into()));
@@ -61,7 +66,7 @@ pub fn nano_gguf() -> Vec<u8> {
         let dims: Vec<u64> = shape.iter().rev().map(|&size| size as u64).collect();
         file.tensor_f32(&name, &dims, &values);
     }
-    file.finish()
+    file
 }
 
 /// The default model's file, reduced to its first `layers` layers.

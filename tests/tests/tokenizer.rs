@@ -109,6 +109,7 @@ fn each_pre_tokenizer_splits_its_own_way() {
     };
     for (pre, digits) in [
         ("gpt2", &["123", "4", " 1"][..]),
+        ("gpt-2", &["123", "4", " 1"]),
         ("smollm", &["1", "2", "3", "4", " ", "1"]),
         ("qwen2", &["1", "2", "3", "4", " ", "1"]),
         ("llama-bpe", &["123", "4", " ", "1"]),
@@ -130,6 +131,10 @@ fn added_tokens_of_both_kinds_are_matched() {
     assert_eq!(tokenizer.encode("<|end|>[tool]", true).unwrap(), [end, tool]);
     assert_eq!(tokenizer.end_ids(), [end]);
     assert_eq!(tokenizer.eos(), None);
+    // Files have -1 where no token pads.
+    let mut writer = small("gpt-2");
+    writer.set("tokenizer.ggml.padding_token_id", Value::U32(u32::MAX));
+    assert_eq!(build(writer).unwrap().pad(), None);
     let spans = tokenizer.encode_spans("é[tool]", true).unwrap();
     assert_eq!(spans.iter().map(|(_, span)| span.clone()).collect::<Vec<_>>(), [0..2, 2..8]);
 }
@@ -150,5 +155,8 @@ fn damaged_vocabularies_are_refused() {
     refused("tokenizer.ggml.tokens", Value::U32(1), "tokenizer.ggml.tokens");
     refused("tokenizer.ggml.merges", texts(&["日 本"]), "日");
     refused("tokenizer.ggml.merges", texts(&["ab"]), "\"ab\"");
+    // A part that is no token, and one longer than any token, in which the library would write past its buffer.
+    refused("tokenizer.ggml.merges", texts(&["1 2", "2 日"]), "the merge \"2 日\" is not of tokens, or makes none");
+    refused("tokenizer.ggml.merges", texts(&["<|end|> <|end|>"]), "is not of tokens, or makes none");
     refused("tokenizer.ggml.eos_token_id", Value::U32(264), "tokenizer.ggml.eos_token_id");
 }

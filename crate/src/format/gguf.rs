@@ -149,6 +149,12 @@ impl Gguf {
     pub fn invalid(&self, what: String) -> Error {
         invalid(self.name(), what)
     }
+
+    /// An error of a file that is as it should be, of a model that is not supported: what it has.
+    pub fn unsupported(&self, what: &str) -> Error {
+        let help = "the file is as it should be, and this model is not supported: use one of those that the README's Limits name";
+        Error::Format { file: self.name().into(), what: format!("{what}: not supported"), help: help.into() }
+    }
 }
 
 /// Two tensors, if there are such, that have bytes of the file in common.

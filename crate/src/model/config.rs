@@ -50,6 +50,27 @@ pub(crate) const PREFILL: usize = 64;
 /// Architectures whose forward pass is the decoder's.
 const ARCHITECTURES: &str = "llama";
 
+/// Refuses what a file of this architecture may have and the decoder has not, by name.
+fn refuse_other_kinds(gguf: &Gguf, architecture: &str) -> Result<()> {
+    let key = |name: &str| format!("{architecture}.{name}");
+    let scaling = gguf.get::<&str>(&key("rope.scaling.type"))?;
+    // Without a type, a factor scales linearly.
+    let factor = gguf.get::<f32>(&key("rope.scaling.factor"))?.filter(|_| scaling.is_none()).unwrap_or(1.0);
+    let experts = gguf.get::<usize>(&key("expert_count"))?.unwrap_or(0);
+    let kinds = [
+        (experts > 0, format!("a mixture of {experts} experts")),
+        (
+            gguf.get::<usize>(&key("attention.sliding_window"))?.is_some_and(|rows| rows > 0),
+            "attention in a window".into(),
+        ),
+        (gguf.get::<bool>(&key("attention.causal"))? == Some(false), "attention to what comes later".into()),
+        (scaling.is_some_and(|scaling| scaling != "none"), format!("rotary scaling ({})", scaling.unwrap_or_default())),
+        (factor != 1.0, format!("rotary scaling by {factor}")),
+        (gguf.find_tensor("rope_freqs.weight").is_some(), "scaled rotary frequencies (rope_freqs.weight)".into()),
+    ];
+    kinds.into_iter().find(|(has, _)| *has).map_or(Ok(()), |(_, what)| Err(gguf.unsupported(&what)))
+}
+
 impl ModelConfig {
     /// Reads and checks the metadata.
     ///
@@ -66,6 +87,7 @@ impl ModelConfig {
         }
         let key = |name: &str| format!("{architecture}.{name}");
         let hidden: usize = gguf.require(&key("embedding_length"))?;
+        refuse_other_kinds(gguf, architecture)?;
         let heads: usize = gguf.require(&key("attention.head_count"))?;
         if heads == 0 {
             return Err(gguf.invalid(format!("{} is 0", key("attention.head_count"))));
@@ -115,13 +137,14 @@ impl ModelConfig {
         }
         // The head takes its rows in pieces of a buffer, which start at multiples of 256 bytes.
         if !config.hidden.is_multiple_of(4) {
-            return wrong(format!("a hidden size of {}: multiples of 4 are supported", config.hidden));
+            return Err(gguf.unsupported(&format!("a hidden size of {}, which is no multiple of 4", config.hidden)));
         }
         if config.kv_heads == 0 || !config.heads.is_multiple_of(config.kv_heads) {
             return wrong(format!("{} key-value heads do not divide {} heads", config.kv_heads, config.heads));
         }
         if !HEAD_DIMS.contains(&config.head_dim) {
-            return wrong(format!("heads of dimension {}: those of {HEAD_DIMS:?} are supported", config.head_dim));
+            let what = format!("heads of dimension {}, which is none of {HEAD_DIMS:?}", config.head_dim);
+            return Err(gguf.unsupported(&what));
         }
         let most = RopeTable::most_positions(config.head_dim) - PREFILL;
         if config.context_length > most {
@@ -129,14 +152,8 @@ impl ModelConfig {
                 format!("{} is {}, and at most {most} was expected", key("context_length"), config.context_length);
             return wrong(what);
         }
-        if gguf.get::<&str>(&key("rope.scaling.type"))?.is_some_and(|scaling| scaling != "none") {
-            return wrong(format!("{} is not supported", key("rope.scaling.type")));
-        }
-        if gguf.find_tensor("rope_freqs.weight").is_some() {
-            return wrong("scaled rotary frequencies (rope_freqs.weight) are not supported".into());
-        }
         if gguf.get::<usize>(&key("rope.dimension_count"))?.is_some_and(|dim| dim != config.head_dim) {
-            return wrong("rotary embedding over a part of the head is not supported".into());
+            return Err(gguf.unsupported("rotary embedding over a part of the head"));
         }
         Ok(config)
     }

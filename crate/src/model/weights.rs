@@ -246,7 +246,7 @@ impl<'a> Loader<'a> {
         for &module in group.modules() {
             let name = format!("blk.{layer}.{}", module.gguf_name());
             if self.gguf.find_tensor(&format!("{name}.bias")).is_some() {
-                return Err(self.gguf.invalid(format!("{name}.bias: biases are not supported")));
+                return Err(self.gguf.unsupported(&format!("a bias ({name}.bias)")));
             }
             let (rows, cols) = module.shape(config);
             let part = self.part(&format!("{name}.weight"), rows, cols)?;

@@ -35,7 +35,7 @@ const END_TOKENS: [&str; 10] = [
     "<|return|>",
 ];
 
-const PRE_TOKENIZERS: [&str; 5] = ["smollm", "gpt2", "llama-bpe", "qwen2", "default"];
+const PRE_TOKENIZERS: [&str; 6] = ["smollm", "gpt2", "gpt-2", "llama-bpe", "qwen2", "default"];
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str =
@@ -116,7 +116,8 @@ impl Tokenizer {
             add_bos: gguf.get("tokenizer.ggml.add_bos_token")?.unwrap_or(false),
             bos: id("bos")?,
             eos,
-            pad: id("padding")?,
+            // Which token pads makes no difference, and files have -1 for none.
+            pad: gguf.get::<u32>("tokenizer.ggml.padding_token_id")?.filter(|id| (*id as usize) < tokens.len()),
             end_ids,
             control,
         })
@@ -290,7 +291,7 @@ fn pre_tokenizer(name: &str) -> tokenizers::Result<Option<PreTokenizerWrapper>> 
     let bytes = ByteLevel::new(false, true, false).into();
     let gpt2: PreTokenizerWrapper = ByteLevel::new(false, true, true).into();
     let steps = match name {
-        "gpt2" => vec![gpt2],
+        "gpt2" | "gpt-2" => vec![gpt2],
         "smollm" => vec![Digits::new(true).into(), gpt2],
         "llama-bpe" => vec![split(LLAMA3)?, bytes],
         "qwen2" => vec![split(QWEN2)?, bytes],
