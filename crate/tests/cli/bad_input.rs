@@ -40,7 +40,7 @@ fn models() {
     let mut corrupt = nano.clone();
     // The length of the first key.
     corrupt[24..32].fill(0xff);
-    let supported = "F32, F16, Q4_0, Q4_1, Q8_0";
+    let supported = "F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16";
     for (name, content, what, help) in [
         ("truncated.gguf", nano[..nano.len() / 2].to_vec(), "truncated.gguf: ", "download"),
         ("short.gguf", nano[..30].to_vec(), "short.gguf: ", "download"),
@@ -49,7 +49,7 @@ fn models() {
         ("version.gguf", version, "version 99", "GGUF"),
         ("corrupt.gguf", corrupt, "corrupt.gguf: ", "download"),
         ("mamba.gguf", GgufWriter::new("mamba").finish(), "architecture \"mamba\" is not supported", "llama"),
-        ("q5.gguf", requantized(&nano), "blk.0.ffn_down.weight is encoded as Q5_0", supported),
+        ("mxfp4.gguf", requantized(&nano), "blk.0.ffn_down.weight is encoded as MXFP4", supported),
     ] {
         let model = file(&folder, name, content);
         fails(TRAIN, &[&model, &data, &out], what, help);
@@ -76,8 +76,8 @@ fn requantized(nano: &[u8]) -> Vec<u8> {
         };
         nano.read_tensor_chunks(tensor, 1 << 20, each).unwrap();
         if tensor.name == "blk.0.ffn_down.weight" {
-            let bytes = GgmlType::Q5_0.byte_len(tensor.elements()).unwrap();
-            file.tensor(&tensor.name, &tensor.dims, GgmlType::Q5_0, vec![0; bytes as usize]);
+            let bytes = GgmlType::MXFP4.byte_len(tensor.elements()).unwrap();
+            file.tensor(&tensor.name, &tensor.dims, GgmlType::MXFP4, vec![0; bytes as usize]);
         } else {
             file.tensor(&tensor.name, &tensor.dims, tensor.ty, data);
         }
