@@ -7,6 +7,7 @@
 //!
 //! The binding list and the layout of `Params` come from naga's reflection, so they are written once, in WGSL.
 
+// What it says of words of codes is for the program.
 #[path = "src/format/encoding.rs"]
 #[allow(dead_code)]
 mod encoding;

@@ -10,7 +10,8 @@ use minijinja::{ErrorKind, State};
 use super::tags::tags;
 use crate::Error;
 
-/// What one rendering may cost. A template of today needs some hundred for a message, and about one for 64 bytes of text.
+/// What one rendering may cost: about one for each instruction, and for each 64 bytes that it makes. A loop that does nothing
+/// takes half a second to use it up.
 pub const FUEL: u64 = 5_000_000;
 /// Most bytes of a template.
 const SOURCE: usize = 1 << 20;
