@@ -1,5 +1,5 @@
 //! The engine's mathematics again, in f64 and as plainly as it can be said: each op forward and backward, and a whole
-//! decoder with its tuning methods. It shares no code with the engine but the names of the modules. Every backward is
+//! decoder with its tuning methods. It shares no code with the engine but the numbers of heads. Every backward is
 //! itself checked by central differences.
 
 mod activation;
@@ -13,6 +13,7 @@ mod loss;
 mod lstm;
 mod matrix;
 mod methods;
+mod module;
 mod optimizer;
 
 pub use activation::{activation, activation_slope};
@@ -28,6 +29,7 @@ pub use loss::{cross_entropy, log_sum_exp};
 pub use lstm::{lstm, lstm_backward};
 pub use matrix::Matrix;
 pub use methods::{Method, Tensors};
+pub use module::Module;
 pub use optimizer::AdamW;
 
 /// Step of the central differences.

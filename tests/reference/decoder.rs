@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use tunesmith::model::Module;
 use tunesmith::ops::Heads;
 
 use super::{
-    Matrix, attention, attention_backward, cross_entropy, embed, rms_norm, rms_norm_backward, rope, swiglu,
+    Matrix, Module, attention, attention_backward, cross_entropy, embed, rms_norm, rms_norm_backward, rope, swiglu,
     swiglu_backward,
 };
 use crate::golden::nano;

@@ -14,10 +14,8 @@
 
 use std::collections::BTreeMap;
 
-use tunesmith::model::Module;
-
 use super::decoder::Batch;
-use super::{Decoder, Function, Matrix, Tape, Var};
+use super::{Decoder, Function, Matrix, Module, Tape, Var};
 
 /// By name, rows and columns in the files' order: heads half-split. A vector is one row.
 pub type Tensors = BTreeMap<String, Matrix>;

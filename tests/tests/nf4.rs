@@ -8,7 +8,7 @@ use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::gguf::Gguf;
 use tunesmith::format::nf4::{self, Quantizer};
 use tunesmith::format::quant::dequantize;
-use tunesmith::model::{Group, Model, Module};
+use tunesmith::model::{Group, Model};
 use tunesmith::ops::Weight;
 use tunesmith::peft;
 use tunesmith::settings::config::{Method, RunConfig};
@@ -151,10 +151,6 @@ fn in_nf4(gguf: &Gguf, name: &str) -> Vec<f32> {
     values
 }
 
-fn gguf_name(module: Module) -> &'static str {
-    ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"][module as usize]
-}
-
 #[test]
 fn a_model_is_quantized_while_it_is_loaded() {
     for (narrow, ty) in [(false, GgmlType::F32), (false, GgmlType::F16), (true, GgmlType::F16)] {
@@ -166,14 +162,15 @@ fn a_model_is_quantized_while_it_is_loaded() {
             for group in Group::ALL {
                 let weights = layer.linears(group);
                 let joined = !(narrow && group == Group::Qkv);
-                assert_eq!(weights.len(), if joined { 1 } else { group.modules().len() }, "{narrow} {group:?}");
+                let modules = model.config.architecture.group(group);
+                assert_eq!(weights.len(), if joined { 1 } else { modules.clone().count() }, "{narrow} {group:?}");
                 let mut got = Vec::new();
                 for weight in weights {
                     assert_eq!(weight.encoding(), Encoding::Nf4);
                     let rows: Vec<u32> = (0..weight.rows as u32).collect();
                     got.extend(block_on(model.rows(weight, &rows)).unwrap());
                 }
-                let names = group.modules().iter().map(|&m| format!("blk.{number}.{}.weight", gguf_name(m)));
+                let names = modules.map(|module| format!("blk.{number}.{}.weight", module.gguf_name));
                 let want: Vec<f32> = names.flat_map(|name| in_nf4(&gguf, &name)).collect();
                 assert!(bits(&got) == bits(&want), "block {number}, {group:?}");
             }

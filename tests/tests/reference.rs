@@ -1,10 +1,9 @@
 //! The f64 reference: its derivatives against central differences, and its numbers against PyTorch's.
 
-use tunesmith::model::Module;
 use tunesmith_tests::golden::hash::{self, VIRTUAL_TOKENS, uniform};
 use tunesmith_tests::golden::rows::{permute_rows, unpermute_rows};
 use tunesmith_tests::golden::{self, Curve, Example, Gradients, Inputs, LogitRows, Summary, nano};
-use tunesmith_tests::reference::{AdamW, Adapter, Batch, Decoder, Lora, Matrix, check_gradient};
+use tunesmith_tests::reference::{AdamW, Adapter, Batch, Decoder, Lora, Matrix, Module, check_gradient};
 
 /// What f32 leaves of a fixture's f64 numbers, with room for sums in another order.
 const ROUNDED: f64 = 3e-7;

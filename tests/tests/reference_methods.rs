@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
-use tunesmith::model::Module;
 use tunesmith_tests::golden::hash::{self, VIRTUAL_TOKENS, uniform};
 use tunesmith_tests::golden::methods::{self, AdaLora, METHODS};
 use tunesmith_tests::golden::{self, Curve, Example, Gradients, Inputs, Summary, nano};
 use tunesmith_tests::reference::{
-    AdamW, Allocator, Batch, Decoder, Function, Matrix, Method, Schedule, Tensors, check_gradient,
+    AdamW, Allocator, Batch, Decoder, Function, Matrix, Method, Module, Schedule, Tensors, check_gradient,
 };
 
 /// What f32 leaves of a fixture's f64 numbers, with room for sums in another order.

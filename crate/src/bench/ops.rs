@@ -8,7 +8,7 @@ use crate::Result;
 use crate::clock::now_ms;
 use crate::data::batch::mix;
 use crate::gpu::{Context, Plan};
-use crate::model::{Group, Inputs, Model, Site};
+use crate::model::{Group, Inputs, Model, Module, Norm, NormPlace, Site};
 use crate::ops::{Targets, Weight};
 use crate::peft::Peft;
 use crate::settings::config::RunConfig;
@@ -101,7 +101,8 @@ impl Ops<'_> {
         let moved = |cols: usize| Work { operations: 0.0, bytes: 4.0 * t * cols as f64 };
 
         for group in Group::ALL {
-            let names = group.modules().iter().map(|module| module.name()).collect::<Vec<_>>().join(", ");
+            let modules = config.architecture.group(group);
+            let names = modules.clone().map(Module::name).collect::<Vec<_>>().join(", ");
             let weights = layer.linears(group);
             let outputs: usize = weights.iter().map(|weight| weight.rows).sum();
             let inner = weights[0].cols;
@@ -114,8 +115,7 @@ impl Ops<'_> {
             self.op(&format!("linear {names}"), leaf, [frozen; 2], run, tell).await?;
 
             let site = Site { layer: 0, group, counter: None };
-            let paths: Vec<String> =
-                group.modules().iter().map(|&module| format!("{}.", Site::path(0, module))).collect();
+            let paths: Vec<String> = modules.map(|module| format!("{}.", Site::path(0, module))).collect();
             let of_group = |name: &str| paths.iter().any(|path| name.contains(path));
             let tensors = self.peft.params().tensors.iter().filter(|tensor| of_group(&tensor.name));
             let adapter: usize = tensors.map(|tensor| tensor.count()).sum();
@@ -137,7 +137,8 @@ impl Ops<'_> {
         self.head(rows, tell).await?;
 
         let normed = [moved(2 * c), moved(3 * c)];
-        let norm = |t: &mut Tape, x: &[Var]| t.rms_norm(x[0], &layer.ffn_norm, config.norm_eps);
+        let gain = model.norm_gain(Norm::Block(0, NormPlace::FeedForward));
+        let norm = |t: &mut Tape, x: &[Var]| t.rms_norm(x[0], gain, config.norm_eps);
         self.op("rms_norm", &[(rows, c)], normed, norm, tell).await?;
         let rotate = |t: &mut Tape, x: &[Var]| t.rope(x[0], q + kv, &inputs.positions, &model.rope);
         self.op("rope", &[(rows, q + 2 * kv)], [moved(2 * q + 4 * kv); 2], rotate, tell).await?;

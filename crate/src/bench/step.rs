@@ -8,7 +8,7 @@ use crate::clock::{now_ms, processor_ms};
 use crate::data::batch::{Batch, Dataset, Layout, mix};
 use crate::data::render::Rendered;
 use crate::gpu::{KernelTime, PlanStats};
-use crate::model::{Model, Module};
+use crate::model::Model;
 use crate::objective::sft;
 use crate::peft::Peft;
 use crate::settings::config::{Recompute, RunConfig};
@@ -235,7 +235,8 @@ struct Runs {
 /// two products forward and five backward.
 fn operations(model: &Model, adapter: usize, rows: usize, training: bool) -> f64 {
     let config = &model.config;
-    let block: usize = Module::ALL.iter().map(|module| module.shape(config)).map(|(rows, cols)| rows * cols).sum();
+    let block: usize =
+        config.architecture.modules().map(|module| config.shape(module)).map(|(rows, cols)| rows * cols).sum();
     let frozen = (config.layers * block + config.vocab * config.hidden) as f64;
     let attention = (config.layers * config.heads * config.head_dim * rows) as f64;
     let (passes, adapter_passes, products) = if training { (2.0, 3.0, 7.0) } else { (1.0, 1.0, 2.0) };

@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+use super::architectures;
+use super::blueprint::{Architecture, Features, Module};
+use super::order::Order;
 use crate::format::gguf::Gguf;
 use crate::ops::{HEAD_DIMS, Heads, RopeTable};
 use crate::{Error, Result};
@@ -9,8 +12,8 @@ use crate::{Error, Result};
 /// Everything that shapes the decoder.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelConfig {
-    /// The file's `general.architecture`.
-    pub architecture: String,
+    /// What its blocks are made of.
+    pub architecture: &'static Architecture,
     /// The file's name without its extension: what people know the model by. `general.name` is often the name of a
     /// training run.
     pub name: String,
@@ -47,9 +50,6 @@ const MOST: usize = 1 << 20;
 /// Rows of a prefill pass.
 pub(crate) const PREFILL: usize = 64;
 
-/// Architectures whose forward pass is the decoder's.
-const ARCHITECTURES: &str = "llama";
-
 /// Refuses what a file of this architecture may have and the decoder has not, by name.
 fn refuse_other_kinds(gguf: &Gguf, architecture: &str) -> Result<()> {
     let key = |name: &str| format!("{architecture}.{name}");
@@ -78,13 +78,14 @@ impl ModelConfig {
     /// [`Error::Architecture`] for another architecture; [`Error::Format`] for a missing or impossible field.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
         let architecture: &str = gguf.require("general.architecture")?;
-        if architecture != ARCHITECTURES {
+        let Some(blocks) = architectures::named(architecture) else {
+            let supported: Vec<&str> = architectures::ALL.iter().map(|supported| supported.name).collect();
             return Err(Error::Architecture {
                 file: gguf.name().into(),
                 found: architecture.into(),
-                supported: ARCHITECTURES.into(),
+                supported: supported.join(", "),
             });
-        }
+        };
         let key = |name: &str| format!("{architecture}.{name}");
         let hidden: usize = gguf.require(&key("embedding_length"))?;
         refuse_other_kinds(gguf, architecture)?;
@@ -95,7 +96,7 @@ impl ModelConfig {
         let kv_heads: usize = gguf.get(&key("attention.head_count_kv"))?.unwrap_or(heads);
         let head_dim: usize = gguf.get(&key("attention.key_length"))?.unwrap_or(hidden / heads);
         let config = Self {
-            architecture: architecture.into(),
+            architecture: blocks,
             name: file_name(gguf.name()).trim_end_matches(".gguf").into(),
             layers: gguf.require(&key("block_count"))?,
             hidden,
@@ -161,5 +162,27 @@ impl ModelConfig {
     /// H, K and D.
     pub fn heads(&self) -> Heads {
         Heads { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim }
+    }
+
+    /// How many features of a kind there are.
+    pub fn features(&self, features: Features) -> usize {
+        match features {
+            Features::Hidden => self.hidden,
+            Features::Queries => self.heads * self.head_dim,
+            Features::Keys | Features::Values => self.kv_heads * self.head_dim,
+            Features::FeedForward => self.ffn,
+        }
+    }
+
+    /// Output and input features of a linear layer.
+    pub fn shape(&self, module: Module) -> (usize, usize) {
+        (module.outputs.iter().map(|&outputs| self.features(outputs)).sum(), self.features(module.inputs))
+    }
+
+    /// How the rows of a linear layer lie on the device, where that is not as in Hugging Face's files.
+    pub fn order(&self, module: Module) -> Option<Order> {
+        let parts = module.outputs.iter().map(|&outputs| (self.features(outputs), outputs.are_turned()));
+        let turned = module.outputs.iter().any(|outputs| outputs.are_turned());
+        turned.then(|| Order::of_rows(parts, self.head_dim))
     }
 }

@@ -1,6 +1,6 @@
 //! The forward pass of a decoder, described on a tape; the tuning method is asked at each hook.
 
-use super::{Group, Hooks, Model, Norm, Site};
+use super::{Group, Hooks, Model, Norm, NormPlace, Site};
 use crate::Result;
 use crate::gpu::{Buffer, Context};
 use crate::ops::{CacheLayer, Masks, Targets, Weight};
@@ -104,7 +104,7 @@ impl<'a> Decoder<'a> {
         let model = self.model;
         let heads = model.config.heads();
         let turned = (heads.heads + heads.kv_heads) * heads.head_dim;
-        let x = self.normed(t, Norm::Attention(index), h);
+        let x = self.normed(t, Norm::Block(index, NormPlace::Attention), h);
         let qkv = self.linears(t, inputs, index, Group::Qkv, x, None);
         let qkv = t.rope(qkv, turned, &inputs.positions, &model.rope);
         let qkv = match prefix {
@@ -119,7 +119,7 @@ impl<'a> Decoder<'a> {
             None => [attended, h],
         };
         let h = self.linears(t, inputs, index, Group::Output, attended, Some(h));
-        let x = self.normed(t, Norm::FeedForward(index), h);
+        let x = self.normed(t, Norm::Block(index, NormPlace::FeedForward), h);
         let decoder = *self;
         t.block(x, self.recompute == Recompute::GateUp, move |t, x| {
             let gate_up = decoder.linears(t, inputs, index, Group::GateUp, x, None);

@@ -19,7 +19,7 @@ pub struct Site<'a> {
 impl Site<'_> {
     /// The Hugging Face path: `model.layers.3.self_attn.q_proj`.
     pub fn path(layer: usize, module: Module) -> String {
-        format!("model.layers.{layer}.{}", module.path())
+        format!("model.layers.{layer}.{}", module.path)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Linear layers that are quantized to NF4 on their way from the file to the device.
 
-use super::Module;
+use super::Architecture;
 use crate::format::encoding::Encoding;
 use crate::format::ggml::GgmlType;
 use crate::format::gguf::TensorInfo;
@@ -29,13 +29,13 @@ pub(super) fn check_in_4bit(tensor: &TensorInfo) -> Result<()> {
 }
 
 /// Bytes on the device, at most, of a tensor that `load_in_4bit` quantizes; `None` for one that is no linear layer of a
-/// block.
+/// block of this architecture.
 ///
 /// # Errors
 /// [`Error::Config`] for one that cannot be quantized.
-pub fn bytes_in_4bit(tensor: &TensorInfo) -> Result<Option<u64>> {
+pub fn bytes_in_4bit(architecture: &Architecture, tensor: &TensorInfo) -> Result<Option<u64>> {
     let part = tensor.name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')?.1.strip_suffix(".weight"));
-    if !Module::ALL.iter().any(|module| part == Some(module.gguf_name())) {
+    if !architecture.linears.iter().any(|linear| part == Some(linear.gguf_name)) {
         return Ok(None);
     }
     check_in_4bit(tensor)?;

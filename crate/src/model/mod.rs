@@ -1,16 +1,19 @@
 //! A decoder-only language model: its shape, its weights on the device, its forward pass.
 
+pub mod architectures;
+mod blueprint;
 mod config;
 mod decoder;
 mod hooks;
 mod in_4bit;
-mod module;
+mod order;
 mod weights;
 
+pub use blueprint::{Architecture, Features, Group, Module, Norm, NormPlace};
 pub use config::ModelConfig;
 pub(crate) use config::PREFILL;
 pub use decoder::{Cache, Decoder, Inputs};
 pub use hooks::{Hooks, Site};
 pub use in_4bit::bytes_in_4bit;
-pub use module::{Group, Module, Norm};
+pub use order::Order;
 pub use weights::{Layer, Model};

@@ -23,10 +23,8 @@ const CHUNK: usize = 8 << 20;
 /// The frozen weights of one block.
 #[derive(Clone)]
 pub struct Layer {
-    /// Gain of the norm before attention, `[1, C]`.
-    pub attention_norm: Weight,
-    /// Gain of the norm before the feed-forward, `[1, C]`.
-    pub ffn_norm: Weight,
+    /// The gains of its norms, `[1, C]` each, in the order of the forward pass.
+    norms: Vec<Weight>,
     linears: [Vec<Weight>; 4],
 }
 
@@ -120,11 +118,11 @@ impl Model {
             for group in Group::ALL {
                 linears.push(loader.group(layer, group, &config).await?);
             }
-            layers.push(Layer {
-                attention_norm: loader.norm(&format!("blk.{layer}.attn_norm.weight"), c).await?,
-                ffn_norm: loader.norm(&format!("blk.{layer}.ffn_norm.weight"), c).await?,
-                linears: linears.try_into().ok().expect("four groups"),
-            });
+            let mut norms = Vec::new();
+            for norm in config.architecture.norms {
+                norms.push(loader.norm(&format!("blk.{layer}.{}.weight", norm.gguf_name), c).await?);
+            }
+            layers.push(Layer { norms, linears: linears.try_into().ok().expect("four groups") });
         }
         let norm = loader.norm("output_norm.weight", c).await?;
         let output = match gguf.find_tensor("output.weight") {
@@ -164,8 +162,7 @@ impl Model {
     /// The gain of a norm, `[1, C]`.
     pub fn norm_gain(&self, norm: Norm) -> &Weight {
         match norm {
-            Norm::Attention(layer) => &self.layers[layer].attention_norm,
-            Norm::FeedForward(layer) => &self.layers[layer].ffn_norm,
+            Norm::Block(layer, place) => &self.layers[layer].norms[self.config.architecture.place(place)],
             Norm::Last => &self.norm,
         }
     }
@@ -177,11 +174,11 @@ impl Model {
 
     /// Bytes on the device: the weights and the rotary table.
     pub fn gpu_bytes(&self) -> u64 {
-        let norms = |layer: &Layer| layer.attention_norm.bytes() + layer.ffn_norm.bytes();
         let layers: u64 = self
             .layers
             .iter()
-            .map(|layer| norms(layer) + layer.linears.iter().flatten().map(Weight::bytes).sum::<u64>())
+            .flat_map(|layer| layer.linears.iter().flatten().chain(&layer.norms))
+            .map(Weight::bytes)
             .sum();
         self.embedding.bytes()
             + layers
@@ -243,12 +240,12 @@ impl<'a> Loader<'a> {
     /// The weights of one group: see [`Layer::linears`].
     async fn group(&mut self, layer: usize, group: Group, config: &ModelConfig) -> Result<Vec<Weight>> {
         let mut parts = Vec::new();
-        for &module in group.modules() {
-            let name = format!("blk.{layer}.{}", module.gguf_name());
+        for module in config.architecture.group(group) {
+            let name = format!("blk.{layer}.{}", module.gguf_name);
             if self.gguf.find_tensor(&format!("{name}.bias")).is_some() {
                 return Err(self.gguf.unsupported(&format!("a bias ({name}.bias)")));
             }
-            let (rows, cols) = module.shape(config);
+            let (rows, cols) = config.shape(module);
             let part = self.part(&format!("{name}.weight"), rows, cols)?;
             parts.push(if self.load_in_4bit { part.in_4bit()? } else { part });
         }

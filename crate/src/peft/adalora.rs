@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::lora::targets;
-use super::parameters::{Order, Spec};
+use super::parameters::Spec;
 use super::random::random;
 use super::tuning::Tuning;
 use super::{AdapterFile, AfterStep, Mergeable, Parameters, Training};
 use crate::gpu::{Buffer, Context, Plan, Recorder};
-use crate::model::{Group, Hooks, Model, Module, Site};
+use crate::model::{Architecture, Group, Hooks, Model, Module, Site};
 use crate::ops::{Importance, Weight, record_importance, record_mask};
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
@@ -36,8 +36,9 @@ pub struct AdaLora {
     context: Context,
     sites: BTreeMap<(usize, Module), Place>,
     config: RunConfig,
+    architecture: &'static Architecture,
     /// Outputs of each kind of layer.
-    widths: [usize; 7],
+    widths: Vec<usize>,
     /// s, for the tape.
     scale: Buffer,
     /// Where the penalty goes: the loss that is reported is that of the text.
@@ -88,17 +89,15 @@ impl Tuning for AdaLora {
                 continue;
             }
             sites.insert((layer, module), Place { first: specs.len(), rank: r });
-            let (rows, cols) = module.shape(shape);
+            let (rows, cols) = shape.shape(module);
             let [a, b, e] = PARTS.map(|part| format!("base_model.model.{path}.{part}"));
             // As far from zero as a normal distribution of deviation 0.02.
             let small = |name: &str, count| -> Vec<f32> {
                 random(config.seed, name).map(|x| x * 0.02 * f32::sqrt(3.0)).take(count).collect()
             };
             let (a_values, b_values) = (small(&a, r * cols), small(&b, rows * r));
-            let turned = matches!(module, Module::QProj | Module::KProj);
-            let order = turned.then(|| Order::rope_rows(rows, shape.head_dim));
             specs.push(Spec::new(a, &[r, cols], a_values));
-            specs.push(Spec { order, ..Spec::new(b, &[rows, r], b_values) });
+            specs.push(Spec { order: shape.order(module), ..Spec::new(b, &[rows, r], b_values) });
             specs.push(Spec::zeros(e, &[r, 1]));
         }
         if specs.is_empty() {
@@ -119,12 +118,13 @@ impl Tuning for AdaLora {
         let scale = (config.lora_alpha / (f64::from(config.init_r) + 1e-5)) as f32;
         let scale = context.buffer_with("scale", &[scale])?;
         let penalty = context.buffer("penalty", 4)?;
-        let widths = Module::ALL.map(|module| module.shape(shape).0);
+        let widths = shape.architecture.modules().map(|module| shape.shape(module).0).collect();
         Ok(Self {
             params,
             context,
             sites,
             config: config.clone(),
+            architecture: shape.architecture,
             widths,
             scale,
             penalty,
@@ -260,9 +260,9 @@ impl Hooks for AdaLora {
     }
 
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
-        let modules = site.group.modules();
+        let modules = self.architecture.group(site.group);
         let first = |module: Module| self.sites.get(&(site.layer, module)).map(|place| place.first);
-        if modules.iter().all(|&module| first(module).is_none()) {
+        if modules.clone().all(|module| first(module).is_none()) {
             return t.linears(x, weights, None, residual);
         }
         let mut added = t.linears(x, weights, None, residual);
@@ -275,7 +275,7 @@ impl Hooks for AdaLora {
             _ => x,
         };
         let mut column = 0;
-        for &module in modules {
+        for module in modules {
             if let Some(first) = first(module) {
                 let low = t.linear(read, self.weight(first, 0));
                 let low = t.scale(low, 0, self.weight(first, 2));
@@ -284,7 +284,7 @@ impl Hooks for AdaLora {
                 let part = t.linear(low, self.weight(first, 1));
                 added = t.add_columns(added, column, part);
             }
-            column += self.widths[module as usize];
+            column += self.widths[module.index()];
         }
         added
     }

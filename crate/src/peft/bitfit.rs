@@ -3,11 +3,11 @@
 
 use serde_json::{Map, Value};
 
-use super::parameters::{Order, Spec};
+use super::parameters::Spec;
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
-use crate::model::{Hooks, Model, Module, Norm, Site};
+use crate::model::{Architecture, Hooks, Model, Module, Norm, Site};
 use crate::ops::Weight;
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
@@ -15,6 +15,7 @@ use crate::tape::{Tape, Var};
 /// Biases: of each block's linear layers in turn, then of the norms.
 pub struct BitFit {
     params: Parameters,
+    architecture: &'static Architecture,
     layers: usize,
 }
 
@@ -28,15 +29,18 @@ impl Tuning for BitFit {
         let config = &model.config;
         let bias = |path: String, count| Spec::zeros(format!("base_model.model.{path}.bias"), &[count]);
         let linear = |layer: usize, module: Module| {
-            let (rows, _) = module.shape(config);
-            let turned = matches!(module, Module::QProj | Module::KProj);
-            let order = turned.then(|| Order::rope_rows(rows, config.head_dim));
-            Spec { order, ..bias(Site::path(layer, module), rows) }
+            let (rows, _) = config.shape(module);
+            Spec { order: config.order(module), ..bias(Site::path(layer, module), rows) }
         };
-        let linears = (0..config.layers).flat_map(|layer| Module::ALL.map(|module| linear(layer, module)));
-        let norms = Norm::all(config.layers).map(|norm| bias(norm.path(), config.hidden));
+        let modules = config.architecture.modules();
+        let linear = &linear;
+        let linears = (0..config.layers).flat_map(|layer| modules.clone().map(move |module| linear(layer, module)));
+        let norms = config
+            .architecture
+            .norms(config.layers)
+            .map(|norm| bias(config.architecture.norm_path(norm), config.hidden));
         let params = super::score::parameters(model, run, linears.chain(norms).collect())?;
-        Ok(Self { params, layers: config.layers })
+        Ok(Self { params, architecture: config.architecture, layers: config.layers })
     }
 }
 
@@ -54,8 +58,8 @@ impl Hooks for BitFit {
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
         let mut y = t.linears(x, weights, None, residual);
         let mut first = 0;
-        for &module in site.group.modules() {
-            let bias = &self.params.tensors[site.layer * Module::ALL.len() + module as usize].weight;
+        for module in self.architecture.group(site.group) {
+            let bias = &self.params.tensors[site.layer * self.architecture.linears.len() + module.index()].weight;
             y = t.bias(y, first, bias);
             first += bias.cols;
         }
@@ -64,7 +68,7 @@ impl Hooks for BitFit {
 
     fn norm(&self, t: &mut Tape, norm: Norm, x: Var, gain: &Weight, eps: f32) -> Var {
         let y = t.rms_norm(x, gain, eps);
-        let index = self.layers * Module::ALL.len() + norm.index(self.layers);
+        let index = self.layers * self.architecture.linears.len() + self.architecture.norm_index(norm, self.layers);
         t.bias(y, 0, &self.params.tensors[index].weight)
     }
 }

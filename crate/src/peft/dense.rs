@@ -1,7 +1,8 @@
 //! A linear layer with a bias, of the small networks that some methods train.
 
+use super::Parameters;
 use super::parameters::Spec;
-use super::{Order, Parameters};
+use crate::model::Order;
 use crate::tape::{Tape, Var};
 
 /// A linear layer of a small network, as PyTorch starts it: `NAME.weight` `[rows, cols]` and `NAME.bias` `[rows]`, both

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::parameters::{Order, Place, Spec};
+use super::parameters::{Place, Spec};
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
 use crate::gpu::Context;
-use crate::model::{Group, Hooks, Model, Module, Norm, Site};
+use crate::model::{Architecture, Group, Hooks, Model, Module, Norm, Site};
 use crate::ops::Weight;
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
@@ -21,6 +21,7 @@ pub struct Full {
     groups: BTreeMap<(usize, Group), Weight>,
     /// The first norm among the parameters.
     norms: usize,
+    architecture: &'static Architecture,
     layers: usize,
     /// The head, where it is not the embedding.
     head: Option<usize>,
@@ -51,24 +52,28 @@ impl Tuning for Full {
     /// The model's own weights, dequantized.
     async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
         let shape = &model.config;
+        let architecture = shape.architecture;
         let zeros = |name: String, dims: &[usize]| Spec::zeros(name, dims);
         let mut specs = vec![zeros("model.embed_tokens.weight".into(), &[shape.vocab, shape.hidden])];
         let mut places = Vec::new();
         for layer in 0..shape.layers {
             for group in Group::ALL {
-                places.push((layer, group, specs.len()));
-                for &module in group.modules() {
-                    let (rows, cols) = module.shape(shape);
-                    let place = if module == group.modules()[0] { Place::Apart } else { Place::Behind };
-                    let turned = matches!(module, Module::QProj | Module::KProj);
-                    let order = turned.then(|| Order::rope_rows(rows, shape.head_dim));
+                let first = specs.len();
+                for module in architecture.group(group) {
+                    let (rows, cols) = shape.shape(module);
+                    let place = if specs.len() == first { Place::Apart } else { Place::Behind };
                     let spec = zeros(format!("{}.weight", Site::path(layer, module)), &[rows, cols]);
-                    specs.push(Spec { order, place, ..spec });
+                    specs.push(Spec { order: shape.order(module), place, ..spec });
                 }
+                places.push((layer, group, first..specs.len()));
             }
         }
         let norms = specs.len();
-        specs.extend(Norm::all(shape.layers).map(|norm| zeros(format!("{}.weight", norm.path()), &[shape.hidden])));
+        specs.extend(
+            architecture
+                .norms(shape.layers)
+                .map(|norm| zeros(format!("{}.weight", architecture.norm_path(norm)), &[shape.hidden])),
+        );
         let head = model.output.as_ref().map(|_| specs.len());
         specs.extend(head.map(|_| zeros("lm_head.weight".into(), &[shape.vocab, shape.hidden])));
         let params = super::score::parameters(model, config, specs)?;
@@ -77,8 +82,8 @@ impl Tuning for Full {
         let weight = |index: usize| &params.tensors[index].weight;
         copy(context, &model.embedding, 0, weight(0))?;
         let mut groups = BTreeMap::new();
-        for (layer, group, first) in places {
-            let stack = params.stack(first..first + group.modules().len());
+        for (layer, group, tensors) in places {
+            let stack = params.stack(tensors);
             let mut row = 0;
             for own in model.layers[layer].linears(group) {
                 // What the file kept apart, for its encodings differ, lies together here.
@@ -89,14 +94,14 @@ impl Tuning for Full {
             // Plans hold memory until what they run is done.
             context.wait().await?;
         }
-        for (index, norm) in Norm::all(shape.layers).enumerate() {
+        for (index, norm) in architecture.norms(shape.layers).enumerate() {
             copy(context, model.norm_gain(norm), 0, weight(norms + index))?;
         }
         if let (Some(index), Some(output)) = (head, &model.output) {
             copy(context, output, 0, weight(index))?;
         }
         context.wait().await?;
-        Ok(Self { params, groups, norms, layers: shape.layers, head })
+        Ok(Self { params, groups, norms, architecture, layers: shape.layers, head })
     }
 }
 
@@ -124,7 +129,7 @@ impl Hooks for Full {
     }
 
     fn gain<'a>(&'a self, _: &'a Model, norm: Norm) -> &'a Weight {
-        &self.params.tensors[self.norms + norm.index(self.layers)].weight
+        &self.params.tensors[self.norms + self.architecture.norm_index(norm, self.layers)].weight
     }
 }
 

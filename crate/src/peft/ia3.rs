@@ -2,23 +2,41 @@
 
 use serde_json::{Map, Value, json};
 
-use super::parameters::{Order, Spec};
+use super::parameters::Spec;
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
-use crate::model::{Group, Hooks, Model, Module, Site};
+use crate::model::{Architecture, Features, Group, Hooks, Model, Module, Site, architectures};
 use crate::ops::Weight;
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
 
-/// The layers with factors: keys and values have theirs behind, the feed-forward's last layer before it.
-const MODULES: [Module; 3] = [Module::KProj, Module::VProj, Module::DownProj];
+/// Whether a layer has factors: what makes keys or values has its own behind it, the feed-forward's last layer before it.
+fn has_factors(module: Module) -> bool {
+    module.makes(Features::Keys) || module.makes(Features::Values) || before(module)
+}
 
-/// Factors of every block, those of [`MODULES`] in turn.
+/// Whether a layer's factors stand before it.
+fn before(module: Module) -> bool {
+    module.group == Group::Down
+}
+
+/// The names of the layers with factors, and of those whose factors stand before them: PEFT's `target_modules` and
+/// `feedforward_modules`.
+fn names(architecture: &'static Architecture) -> [Vec<&'static str>; 2] {
+    let modules = architecture.modules().filter(|&module| has_factors(module));
+    let name = |module: Module| module.name();
+    [modules.clone().map(name).collect(), modules.filter(|&module| before(module)).map(name).collect()]
+}
+
+/// Factors of every block, those of its layers in turn.
 pub struct Ia3 {
     params: Parameters,
-    /// Where keys and values start among the columns of q, k and v.
-    first: [usize; 2],
+    architecture: &'static Architecture,
+    /// The layers of a block with factors.
+    modules: Vec<Module>,
+    /// Output features of every layer of a block.
+    widths: Vec<usize>,
 }
 
 impl Tuning for Ia3 {
@@ -28,31 +46,41 @@ impl Tuning for Ia3 {
     /// Ones, which change nothing.
     async fn create(model: &Model, run: &RunConfig) -> Result<Self> {
         let config = &model.config;
+        let architecture = config.architecture;
         let spec = |layer: usize, module: Module| {
-            let (rows, cols) = module.shape(config);
-            let shape = if module == Module::DownProj { [1, cols] } else { [rows, 1] };
-            let count = shape[0] * shape[1];
-            let order = (module == Module::KProj).then(|| Order::rope_rows(rows, config.head_dim));
+            let (rows, cols) = config.shape(module);
+            let shape = if before(module) { [1, cols] } else { [rows, 1] };
+            let order = if before(module) { None } else { config.order(module) };
             let name = format!("base_model.model.{}.ia3_l", Site::path(layer, module));
-            Spec { order, ..Spec::new(name, &shape, vec![1.0; count]) }
+            Spec { order, ..Spec::new(name, &shape, vec![1.0; shape[0] * shape[1]]) }
         };
-        let specs = (0..config.layers).flat_map(|layer| MODULES.map(|module| spec(layer, module))).collect();
-        let (queries, keys) = (Module::QProj.shape(config).0, Module::KProj.shape(config).0);
-        Ok(Self { params: super::score::parameters(model, run, specs)?, first: [queries, queries + keys] })
+        let modules: Vec<Module> = architecture.modules().filter(|&module| has_factors(module)).collect();
+        let specs = (0..config.layers).flat_map(|layer| modules.iter().map(move |&module| (layer, module)));
+        let specs = specs.map(|(layer, module)| spec(layer, module)).collect();
+        let widths = architecture.modules().map(|module| config.shape(module).0).collect();
+        Ok(Self { params: super::score::parameters(model, run, specs)?, architecture, modules, widths })
     }
 
     fn read(file: &Map<String, Value>, _: &mut Map<String, Value>) -> std::result::Result<(), String> {
-        for (field, want) in [("target_modules", &MODULES[..]), ("feedforward_modules", &MODULES[2..])] {
+        let named = |field: &str| {
             let names = file.get(field).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
             let mut names: Vec<&str> = names.collect();
             names.sort_unstable();
-            let mut want: Vec<&str> = want.iter().map(|module| module.name()).collect();
-            want.sort_unstable();
-            if names != want {
-                return Err(format!("{field} is {names:?}, and only {want:?} are supported"));
-            }
+            names
+        };
+        let found = ["target_modules", "feedforward_modules"].map(named);
+        let of = |architecture: &'static Architecture| {
+            names(architecture).map(|mut names| {
+                names.sort_unstable();
+                names
+            })
+        };
+        if architectures::ALL.iter().any(|architecture| of(architecture) == found) {
+            return Ok(());
         }
-        Ok(())
+        let [targets, feedforward] = found;
+        let expected = "and only keys, values and the feed-forward's last layer are supported, as PEFT sets them";
+        Err(format!("target_modules is {targets:?} and feedforward_modules is {feedforward:?}, {expected}"))
     }
 }
 
@@ -62,32 +90,43 @@ impl AdapterFile for Ia3 {
     }
 
     fn config(&self) -> Map<String, Value> {
-        let names = MODULES.map(Module::name);
+        let [targets, feedforward] = names(self.architecture);
         Map::from_iter([
             ("peft_type".into(), json!(Self::PEFT_TYPE)),
-            ("target_modules".into(), json!(names)),
-            ("feedforward_modules".into(), json!(&names[2..])),
+            ("target_modules".into(), json!(targets)),
+            ("feedforward_modules".into(), json!(feedforward)),
             ("fan_in_fan_out".into(), json!(false)),
             ("init_ia3_weights".into(), json!(true)),
         ])
     }
 }
 
+impl Ia3 {
+    /// `x`, from column `first` on, times the factors of a layer; `x` as it is where the layer has none.
+    fn scaled(&self, t: &mut Tape, layer: usize, module: Module, x: Var, first: usize) -> Var {
+        match self.modules.iter().position(|&own| own == module) {
+            Some(index) => t.scale(x, first, &self.params.tensors[layer * self.modules.len() + index].weight),
+            None => x,
+        }
+    }
+}
+
 impl Hooks for Ia3 {
     fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
-        let factors = |module: usize| &self.params.tensors[site.layer * MODULES.len() + module].weight;
-        match site.group {
-            Group::Qkv => {
-                let qkv = t.linears(x, weights, None, residual);
-                let qkv = t.scale(qkv, self.first[0], factors(0));
-                t.scale(qkv, self.first[1], factors(1))
+        let modules = self.architecture.group(site.group);
+        let x = modules
+            .clone()
+            .filter(|&module| before(module))
+            .fold(x, |x, module| self.scaled(t, site.layer, module, x, 0));
+        let mut y = t.linears(x, weights, None, residual);
+        let mut first = 0;
+        for module in modules {
+            if !before(module) {
+                y = self.scaled(t, site.layer, module, y, first);
             }
-            Group::Down => {
-                let x = t.scale(x, 0, factors(2));
-                t.linears(x, weights, None, residual)
-            }
-            Group::Output | Group::GateUp => t.linears(x, weights, None, residual),
+            first += self.widths[module.index()];
         }
+        y
     }
 }
 
@@ -97,7 +136,7 @@ impl Mergeable for Ia3 {
     }
 
     fn merges(&self, _: usize, module: Module) -> Result<bool, &'static str> {
-        Ok(MODULES.contains(&module))
+        Ok(has_factors(module))
     }
 }
 

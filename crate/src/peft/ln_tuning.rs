@@ -6,17 +6,20 @@ use super::parameters::Spec;
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
-use crate::model::{Hooks, Model, Module, Norm};
+use crate::model::{Architecture, Hooks, Model, Module, Norm, architectures};
 use crate::ops::Weight;
 use crate::settings::config::RunConfig;
-
-/// The ends of the norms' paths.
-const TARGETS: [&str; 3] = ["input_layernorm", "post_attention_layernorm", "norm"];
 
 /// The gains of all norms, in the order of the forward pass.
 pub struct LnTuning {
     params: Parameters,
+    architecture: &'static Architecture,
     layers: usize,
+}
+
+/// The ends of the norms' paths.
+fn names(architecture: &Architecture) -> Vec<&'static str> {
+    architecture.norms.iter().map(|norm| norm.path).chain(["norm"]).collect()
 }
 
 impl Tuning for LnTuning {
@@ -25,23 +28,27 @@ impl Tuning for LnTuning {
 
     /// The model's own gains.
     async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
+        let architecture = model.config.architecture;
         let mut specs = Vec::new();
-        for norm in Norm::all(model.config.layers) {
+        for norm in architecture.norms(model.config.layers) {
             let gain = model.rows(model.norm_gain(norm), &[0]).await?;
-            let name = format!("base_model.model.{}.ln_tuning_layers.weight", norm.path());
+            let name = format!("base_model.model.{}.ln_tuning_layers.weight", architecture.norm_path(norm));
             specs.push(Spec::new(name, &[gain.len()], gain));
         }
-        Ok(Self { params: super::score::parameters(model, config, specs)?, layers: model.config.layers })
+        Ok(Self { params: super::score::parameters(model, config, specs)?, architecture, layers: model.config.layers })
     }
 
     fn read(file: &Map<String, Value>, _: &mut Map<String, Value>) -> std::result::Result<(), String> {
         let targets = file.get("target_modules").and_then(Value::as_array).into_iter().flatten();
         let targets: Vec<&str> = targets.filter_map(Value::as_str).collect();
-        if targets.len() == TARGETS.len() && TARGETS.iter().all(|target| targets.contains(target)) {
-            Ok(())
-        } else {
-            Err(format!("target_modules is {targets:?}, and only all of {TARGETS:?} are supported"))
+        let all_of = |architecture: &&Architecture| {
+            let norms = names(architecture);
+            targets.len() == norms.len() && norms.iter().all(|norm| targets.contains(norm))
+        };
+        if architectures::ALL.iter().any(all_of) {
+            return Ok(());
         }
+        Err(format!("target_modules is {targets:?}, and only all the norms of a model are supported"))
     }
 }
 
@@ -51,13 +58,16 @@ impl AdapterFile for LnTuning {
     }
 
     fn config(&self) -> Map<String, Value> {
-        Map::from_iter([("peft_type".into(), json!(Self::PEFT_TYPE)), ("target_modules".into(), json!(TARGETS))])
+        Map::from_iter([
+            ("peft_type".into(), json!(Self::PEFT_TYPE)),
+            ("target_modules".into(), json!(names(self.architecture))),
+        ])
     }
 }
 
 impl Hooks for LnTuning {
     fn gain<'a>(&'a self, _: &'a Model, norm: Norm) -> &'a Weight {
-        &self.params.tensors[norm.index(self.layers)].weight
+        &self.params.tensors[self.architecture.norm_index(norm, self.layers)].weight
     }
 }
 

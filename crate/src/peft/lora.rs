@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::parameters::{Order, Place, Spec};
+use super::parameters::{Place, Spec};
 use super::saved::Saved;
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
@@ -90,7 +90,8 @@ impl Tuning for Lora {
         let mut placed = Vec::new();
         for layer in 0..model.config.layers {
             for group in Group::ALL {
-                let modules = group.modules().iter().copied().filter(|&module| targets.contains(&(layer, module)));
+                let modules =
+                    model.config.architecture.group(group).filter(|&module| targets.contains(&(layer, module)));
                 for (rank, scale, modules) in alike(config, layer, modules) {
                     if rank == 0 {
                         return Err(Error::Config {
@@ -109,7 +110,7 @@ impl Tuning for Lora {
         let params = super::score::parameters(model, config, specs)?;
         let mut sites: BTreeMap<_, Vec<Pairs>> = BTreeMap::new();
         for (layer, group, first, rank, scale, modules) in placed {
-            let segment = |&module: &Module| (module.shape(&model.config).0, modules.contains(&module));
+            let segment = |module: Module| (model.config.shape(module).0, modules.contains(&module));
             let site = sites.entry((layer, group)).or_default();
             site.push(Pairs {
                 first,
@@ -117,14 +118,14 @@ impl Tuning for Lora {
                 b: params.stack(first + modules.len()..first + 2 * modules.len()),
                 rank,
                 scale,
-                segments: group.modules().iter().map(segment).collect(),
+                segments: model.config.architecture.group(group).map(segment).collect(),
                 magnitudes: config.use_dora.then_some(first + 2 * modules.len()),
                 factor: if site.is_empty() { None } else { Some(context.buffer_with("scale", &[scale])?) },
                 modules,
             });
         }
         let somewhere = |module: &Module| targets.iter().any(|(_, target)| target == module);
-        let modules = Module::ALL.into_iter().filter(somewhere).collect();
+        let modules = model.config.architecture.modules().filter(somewhere).collect();
         let lora = Self { params, sites, saved, modules, layers: model.config.layers, config: config.clone() };
         lora.saved.fill(model, &lora.params).await?;
         lora.fill_magnitudes(model).await?;
@@ -153,28 +154,25 @@ fn alike(config: &RunConfig, layer: usize, modules: impl Iterator<Item = Module>
 /// kernels; then DoRA's magnitudes.
 fn pair_specs(model: &Model, config: &RunConfig, layer: usize, modules: &[Module], rank: usize) -> Vec<Spec> {
     let name = |module, tensor: &str| format!("base_model.model.{}.{tensor}", Site::path(layer, module));
-    let turned = |module: Module, rows| {
-        let turned = matches!(module, Module::QProj | Module::KProj);
-        turned.then(|| Order::rope_rows(rows, model.config.head_dim))
-    };
+    let order = |module: Module| model.config.order(module);
     let mut specs = Vec::new();
     for &module in modules {
-        let (_, cols) = module.shape(&model.config);
+        let (_, cols) = model.config.shape(module);
         let name = name(module, "lora_A.weight");
         let place = if module == modules[0] { Place::Apart } else { Place::Behind };
         let bound = 1.0 / (cols as f32).sqrt();
         specs.push(Spec { place, ..Spec::uniform(config.seed, name, &[rank, cols], bound) });
     }
     for &module in modules {
-        let (rows, _) = module.shape(&model.config);
+        let (rows, _) = model.config.shape(module);
         let place = if module == modules[0] { Place::Beside } else { Place::Behind };
         let spec = Spec::zeros(name(module, "lora_B.weight"), &[rows, rank]);
-        specs.push(Spec { order: turned(module, rows), place, ..spec });
+        specs.push(Spec { order: order(module), place, ..spec });
     }
     for &module in modules.iter().filter(|_| config.use_dora) {
-        let (rows, _) = module.shape(&model.config);
+        let (rows, _) = model.config.shape(module);
         let spec = Spec::new(name(module, "lora_magnitude_vector"), &[rows], vec![1.0; rows]);
-        specs.push(Spec { order: turned(module, rows), ..spec });
+        specs.push(Spec { order: order(module), ..spec });
     }
     specs
 }
@@ -351,7 +349,7 @@ impl Mergeable for Lora {
     }
 
     fn merges(&self, layer: usize, module: Module) -> Result<bool, &'static str> {
-        let parts = self.sites.get(&(layer, module.group()));
+        let parts = self.sites.get(&(layer, module.group));
         Ok(parts.is_some_and(|parts| parts.iter().any(|pairs| pairs.modules.contains(&module))))
     }
 }
@@ -371,15 +369,19 @@ pub(super) fn targets(model: &Model, config: &RunConfig) -> Result<Vec<(usize, M
             help: format!("give blocks from 0 to {}", layers - 1),
         });
     }
+    let modules = model.config.architecture.modules();
     let all = (0..layers).filter(|&layer| chosen.is_empty() || chosen.contains(&(layer as u32)));
-    let all = all.flat_map(|layer| Module::ALL.map(|module| (layer, module)));
+    let all = all.flat_map(|layer| modules.clone().map(move |module| (layer, module)));
     let targets: Vec<_> =
         all.filter(|&(layer, module)| config.target_modules.matches(&Site::path(layer, module))).collect();
     if targets.is_empty() {
         return Err(Error::Config {
             field: "target_modules".into(),
             what: format!("no linear layer of {} matches", model.config.name),
-            help: format!("use \"all-linear\", or some of {}", Module::ALL.map(Module::name).join(", ")),
+            help: format!(
+                "use \"all-linear\", or some of {}",
+                modules.map(Module::name).collect::<Vec<_>>().join(", ")
+            ),
         });
     }
     let paths: Vec<String> = targets.iter().map(|&(layer, module)| Site::path(layer, module)).collect();

@@ -10,7 +10,7 @@ use crate::format::ggml::GgmlType;
 use crate::format::gguf::{Gguf, TensorInfo, Value};
 use crate::format::gguf_write::GgufWriter;
 use crate::format::quant::quantize_f16;
-use crate::model::{Group, Model, Module, Norm, Site};
+use crate::model::{Group, Model, Module, Site};
 use crate::ops::Weight;
 use crate::settings::field::choice;
 use crate::tape::Tape;
@@ -102,20 +102,20 @@ impl<'a> Merge<'a> {
         }
         let mut linears = BTreeMap::new();
         for layer in 0..model.config.layers {
-            for module in Module::ALL {
+            for module in model.config.architecture.modules() {
                 let changed = changes(model, peft, layer, module).map_err(|reason| Error::Adapter {
                     file: peft.config()["peft_type"].as_str().unwrap_or_default().into(),
                     what: format!("this adapter cannot be merged into the model: {reason}"),
                     help: "keep the adapter beside the model, or train one of another method, such as lora".into(),
                 })?;
                 if changed {
-                    linears.insert(format!("blk.{layer}.{}.weight", module.gguf_name()), (layer, module));
+                    linears.insert(format!("blk.{layer}.{}.weight", module.gguf_name), (layer, module));
                 }
             }
         }
         let mut weights: BTreeMap<&str, &Weight> =
             BTreeMap::from([("token_embd.weight", peft.embedding(model)), (OUTPUT, peft.head(model))]);
-        weights.extend(Norm::all(model.config.layers).map(|norm| {
+        weights.extend(model.config.architecture.norms(model.config.layers).map(|norm| {
             let weight = model.norm_gain(norm);
             (weight.name.as_str(), peft.gain(model, norm))
         }));
@@ -147,7 +147,7 @@ impl<'a> Merge<'a> {
                 false => Tensor { name: OUTPUT, dims, ty: base.ty, source },
             });
         }
-        let mut writer = GgufWriter::new(&model.config.architecture);
+        let mut writer = GgufWriter::new(model.config.architecture.name);
         for (key, value) in gguf.metadata() {
             writer.set(key, value.clone());
         }
@@ -184,7 +184,7 @@ impl<'a> Merge<'a> {
                 }
                 Source::Linear(layer, module) => {
                     if !merged.contains_key(&(layer, module)) {
-                        merged.extend(self.group(layer, module.group()).await?);
+                        merged.extend(self.group(layer, module.group).await?);
                     }
                     let values = merged.remove(&(layer, module)).expect("a layer of its group");
                     for values in values.chunks(CHUNK / 4) {
@@ -206,8 +206,8 @@ impl<'a> Merge<'a> {
         let cols = weights[0].cols;
         let mut first = 0;
         let mut matrices = Vec::new();
-        for &module in group.modules() {
-            let (rows, _) = module.shape(&self.model.config);
+        for module in self.model.config.architecture.group(group) {
+            let (rows, _) = self.model.config.shape(module);
             if changes(self.model, self.peft, layer, module).is_ok_and(|changed| changed) {
                 matrices.push((module, first, rows, vec![0.0; rows * cols]));
             }

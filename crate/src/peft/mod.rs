@@ -27,5 +27,5 @@ mod unipelt;
 mod window;
 
 pub use method::create;
-pub use parameters::{NamedParam, Order, Parameters};
+pub use parameters::{NamedParam, Parameters};
 pub use traits::{AdapterFile, AfterStep, Mergeable, Peft, Training};

@@ -1,60 +1,10 @@
 //! The trainable tensors of a method, one after another in flat buffers.
 
-use std::rc::Rc;
-
 use super::random::random;
 use crate::Result;
 use crate::gpu::{Buffer, Context};
+use crate::model::Order;
 use crate::ops::{Parameter, Weight};
-
-/// In which order a tensor lies on the device, where that is not the file's: rows of q and k are half-split in the files
-/// of Hugging Face and interleaved in GGUF's.
-#[derive(Clone, Debug)]
-pub struct Order {
-    /// Whether columns change places, not rows.
-    columns: bool,
-    /// For each row or column of the file, its place on the device.
-    device: Rc<[usize]>,
-}
-
-impl Order {
-    /// Rows that are those of q or k, in heads of dimension `dim`.
-    pub fn rope_rows(rows: usize, dim: usize) -> Self {
-        Self { columns: false, device: (0..rows).map(|row| rope_place(row, dim)).collect() }
-    }
-
-    /// Rows or columns that are `count` times over the keys and the values of a layer, `width` of each.
-    pub fn keys_and_values(columns: bool, count: usize, width: usize, dim: usize) -> Self {
-        let place = |i: usize| match i / width % 2 {
-            0 => i - i % width + rope_place(i % width, dim),
-            _ => i,
-        };
-        Self { columns, device: (0..2 * count * width).map(place).collect() }
-    }
-
-    /// Values `[rows, cols]` in device order to file order, or back.
-    pub(super) fn turn(&self, values: &[f32], to_device: bool) -> Vec<f32> {
-        let mut out = vec![0.0; values.len()];
-        let count = self.device.len();
-        // As columns, each is one number of a row; as rows, all the numbers of one.
-        let (outer, inner) = if self.columns { (values.len() / count, 1) } else { (1, values.len() / count) };
-        for block in 0..outer {
-            for (file, &device) in self.device.iter().enumerate() {
-                let at = |place: usize| (block * count + place) * inner;
-                let (from, to) = if to_device { (at(file), at(device)) } else { (at(device), at(file)) };
-                out[to..][..inner].copy_from_slice(&values[from..][..inner]);
-            }
-        }
-        out
-    }
-}
-
-/// The device place of each file row: within a head of dimension D, row `p D/2 + j` of the file (element p of pair j) is
-/// row `2 j + p` of the device.
-fn rope_place(row: usize, dim: usize) -> usize {
-    let (head, within) = (row / dim, row % dim);
-    head * dim + 2 * (within % (dim / 2)) + within / (dim / 2)
-}
 
 /// One trainable tensor.
 pub struct NamedParam {
@@ -322,16 +272,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_go_to_the_file_and_back() {
-        let order = Order::rope_rows(8, 4);
-        let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
-        let file = order.turn(&values, false);
-        // Device rows 0..4 are pairs (0, 1), (2, 3); the file has first elements, then second elements.
-        assert_eq!(file[..12], [0., 1., 2., 6., 7., 8., 3., 4., 5., 9., 10., 11.]);
-        assert_eq!(order.turn(&file, true), values);
-    }
-
-    #[test]
     fn biases_and_norms_do_not_decay() {
         for (name, expected) in [
             ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", true),
@@ -351,15 +291,5 @@ mod tests {
         ] {
             assert_eq!(decays(name), expected, "{name}");
         }
-    }
-
-    #[test]
-    fn keys_change_places_and_values_do_not() {
-        let order = Order::keys_and_values(true, 2, 4, 4);
-        let device: Vec<f32> = (0..32).map(|i| i as f32).collect();
-        let file = order.turn(&device, false);
-        assert_eq!(file[..16], [0., 2., 1., 3., 4., 5., 6., 7., 8., 10., 9., 11., 12., 13., 14., 15.]);
-        assert_eq!(order.turn(&file, true), device);
-        assert_eq!(Order::keys_and_values(false, 2, 4, 4).turn(&device, false)[..6], [0., 1., 4., 5., 2., 3.]);
     }
 }

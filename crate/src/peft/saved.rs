@@ -3,7 +3,7 @@
 use super::Parameters;
 use super::full::copy;
 use super::parameters::Spec;
-use crate::model::{Model, Norm};
+use crate::model::{Architecture, Model, Norm};
 use crate::ops::Weight;
 use crate::{Error, Result};
 
@@ -17,10 +17,10 @@ enum Part {
 
 impl Part {
     /// The Hugging Face path.
-    fn path(self) -> String {
+    fn path(self, architecture: &Architecture) -> String {
         match self {
             Self::Embedding => "model.embed_tokens".into(),
-            Self::Norm(norm) => norm.path(),
+            Self::Norm(norm) => architecture.norm_path(norm),
             Self::Head => "lm_head".into(),
         }
     }
@@ -46,9 +46,10 @@ impl Saved {
     /// # Errors
     /// [`Error::Config`] for a name that is no part's.
     pub fn new(model: &Model, names: &[String], specs: &mut Vec<Spec>) -> Result<Self> {
-        let norms = Norm::all(model.config.layers).map(Part::Norm);
+        let architecture = model.config.architecture;
+        let norms = architecture.norms(model.config.layers).map(Part::Norm);
         let all: Vec<Part> = [Part::Embedding].into_iter().chain(norms).chain([Part::Head]).collect();
-        if let Some(name) = names.iter().find(|name| !all.iter().any(|part| part.path().ends_with(*name))) {
+        if let Some(name) = names.iter().find(|name| !all.iter().any(|part| part.path(architecture).ends_with(*name))) {
             return Err(Error::Config {
                 field: "modules_to_save".into(),
                 what: format!("\"{name}\" is the end of no path of a norm, the embedding or the head"),
@@ -59,7 +60,7 @@ impl Saved {
         }
         let mut parts = Vec::new();
         for part in all {
-            let path = part.path();
+            let path = part.path(architecture);
             if names.iter().any(|name| path.ends_with(name)) {
                 let weight = part.weight(model);
                 let shape = if weight.rows == 1 { vec![weight.cols] } else { vec![weight.rows, weight.cols] };
@@ -104,7 +105,7 @@ impl Saved {
     pub fn first_layer(&self, layers: usize) -> Option<usize> {
         let first = |&(part, _): &(Part, usize)| match part {
             Part::Embedding => 0,
-            Part::Norm(Norm::Attention(layer) | Norm::FeedForward(layer)) => layer,
+            Part::Norm(Norm::Block(layer, _)) => layer,
             Part::Norm(Norm::Last) | Part::Head => layers,
         };
         self.parts.iter().map(first).min()

@@ -4,10 +4,10 @@ use std::pin::Pin;
 
 use serde_json::{Map, Value};
 
-use super::{Order, Parameters};
+use super::Parameters;
 use crate::Result;
 use crate::gpu::Buffer;
-use crate::model::{Hooks, Module};
+use crate::model::{Hooks, Module, Order};
 use crate::tape::{Tape, Var};
 
 /// The name of the tensor that methods with virtual tokens save.

@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use super::dense::dense;
 use super::parameters::{Place, Spec};
 use super::tuning::Tuning;
-use super::{AdapterFile, Mergeable, Order, Parameters, Training, bottleneck};
+use super::{AdapterFile, Mergeable, Parameters, Training, bottleneck};
 use crate::Result;
-use crate::model::{Group, Hooks, Model, Module, Site};
+use crate::model::{Features, Group, Hooks, Model, ModelConfig, Module, Order, Site};
 use crate::ops::{Activation, LowRank, Weight};
 use crate::settings::config::{NonLinearity, RunConfig};
 use crate::tape::{Tape, Var};
@@ -31,8 +31,16 @@ pub struct UniPelt {
     a_block: usize,
 }
 
-/// The layers with low-rank matrices.
-const MODULES: [Module; 2] = [Module::QProj, Module::VProj];
+/// The layers with low-rank matrices: those that make queries or values.
+fn modules(config: &ModelConfig) -> Vec<Module> {
+    let tuned = |module: &Module| module.makes(Features::Queries) || module.makes(Features::Values);
+    config.architecture.group(Group::Qkv).filter(tuned).collect()
+}
+
+/// Where the matrices of a block lie: the first at `first`, the others right behind it.
+fn places(first: Place) -> impl Iterator<Item = Place> {
+    std::iter::once(first).chain(std::iter::repeat(Place::Behind))
+}
 
 fn block(layer: usize) -> String {
     format!("base_model.model.model.layers.{layer}")
@@ -53,18 +61,18 @@ impl Tuning for UniPelt {
         let uniform = |name: String, dims: &[usize], bound| Spec::uniform(config.seed, name, dims, bound);
         let zeros = |name: String, dims: &[usize]| Spec::zeros(name, dims);
         let bound = 1.0 / (channels as f32).sqrt();
+        let modules = modules(shape);
         let mut specs = Vec::new();
         for layer in 0..shape.layers {
             let block = block(layer);
             // As LoRA lays them out: every A below each other, and then every B.
             let name = |module, matrix: &str| format!("base_model.model.{}.{matrix}.weight", Site::path(layer, module));
-            for (module, place) in MODULES.into_iter().zip([Place::Apart, Place::Behind]) {
+            for (&module, place) in modules.iter().zip(places(Place::Apart)) {
                 specs.push(Spec { place, ..uniform(name(module, "lora_A"), &[r, channels], bound) });
             }
-            for (module, place) in MODULES.into_iter().zip([Place::Beside, Place::Behind]) {
-                let (rows, _) = module.shape(shape);
-                let order = (module == Module::QProj).then(|| Order::rope_rows(rows, shape.head_dim));
-                specs.push(Spec { order, place, ..zeros(name(module, "lora_B"), &[rows, r]) });
+            for (&module, place) in modules.iter().zip(places(Place::Beside)) {
+                let (rows, _) = shape.shape(module);
+                specs.push(Spec { order: shape.order(module), place, ..zeros(name(module, "lora_B"), &[rows, r]) });
             }
             specs.push(zeros(format!("{block}.self_attn.gate_lora.weight"), &[1, channels]));
             specs.push(zeros(format!("{block}.self_attn.gate_lora.bias"), &[1, 1]));
@@ -78,8 +86,8 @@ impl Tuning for UniPelt {
         }
         let a_block = specs.len() / shape.layers;
         let params = super::score::parameters(model, config, specs)?;
-        let segment = |module: &Module| (module.shape(shape).0, MODULES.contains(module));
-        let segments = Group::Qkv.modules().iter().map(segment).collect();
+        let segment = |module: Module| (shape.shape(module).0, modules.contains(&module));
+        let segments = shape.architecture.group(Group::Qkv).map(segment).collect();
         let (alpha, non_linearity) = (config.lora_alpha, config.non_linearity);
         Ok(Self { params, layers: shape.layers, r, alpha, tokens, size, non_linearity, segments, a_block })
     }
@@ -132,7 +140,9 @@ impl Hooks for UniPelt {
                 // A row's gate may as well open what the low-rank matrices read.
                 let read = self.gated(t, &format!("{}.self_attn.gate_lora", block(site.layer)), x, x);
                 let first = site.layer * self.a_block;
-                let (a, b) = (self.params.stack(first..first + 2), self.params.stack(first + 2..first + 4));
+                let pairs = self.segments.iter().filter(|(_, has)| *has).count();
+                let a = self.params.stack(first..first + pairs);
+                let b = self.params.stack(first + pairs..first + 2 * pairs);
                 let scale = (self.alpha / self.r as f64) as f32;
                 let segments = self.segments.clone();
                 let low = LowRank { x: read, a: &a, b: &b, rank: self.r, segments, scale };

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::form;
 use crate::Result;
-use crate::model::{Model, Module};
+use crate::model::Model;
 use crate::peft::merge::NO_PLACE;
 use crate::peft::{Peft, io, strength};
 use crate::settings::config::RunConfig;
@@ -45,8 +45,8 @@ impl Adapter {
     pub fn told(&self, model: &Model, training: bool) -> Value {
         let (peft, params) = (self.peft.as_ref(), self.peft.params());
         let scores = params.score().is_some();
-        let layers = 0..model.config.layers;
-        let mut merges = layers.flat_map(|layer| Module::ALL.map(|module| peft.merges(layer, module)));
+        let (layers, modules) = (0..model.config.layers, model.config.architecture.modules());
+        let mut merges = layers.flat_map(|layer| modules.clone().map(move |module| peft.merges(layer, module)));
         json!({
             "id": self.id,
             "file": self.file,

@@ -59,7 +59,7 @@ fn model(path: &Path, load_in_4bit: bool, report: &mut Report) -> Result<()> {
     let mut types: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
     for tensor in gguf.tensors() {
         gguf.encoding(tensor)?;
-        let in_4bit = if load_in_4bit { bytes_in_4bit(tensor)? } else { None };
+        let in_4bit = if load_in_4bit { bytes_in_4bit(config.architecture, tensor)? } else { None };
         let (name, size) = in_4bit.map_or((tensor.ty.name(), tensor.bytes), |bytes| ("NF4", bytes));
         let (count, bytes) = types.entry(name).or_default();
         *count += 1;

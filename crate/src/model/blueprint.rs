@@ -1,0 +1,239 @@
+//! What a decoder is made of, as data. The loader, the forward pass, every tuning method and merging read the table of
+//! the model's architecture (see [`super::architectures`]), and nothing else says what a block has.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::ops::Deref;
+
+use serde::{Serialize, Serializer};
+
+/// One kind of model: what each of its blocks has, in the order of the forward pass.
+#[derive(Debug)]
+pub struct Architecture {
+    /// `general.architecture` of its GGUF files, and the start of its keys there.
+    pub name: &'static str,
+    /// The linear layers of a block; those of a group stand behind each other.
+    pub linears: &'static [Linear],
+    /// The norms of a block.
+    pub norms: &'static [BlockNorm],
+}
+
+/// A linear layer of every block.
+#[derive(Debug)]
+pub struct Linear {
+    /// Its Hugging Face path below the block: `self_attn.q_proj`.
+    pub path: &'static str,
+    /// The part of its tensors' names in a GGUF file between block and `.weight`: `attn_q`.
+    pub gguf_name: &'static str,
+    /// Where it stands in the forward pass.
+    pub group: Group,
+    /// What its rows make, below each other.
+    pub outputs: &'static [Features],
+    /// What it reads.
+    pub inputs: Features,
+}
+
+/// A row of a table of linear layers.
+pub(super) const fn linear(
+    path: &'static str,
+    gguf_name: &'static str,
+    group: Group,
+    outputs: &'static [Features],
+    inputs: Features,
+) -> Linear {
+    Linear { path, gguf_name, group, outputs, inputs }
+}
+
+/// A norm of every block.
+#[derive(Debug)]
+pub struct BlockNorm {
+    /// Where it stands in the forward pass.
+    pub place: NormPlace,
+    /// Its Hugging Face path below the block: `input_layernorm`.
+    pub path: &'static str,
+    /// The part of its tensor's name in a GGUF file between block and `.weight`: `attn_norm`.
+    pub gguf_name: &'static str,
+}
+
+/// A row of a table of norms.
+pub(super) const fn norm(place: NormPlace, path: &'static str, gguf_name: &'static str) -> BlockNorm {
+    BlockNorm { place, path, gguf_name }
+}
+
+/// Features by what they are: how many there are is the model's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Features {
+    /// C of the residual stream.
+    Hidden,
+    /// H D of the queries, whose pairs are turned.
+    Queries,
+    /// K D of the keys, whose pairs are turned.
+    Keys,
+    /// K D of the values.
+    Values,
+    /// F of the feed-forward.
+    FeedForward,
+}
+
+impl Features {
+    /// Whether their pairs are turned by their row's position.
+    pub fn are_turned(self) -> bool {
+        matches!(self, Self::Queries | Self::Keys)
+    }
+}
+
+/// The linear layers of a block that read the same input, and whose results stand side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    /// q, k and v.
+    Qkv,
+    /// What follows attention.
+    Output,
+    /// gate and up.
+    GateUp,
+    /// down.
+    Down,
+}
+
+impl Group {
+    /// All of them, in the order of the forward pass.
+    pub const ALL: [Self; 4] = [Self::Qkv, Self::Output, Self::GateUp, Self::Down];
+}
+
+/// Where a norm of a block stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NormPlace {
+    /// Before attention.
+    Attention,
+    /// Before the feed-forward.
+    FeedForward,
+}
+
+/// A linear layer of every block of one architecture, by PEFT's word for it. They compare by their order in the forward
+/// pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Module {
+    index: usize,
+    linear: &'static Linear,
+}
+
+impl Module {
+    /// Its place among the linear layers of a block.
+    pub fn index(self) -> usize {
+        self.index
+    }
+
+    /// The last part of the Hugging Face path: `q_proj`.
+    pub fn name(self) -> &'static str {
+        self.path.rsplit('.').next().unwrap_or(self.path)
+    }
+
+    /// Whether some of its rows make these features.
+    pub fn makes(self, features: Features) -> bool {
+        self.outputs.contains(&features)
+    }
+}
+
+impl Deref for Module {
+    type Target = Linear;
+
+    fn deref(&self) -> &Linear {
+        self.linear
+    }
+}
+
+impl PartialEq for Module {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.linear, other.linear)
+    }
+}
+
+impl Eq for Module {}
+
+impl PartialOrd for Module {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Module {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.index.cmp(&other.index)
+    }
+}
+
+impl fmt::Display for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A norm of the forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Norm {
+    /// Of this block, at this place.
+    Block(usize, NormPlace),
+    /// Behind the last block.
+    Last,
+}
+
+impl Architecture {
+    /// The linear layers of a block, in the order of the forward pass.
+    pub fn modules(&'static self) -> impl Iterator<Item = Module> + Clone {
+        self.linears.iter().enumerate().map(|(index, linear)| Module { index, linear })
+    }
+
+    /// Those of a group, in the order in which their results stand.
+    pub fn group(&'static self, group: Group) -> impl Iterator<Item = Module> + Clone {
+        self.modules().filter(move |module| module.group == group)
+    }
+
+    /// Every norm of a model of so many blocks, in the order of the forward pass.
+    pub fn norms(&'static self, layers: usize) -> impl Iterator<Item = Norm> {
+        let of_block = move |layer| self.norms.iter().map(move |norm| Norm::Block(layer, norm.place));
+        (0..layers).flat_map(of_block).chain([Norm::Last])
+    }
+
+    /// The place of a norm among all of a model of so many blocks.
+    pub fn norm_index(&self, norm: Norm, layers: usize) -> usize {
+        match norm {
+            Norm::Block(layer, place) => layer * self.norms.len() + self.place(place),
+            Norm::Last => layers * self.norms.len(),
+        }
+    }
+
+    /// The place of a norm among those of its block.
+    ///
+    /// # Panics
+    /// When a block has none there.
+    pub fn place(&self, place: NormPlace) -> usize {
+        let found = self.norms.iter().position(|norm| norm.place == place);
+        found.unwrap_or_else(|| panic!("{} has no norm {place:?}", self.name))
+    }
+
+    /// The Hugging Face path of a norm: `model.layers.3.input_layernorm`.
+    pub fn norm_path(&self, norm: Norm) -> String {
+        match norm {
+            Norm::Block(layer, place) => format!("model.layers.{layer}.{}", self.norms[self.place(place)].path),
+            Norm::Last => "model.norm".into(),
+        }
+    }
+}
+
+impl PartialEq for Architecture {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Serialize for Architecture {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}

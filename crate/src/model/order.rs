@@ -1,0 +1,88 @@
+//! The order of rotary pairs, which is not the same in files and on the device.
+
+use std::rc::Rc;
+
+/// In which order a tensor lies on the device, where that is not the file's: rows of q and k are half-split in the files
+/// of Hugging Face and interleaved on the device, as they are in a llama's GGUF.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Whether columns change places, not rows.
+    columns: bool,
+    /// For each row or column of the file, its place on the device.
+    device: Rc<[usize]>,
+}
+
+impl Order {
+    /// Rows in parts below each other, each of so many: heads of dimension `dim` whose pairs are turned, or others.
+    pub fn of_rows(parts: impl Iterator<Item = (usize, bool)>, dim: usize) -> Self {
+        let mut device = Vec::new();
+        for (rows, turned) in parts {
+            let first = device.len();
+            device.extend((0..rows).map(|row| first + if turned { rope_place(row, dim) } else { row }));
+        }
+        Self { columns: false, device: device.into() }
+    }
+
+    /// Rows or columns that are `count` times over the keys and the values of a layer, `width` of each.
+    pub fn keys_and_values(columns: bool, count: usize, width: usize, dim: usize) -> Self {
+        let place = |i: usize| match i / width % 2 {
+            0 => i - i % width + rope_place(i % width, dim),
+            _ => i,
+        };
+        Self { columns, device: (0..2 * count * width).map(place).collect() }
+    }
+
+    /// Values `[rows, cols]` in device order to file order, or back.
+    pub fn turn<T: Copy + Default>(&self, values: &[T], to_device: bool) -> Vec<T> {
+        let mut out = vec![T::default(); values.len()];
+        let count = self.device.len();
+        // As columns, each is one number of a row; as rows, all the numbers of one.
+        let (outer, inner) = if self.columns { (values.len() / count, 1) } else { (1, values.len() / count) };
+        for block in 0..outer {
+            for (file, &device) in self.device.iter().enumerate() {
+                let at = |place: usize| (block * count + place) * inner;
+                let (from, to) = if to_device { (at(file), at(device)) } else { (at(device), at(file)) };
+                out[to..][..inner].copy_from_slice(&values[from..][..inner]);
+            }
+        }
+        out
+    }
+}
+
+/// The device place of each file row: within a head of dimension D, row `p D/2 + j` of the file (element p of pair j) is
+/// row `2 j + p` of the device.
+fn rope_place(row: usize, dim: usize) -> usize {
+    let (head, within) = (row / dim, row % dim);
+    head * dim + 2 * (within % (dim / 2)) + within / (dim / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_go_to_the_file_and_back() {
+        let order = Order::of_rows([(8, true)].into_iter(), 4);
+        let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let file = order.turn(&values, false);
+        // Device rows 0..4 are pairs (0, 1), (2, 3); the file has first elements, then second elements.
+        assert_eq!(file[..12], [0., 1., 2., 6., 7., 8., 3., 4., 5., 9., 10., 11.]);
+        assert_eq!(order.turn(&file, true), values);
+    }
+
+    #[test]
+    fn only_parts_that_are_turned_change_places() {
+        let order = Order::of_rows([(4, true), (4, false)].into_iter(), 4);
+        assert_eq!(order.turn(&[0, 1, 2, 3, 4, 5, 6, 7], false), [0, 2, 1, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn keys_change_places_and_values_do_not() {
+        let order = Order::keys_and_values(true, 2, 4, 4);
+        let device: Vec<f32> = (0..32).map(|i| i as f32).collect();
+        let file = order.turn(&device, false);
+        assert_eq!(file[..16], [0., 2., 1., 3., 4., 5., 6., 7., 8., 10., 9., 11., 12., 13., 14., 15.]);
+        assert_eq!(order.turn(&file, true), device);
+        assert_eq!(Order::keys_and_values(false, 2, 4, 4).turn(&device, false)[..6], [0., 1., 4., 5., 2., 3.]);
+    }
+}
