@@ -1,6 +1,7 @@
 //! The golden fixtures of `tests/golden/`: their loaders and how a result is compared with them. The formulas and
 //! layouts are stated in `tests/golden/README.md`.
 
+pub mod architectures;
 pub mod hash;
 pub mod methods;
 pub mod nano;

@@ -32,7 +32,16 @@ pub fn nano_file() -> GgufWriter {
     file.set("llama.attention.head_count_kv", number(nano::KV_HEADS));
     file.set("llama.attention.layer_norm_rms_epsilon", Value::F32(nano::RMS_EPS));
     file.set("llama.rope.freq_base", Value::F32(nano::ROPE_BASE));
+    set_vocabulary(&mut file);
+    for (name, (shape, values)) in nano::weights() {
+        let dims: Vec<u64> = shape.iter().rev().map(|&size| size as u64).collect();
+        file.tensor_f32(&name, &dims, &values);
+    }
+    file
+}
 
+/// A byte-level vocabulary of [`nano::VOCAB`], ChatML's tokens, and a ChatML template.
+pub fn set_vocabulary(file: &mut GgufWriter) {
     // GPT-2's alphabet: printable bytes stand for themselves, the others are shifted past 255.
     let printable = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let shifted = (0..256_u32).filter(|&byte| !printable(byte)).enumerate();
@@ -62,11 +71,6 @@ pub fn nano_file() -> GgufWriter {
                     '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}\
                     {% endif %}";
     file.set("tokenizer.chat_template", Value::String(template.into()));
-    for (name, (shape, values)) in nano::weights() {
-        let dims: Vec<u64> = shape.iter().rev().map(|&size| size as u64).collect();
-        file.tensor_f32(&name, &dims, &values);
-    }
-    file
 }
 
 /// The default model's file, reduced to its first `layers` layers.

@@ -5,17 +5,53 @@ use std::rc::Rc;
 use pollster::block_on;
 use tunesmith::data::batch::{Batch, Dataset, Layout};
 use tunesmith::data::render::Rendered;
-use tunesmith::model::Model;
+use tunesmith::model::{self, Decoder, Model};
 use tunesmith::objective::sft;
 use tunesmith::peft::Peft;
 use tunesmith::settings::config::{LrScheduler, Recompute, RunConfig};
+use tunesmith::tape::Tape;
 use tunesmith::train::{Event, Pass, Trainer, penalty};
 
 use crate::golden::{self, Curve, Example, Gradients, Inputs, Summary};
 
 /// The sequences and examples of a model's fixtures.
 pub fn inputs(model: &str) -> Inputs {
-    golden::json(if model == "nano" { "nano/inputs.json" } else { "inputs.json" })
+    let small = model == "nano" || model.starts_with("architectures/");
+    golden::json(if small { "nano/inputs.json" } else { "inputs.json" })
+}
+
+/// The logits after each id from `first` on, all of one forward pass, the head row by row.
+pub fn logits(model: &Model, ids: &[u32], first: usize) -> Vec<f32> {
+    let context = &model.context;
+    let rows = ids.len();
+    let vocab = model.config.vocab;
+    let device = model::Inputs::new(context, rows).unwrap();
+    let row = context.buffer("row", 4).unwrap();
+    let logits = context.buffer("logits", vocab as u64 * 4).unwrap();
+    let mut t = Tape::new(context);
+    let h = Decoder { model, peft: None, training: false, recompute: Recompute::None }.forward(&mut t, &device, None);
+    let hidden = context.buffer("hidden", (rows * model.config.hidden * 4) as u64).unwrap();
+    let copy = t.leaf(rows, model.config.hidden, &hidden, None);
+    t.copy(h, copy);
+    let forward = t.finish(context).unwrap();
+    let positions: Vec<u32> = (0..rows as u32).collect();
+    let keys: Vec<[u32; 2]> = positions.iter().map(|&position| [0, position + 1]).collect();
+    context.write(&device.ids, 0, ids);
+    context.write(&device.positions, 0, &positions);
+    context.write(&device.masks.keys_of_row, 0, &keys);
+    forward.run(0);
+    let mut t = Tape::new(context);
+    let h = t.leaf(rows, model.config.hidden, &hidden, None);
+    t.logits(h, model.head(), &row, 1, &logits);
+    let head = t.finish(context).unwrap();
+    let mut all = Vec::with_capacity((rows - first) * vocab);
+    for index in first as u32..rows as u32 {
+        context.write(&row, 0, &[index]);
+        head.run(0);
+        all.extend(block_on(context.read::<f32>(&logits, 0, vocab)).unwrap());
+    }
+    context.check().unwrap();
+    all
 }
 
 /// An example of the fixtures as training takes it.

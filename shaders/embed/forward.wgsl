@@ -1,11 +1,14 @@
 // y[t] = table[ids[t]], or prompt[ids[t] - vocab] for the virtual tokens that prompt methods put before a segment. What
 // is past the prompt's end, or past the table's where there is none, is zero.
-// table: [V, C] in any encoding; prompt: [n, C]; y: [T, C].
+// table: [V, C] in any encoding, here `rows` of its rows from `first` on: the first piece writes all of y, and others
+// what is theirs. prompt: [n, C]; y: [T, C].
 // every encoding
 
 struct Params {
     channels: u32,
     vocab: u32,
+    first: u32,
+    rows: u32,
     tokens: u32,
     count: u32,
 }
@@ -31,9 +34,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     }
     let token = ids[i / params.channels];
     let c = i % params.channels;
-    if token < params.vocab {
-        y[i] = weight(token * params.channels + c);
-    } else if token - params.vocab < params.tokens {
+    if token >= params.first && token - params.first < params.rows {
+        y[i] = weight((token - params.first) * params.channels + c);
+    } else if params.first > 0u {
+        return;
+    } else if token >= params.vocab && token - params.vocab < params.tokens {
         y[i] = prompt[(token - params.vocab) * params.channels + c];
     } else {
         y[i] = 0.0;

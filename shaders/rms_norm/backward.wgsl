@@ -7,6 +7,7 @@
 #import rms_norm/row_sum.wgsl
 
 struct Params {
+    rows: u32,
     channels: u32,
     accumulate: u32,
 }
@@ -20,10 +21,18 @@ struct Params {
 
 // One workgroup computes one row of dx.
 @compute @workgroup_size($LANES)
-fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
+fn main(
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let row = group.y * groups.x + group.x;
+    if row >= params.rows {
+        return;
+    }
     let count = params.channels / NUMBERS;
-    let base = group.x * count;
-    let scale = rstd[group.x];
+    let base = row * count;
+    let scale = rstd[row];
     var sum = Numbers();
     for (var c = lane; c < count; c += $LANESu) {
         sum = fma(dy[base + c] * gain[c], x[base + c] * scale, sum);

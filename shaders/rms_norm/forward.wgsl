@@ -7,6 +7,7 @@
 #import rms_norm/row_sum.wgsl
 
 struct Params {
+    rows: u32,
     channels: u32,
     eps: f32,
 }
@@ -19,8 +20,15 @@ struct Params {
 
 // One workgroup normalises one row.
 @compute @workgroup_size($LANES)
-fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let row = group.x;
+fn main(
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let row = group.y * groups.x + group.x;
+    if row >= params.rows {
+        return;
+    }
     let count = params.channels / NUMBERS;
     let base = row * count;
     var sum = Numbers();

@@ -258,6 +258,8 @@ fn sizes_and_numbers_that_no_model_has_are_refused() {
         ("llama.attention.layer_norm_rms_epsilon", Value::F32(-1.0), "rms_epsilon is -1, and"),
         ("llama.rope.freq_base", Value::F32(0.0), "rope.freq_base is 0, and a number above 0"),
         ("llama.rope.freq_base", Value::F32(f32::INFINITY), "rope.freq_base is inf, and"),
+        ("llama.rope.scaling.factor", Value::F32(f32::NAN), "rope.scaling.factor is NaN, and a number above 0"),
+        ("llama.rope.scaling.type", Value::String("yarn".into()), "rope.scaling.original_context_length"),
         (
             "llama.block_count",
             Value::U32(i32::MAX as u32),
@@ -277,6 +279,20 @@ fn sizes_and_numbers_that_no_model_has_are_refused() {
 }
 
 #[test]
+fn factors_of_frequencies_are_checked() {
+    for (factors, words) in [
+        (vec![1.0; 4], "rope_freqs.weight is F32 of shape [4], and 8 numbers"),
+        (vec![0.0; 8], "rope_freqs.weight holds 0, and numbers above 0"),
+        (vec![f32::NAN; 8], "rope_freqs.weight holds NaN"),
+    ] {
+        let mut file = nano_file();
+        file.tensor_f32("rope_freqs.weight", &[factors.len() as u64], &factors);
+        let error = ModelConfig::from_gguf(&open(file.finish()).unwrap()).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
 fn what_is_not_supported_is_named_and_not_called_damaged() {
     let text = |text: &str| Value::String(text.into());
     for (key, value, words) in [
@@ -286,23 +302,18 @@ fn what_is_not_supported_is_named_and_not_called_damaged() {
         ("llama.expert_count", Value::U32(8), "a mixture of 8 experts: not supported"),
         ("llama.attention.sliding_window", Value::U32(512), "attention in a window"),
         ("llama.attention.causal", Value::Bool(false), "attention to what comes later"),
-        ("llama.rope.scaling.type", text("linear"), "rotary scaling (linear)"),
-        ("llama.rope.scaling.factor", Value::F32(4.0), "rotary scaling by 4"),
+        ("llama.rope.scaling.type", text("longrope"), "rotary scaling (longrope)"),
+        ("llama.attention.value_length", Value::U32(8), "values of another dimension than keys"),
         ("llama.rope.dimension_count", Value::U32(8), "rotary embedding over a part of the head"),
     ] {
         let error = refused(key, value);
         assert!(error.to_string().contains(words), "{key}: {error}");
         assert!(error.help().contains("README's Limits"), "{key}: {}", error.help());
     }
-    let mut file = nano_file();
-    file.tensor_f32("rope_freqs.weight", &[4], &[1.0; 4]);
-    let error = ModelConfig::from_gguf(&open(file.finish()).unwrap()).unwrap_err();
-    assert!(error.to_string().contains("scaled rotary frequencies (rope_freqs.weight): not supported"), "{error}");
     // What says that there is none of it is as good as nothing.
     let mut file = nano_file();
     file.set("llama.rope.scaling.type", text("none"));
     file.set("llama.expert_count", Value::U32(0));
     file.set("llama.attention.sliding_window", Value::U32(0));
-    file.set("llama.rope.scaling.factor", Value::F32(4.0));
     ModelConfig::from_gguf(&open(file.finish()).unwrap()).unwrap();
 }

@@ -160,7 +160,7 @@ fn a_model_is_quantized_while_it_is_loaded() {
         assert_eq!((model.embedding.encoding(), model.norm.encoding()), (Encoding::Q8, Encoding::F32));
         for (number, layer) in model.layers.iter().enumerate() {
             for group in Group::ALL {
-                let weights = layer.linears(group);
+                let weights = &layer.linears(group).weights;
                 let joined = !(narrow && group == Group::Qkv);
                 let modules = model.config.architecture.group(group);
                 assert_eq!(weights.len(), if joined { 1 } else { modules.clone().count() }, "{narrow} {group:?}");
@@ -181,7 +181,7 @@ fn a_model_is_quantized_while_it_is_loaded() {
             model
                 .layers
                 .iter()
-                .flat_map(|l| Group::ALL.map(|g| l.linears(g).iter().map(Weight::bytes).sum::<u64>()))
+                .flat_map(|l| Group::ALL.map(|g| l.linears(g).all().map(Weight::bytes).sum::<u64>()))
                 .sum()
         };
         let share = linears(&model) as f64 / linears(&whole) as f64;
@@ -207,7 +207,7 @@ fn gradients_over_nf4() {
         let reference = Decoder::of(
             model.config.layers,
             model.config.heads(),
-            model.config.rope_base,
+            model.config.rotary.base,
             f64::from(model.config.norm_eps),
             |name| {
                 let cols = gguf.tensor(name).unwrap().dims[0] as usize;

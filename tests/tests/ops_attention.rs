@@ -5,6 +5,7 @@ use std::ops::Range;
 use tunesmith::data::batch::{Dataset, Layout, NO_LABEL};
 use tunesmith::data::render::Rendered;
 use tunesmith::gpu::Form;
+use tunesmith::model::{Rotary, Scaling};
 use tunesmith::ops::{CacheLayer, HEAD_DIMS, Heads, Masks, RopeTable};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
@@ -98,7 +99,8 @@ fn check_turned(bench: &mut Bench, heads: Heads, seen: &[Range<usize>], beside: 
     let name = format!("turned, {h} heads of {head_dim}, {kv_heads} kv, beside another: {beside}");
     let masks = masks(bench, seen, rows);
     let (q, kv) = (h * head_dim, kv_heads * head_dim);
-    let table = RopeTable::new(&bench.context, 512, head_dim, 1e4).unwrap();
+    let rotary = Rotary { base: 1e4, scaling: Scaling::None, factors: Vec::new() };
+    let table = RopeTable::new(&bench.context, 512, &rotary.frequencies(head_dim), 1.0).unwrap();
     let positions: Vec<u32> = (0..rows as u32).map(|row| row % 23 * 22 + 1).collect();
     let [places, ids] = [&positions, &vec![0; rows]].map(|words| Guarded::new(&bench.context, words).buffer);
     let turn = |x: &Matrix, sign| {

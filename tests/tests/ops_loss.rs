@@ -3,7 +3,7 @@
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::quant::{dequantize, pack, quantize_q4_1};
 use tunesmith::gpu::Context;
-use tunesmith::ops::{Parameter, Targets, Weight};
+use tunesmith::ops::{Parameter, Piece, Targets, Weight};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Guarded, TOLERANCE, context, contexts, nmse};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};
@@ -27,6 +27,20 @@ impl Head {
         let scales = (!packed.scales.is_empty()).then(|| Guarded::new(context, &packed.scales).buffer);
         let weight = Weight::frozen("head", vocab, channels, packed.encoding, codes, scales);
         Self { weight, matrix: Matrix::from_f32(vocab, channels, &values) }
+    }
+
+    /// The same in pieces of so many rows.
+    fn in_pieces(self, context: &Context, ty: GgmlType, blocks: &[u8], rows: usize) -> Self {
+        let Matrix { rows: vocab, cols, .. } = self.matrix;
+        let pieces = blocks.chunks(blocks.len() / vocab * rows).map(|blocks| {
+            let packed = pack(ty, blocks).unwrap();
+            let codes = Guarded::new(context, &packed.codes).buffer;
+            let scales = (!packed.scales.is_empty()).then(|| Guarded::new(context, &packed.scales).buffer);
+            Piece { rows: blocks.len() / (ty.byte_len(cols as u64).unwrap() as usize), codes, scales }
+        });
+        let weight = Weight::in_pieces("head", cols, self.weight.encoding(), pieces.collect());
+        assert_eq!([weight.rows, weight.pieces().len()], [vocab, vocab.div_ceil(rows)]);
+        Self { weight, ..self }
     }
 
     fn plain(context: &Context, vocab: usize, channels: usize, values: &[f32]) -> Self {
@@ -126,7 +140,9 @@ fn check(context: &Context, name: &str, head: &Head, x: &[f32], batches: [&[Targ
     }
     // A chunk without targets costs nothing.
     if chunks[0] > chunks[1] {
-        assert_eq!(dispatches[0] - dispatches[2], 3 * (chunks[0] - chunks[1]), "{name}: three dispatches a chunk");
+        // The logits' rows, and a product to them and one back for each piece of the head.
+        let of_chunk = 1 + 2 * head.weight.pieces().len();
+        assert_eq!(dispatches[0] - dispatches[2], of_chunk * (chunks[0] - chunks[1]), "{name}: dispatches of chunks");
     }
     context.check().unwrap();
     worst
@@ -175,6 +191,26 @@ fn a_quantized_head() {
     let few = targets("quantized", rows, vocab, |row| row >= 67);
     let worst = check(&context, "quantized", &head, &x, [&all, &few], true);
     eprintln!("cross_entropy, quantized: worst NMSE {worst:.1e}");
+}
+
+#[test]
+fn a_head_in_pieces() {
+    let context = context();
+    let (rows, channels, vocab) = (70, 96, 301);
+    let values = uniform("loss pieces w", vocab * channels, 0.4);
+    let x = uniform("loss pieces x", rows * channels, 1.0);
+    let all = targets("pieces", rows, vocab, |_| true);
+    let few = targets("pieces", rows, vocab, |row| row >= 67);
+    for (ty, blocks) in [
+        (GgmlType::Q4_1, quantize_q4_1(&values)),
+        (GgmlType::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+    ] {
+        for piece in [128, 300] {
+            let head = Head::new(&context, vocab, channels, ty, &blocks).in_pieces(&context, ty, &blocks, piece);
+            let worst = check(&context, "pieces", &head, &x, [&all, &few], true);
+            eprintln!("cross_entropy, {ty} in pieces of {piece}: worst NMSE {worst:.1e}");
+        }
+    }
 }
 
 /// Of each target: the label's log-probability, the entropy, the mean logit, and whether the label is the first of the

@@ -1,8 +1,10 @@
 //! The ops that work row by row or element by element, against the f64 reference.
 
+use tunesmith::format::encoding::Encoding;
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::gpu::{Form, Plan, Recorder, spread};
-use tunesmith::ops::RopeTable;
+use tunesmith::model::{Rotary, Scaling};
+use tunesmith::ops::{Piece, RopeTable, Weight};
 use tunesmith::tape::Tape;
 use tunesmith_tests::blocks::CODED;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
@@ -127,6 +129,37 @@ fn rms_norm_cases(bench: &mut Bench) {
 }
 
 #[test]
+fn rms_norm_of_heads() {
+    let mut bench = Bench::new("rms_norm of heads");
+    // The last has more heads than a dispatch has workgroups in a row.
+    for (rows, heads, dim) in [(1, 1, 4), (5, 3, 16), (13, 2, 7), (4099, 16, 4)] {
+        let name = format!("{rows} rows, {heads} heads of {dim}");
+        let eps = 1e-6_f32;
+        let x = uniform(&format!("rms_norm {name} x"), rows * heads * dim, 3.0);
+        let gain = uniform(&format!("rms_norm {name} gain"), dim, 2.0);
+        let apart = |x: &Matrix| Matrix { rows: rows * heads, cols: dim, data: x.data.clone() };
+        let beside = |x: Matrix| Matrix { rows, cols: heads * dim, data: x.data };
+        bench.check(&Case {
+            name,
+            inputs: vec![Input::leaf(rows, heads * dim, x), Input::trained(1, dim, gain)],
+            build: &|t, at| t.rms_norm(at[0].var(), at[1].weight(), eps),
+            forward: &|x| beside(rms_norm(&apart(&x[0]), &x[1], f64::from(eps))),
+            backward: &|x, dy| {
+                let (heads, dy) = (apart(&x[0]), apart(dy));
+                let ones = Matrix { rows: 1, cols: dim, data: vec![1.0; dim] };
+                let xhat = rms_norm(&heads, &ones, f64::from(eps));
+                let dx = rms_norm_backward(&heads, &x[1], f64::from(eps), &dy);
+                vec![beside(dx), xhat.zip(&dy, |xhat, dy| xhat * dy).column_sums()]
+            },
+        });
+    }
+}
+
+fn rotary(base: f64) -> Rotary {
+    Rotary { base, scaling: Scaling::None, factors: Vec::new() }
+}
+
+#[test]
 fn rope_op() {
     let mut bench = Bench::new("rope");
     // The columns behind the heads stay as they are.
@@ -134,7 +167,7 @@ fn rope_op() {
         [(1, 1, 16, 1e4, 0), (3, 3, 32, 1e4, 32), (65, 1, 64, 1e5, 128), (33, 9, 80, 1e6, 0), (7, 2, 128, 1e4, 2)]
     {
         let name = format!("{rows} rows, {heads} heads of {dim} and {rest}");
-        let table = RopeTable::new(&bench.context, 2048, dim, base).unwrap();
+        let table = RopeTable::new(&bench.context, 2048, &rotary(base).frequencies(dim), 1.0).unwrap();
         // Segments start again at 0; the last position of the table occurs.
         let positions: Vec<u32> = (0..rows as u32).map(|row| if row == 1 { 2047 } else { row % 23 * 71 }).collect();
         let buffer = Guarded::new(&bench.context, &positions).buffer;
@@ -249,6 +282,36 @@ fn embed_op() {
                 });
             }
         }
+    }
+}
+
+#[test]
+fn a_table_in_pieces() {
+    let context = context();
+    let (vocab, cols, tokens) = (53, 64, 2);
+    let values = uniform("table in pieces", vocab * cols, 2.0);
+    let prompt = Guarded::new(&context, &uniform("table in pieces, prompt", tokens * cols, 2.0));
+    // Every row, virtual tokens, and what is past them.
+    let ids: Vec<u32> = (0..vocab as u32 + 4).rev().collect();
+    let buffer = Guarded::new(&context, &ids).buffer;
+    let embedded = |table: &Weight| {
+        let out = Guarded::new(&context, &vec![f32::NAN; ids.len() * cols]);
+        let mut t = Tape::new(&context);
+        let prompt = t.leaf(tokens, cols, &prompt.buffer, None);
+        let y = t.embed(ids.len(), &buffer, table, Some(prompt));
+        t.keep(y, &out.buffer);
+        t.finish(&context).unwrap().run(0);
+        out.read(&context)
+    };
+    let piece = |rows: &[f32]| {
+        let codes = Guarded::new(&context, rows).buffer;
+        Piece { rows: rows.len() / cols, codes, scales: None }
+    };
+    let whole = embedded(&Weight::in_pieces("table", cols, Encoding::F32, vec![piece(&values)]));
+    assert!(whole[..2 * cols].iter().all(|&value| value == 0.0) && whole[4 * cols..][..cols] == values[52 * cols..]);
+    for rows in [1, 17, 52] {
+        let pieces = values.chunks(rows * cols).map(piece).collect();
+        assert!(embedded(&Weight::in_pieces("table", cols, Encoding::F32, pieces)) == whole, "pieces of {rows}");
     }
 }
 

@@ -5,13 +5,12 @@ use std::rc::Rc;
 use pollster::block_on;
 use tunesmith::generate::{Generator, Sampling, Stop};
 use tunesmith::gpu::Context;
-use tunesmith::model::{Decoder, Inputs, Model};
+use tunesmith::model::Model;
 use tunesmith::peft::{self, Peft};
-use tunesmith::settings::config::{Method, PromptTuningInit, Recompute, RunConfig};
-use tunesmith::tape::Tape;
+use tunesmith::settings::config::{Method, PromptTuningInit, RunConfig};
 use tunesmith_tests::golden::{self, Answer, LogitRows, hash, nano};
 use tunesmith_tests::models;
-use tunesmith_tests::parity::{curve, gradients, inputs};
+use tunesmith_tests::parity::{curve, gradients, inputs, logits};
 
 /// The fixture's adapter: hashed A, and hashed or zero B; or the hashed prompt.
 fn adapter(model: &Model, name: &str, method: Method, b: f32) -> (Rc<dyn Peft>, RunConfig) {
@@ -35,40 +34,6 @@ fn adapter(model: &Model, name: &str, method: Method, b: f32) -> (Rc<dyn Peft>, 
         adapter.params().write(index, &hash::uniform(&tensor.name, tensor.count(), amplitude as f32));
     }
     (adapter.into(), config)
-}
-
-/// The logits after each id from `first` on, all of one forward pass, the head row by row.
-fn logits(model: &Model, ids: &[u32], first: usize) -> Vec<f32> {
-    let context = &model.context;
-    let rows = ids.len();
-    let vocab = model.config.vocab;
-    let device = Inputs::new(context, rows).unwrap();
-    let row = context.buffer("row", 4).unwrap();
-    let logits = context.buffer("logits", vocab as u64 * 4).unwrap();
-    let mut t = Tape::new(context);
-    let h = Decoder { model, peft: None, training: false, recompute: Recompute::None }.forward(&mut t, &device, None);
-    let hidden = context.buffer("hidden", (rows * model.config.hidden * 4) as u64).unwrap();
-    let copy = t.leaf(rows, model.config.hidden, &hidden, None);
-    t.copy(h, copy);
-    let forward = t.finish(context).unwrap();
-    let positions: Vec<u32> = (0..rows as u32).collect();
-    let keys: Vec<[u32; 2]> = positions.iter().map(|&position| [0, position + 1]).collect();
-    context.write(&device.ids, 0, ids);
-    context.write(&device.positions, 0, &positions);
-    context.write(&device.masks.keys_of_row, 0, &keys);
-    forward.run(0);
-    let mut t = Tape::new(context);
-    let h = t.leaf(rows, model.config.hidden, &hidden, None);
-    t.logits(h, model.head(), &row, 1, &logits);
-    let head = t.finish(context).unwrap();
-    let mut all = Vec::with_capacity((rows - first) * vocab);
-    for index in first as u32..rows as u32 {
-        context.write(&row, 0, &[index]);
-        head.run(0);
-        all.extend(block_on(context.read::<f32>(&logits, 0, vocab)).unwrap());
-    }
-    context.check().unwrap();
-    all
 }
 
 fn check_logits(name: &str) {

@@ -103,7 +103,8 @@ impl Ops<'_> {
         for group in Group::ALL {
             let modules = config.architecture.group(group);
             let names = modules.clone().map(Module::name).collect::<Vec<_>>().join(", ");
-            let weights = layer.linears(group);
+            let base = layer.linears(group);
+            let weights = &base.weights;
             let outputs: usize = weights.iter().map(|weight| weight.rows).sum();
             let inner = weights[0].cols;
             let frozen = Work {
@@ -111,7 +112,7 @@ impl Ops<'_> {
                 bytes: weights.iter().map(Weight::bytes).sum::<u64>() as f64 + 4.0 * t * (outputs + inner) as f64,
             };
             let leaf = &[(rows, inner)];
-            let run = |t: &mut Tape, x: &[Var]| t.linears(x[0], weights, None, None);
+            let run = |t: &mut Tape, x: &[Var]| base.apply(t, x[0], None, None);
             self.op(&format!("linear {names}"), leaf, [frozen; 2], run, tell).await?;
 
             let site = Site { layer: 0, group, counter: None };
@@ -124,7 +125,7 @@ impl Ops<'_> {
                 operations: frozen.operations + operations * t * adapter as f64,
                 bytes: frozen.bytes + bytes * adapter as f64,
             });
-            let run = |t: &mut Tape, x: &[Var]| self.peft.linears(t, site, x[0], weights, None);
+            let run = |t: &mut Tape, x: &[Var]| self.peft.linears(t, site, x[0], base, None);
             self.op(&format!("linear + LoRA {names}"), leaf, tuned, run, tell).await?;
         }
 

@@ -16,6 +16,8 @@ pub struct Architecture {
     pub linears: &'static [Linear],
     /// The norms of a block.
     pub norms: &'static [BlockNorm],
+    /// Whether rotary pairs are half-split in its GGUF files, as they are in Hugging Face's, and not interleaved.
+    pub half_split: bool,
 }
 
 /// A linear layer of every block.
@@ -31,6 +33,15 @@ pub struct Linear {
     pub outputs: &'static [Features],
     /// What it reads.
     pub inputs: Features,
+    /// Whether it has a bias.
+    pub bias: bool,
+}
+
+impl Linear {
+    /// The same with a bias.
+    pub(super) const fn with_bias(self) -> Self {
+        Self { bias: true, ..self }
+    }
 }
 
 /// A row of a table of linear layers.
@@ -41,7 +52,7 @@ pub(super) const fn linear(
     outputs: &'static [Features],
     inputs: Features,
 ) -> Linear {
-    Linear { path, gguf_name, group, outputs, inputs }
+    Linear { path, gguf_name, group, outputs, inputs, bias: false }
 }
 
 /// A norm of every block.
@@ -53,6 +64,13 @@ pub struct BlockNorm {
     pub path: &'static str,
     /// The part of its tensor's name in a GGUF file between block and `.weight`: `attn_norm`.
     pub gguf_name: &'static str,
+}
+
+impl BlockNorm {
+    /// The last part of the Hugging Face path: `input_layernorm`.
+    pub fn name(&self) -> &'static str {
+        self.path.rsplit('.').next().unwrap_or(self.path)
+    }
 }
 
 /// A row of a table of norms.
@@ -105,8 +123,19 @@ impl Group {
 pub enum NormPlace {
     /// Before attention.
     Attention,
+    /// Of each head's queries, before they are turned.
+    Query,
+    /// Of each head's keys, before they are turned.
+    Key,
     /// Before the feed-forward.
     FeedForward,
+}
+
+impl NormPlace {
+    /// Whether it normalises each head by itself, and not the residual stream.
+    pub fn is_of_heads(self) -> bool {
+        matches!(self, Self::Query | Self::Key)
+    }
 }
 
 /// A linear layer of every block of one architecture, by PEFT's word for it. They compare by their order in the forward
@@ -200,6 +229,11 @@ impl Architecture {
             Norm::Block(layer, place) => layer * self.norms.len() + self.place(place),
             Norm::Last => layers * self.norms.len(),
         }
+    }
+
+    /// Whether a block has a norm there.
+    pub fn has_norm(&self, place: NormPlace) -> bool {
+        self.norms.iter().any(|norm| norm.place == place)
     }
 
     /// The place of a norm among those of its block.

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::architectures;
-use super::blueprint::{Architecture, Features, Module};
+use super::blueprint::{Architecture, Features, Module, Norm};
 use super::order::Order;
+use super::rotary::Rotary;
 use crate::format::gguf::Gguf;
-use crate::ops::{HEAD_DIMS, Heads, RopeTable};
+use crate::ops::{HEAD_DIMS, Heads};
 use crate::{Error, Result};
 
 /// Everything that shapes the decoder.
@@ -31,10 +32,10 @@ pub struct ModelConfig {
     pub ffn: usize,
     /// V.
     pub vocab: usize,
-    /// Positions the model was trained for.
+    /// Positions the model was trained for, or as many of them as we make a rotary table for.
     pub context_length: usize,
-    /// Base of the rotary frequencies.
-    pub rope_base: f64,
+    /// How positions turn queries and keys.
+    pub rotary: Rotary,
     /// Added to the mean square in RMSNorm.
     pub norm_eps: f32,
 }
@@ -47,15 +48,19 @@ pub(super) fn file_name(path: &str) -> &str {
 /// Most channels, and most of whatever else a layer has: far more than any model, and few enough for any product of two.
 const MOST: usize = 1 << 20;
 
+/// Most positions that a model may have been trained for: more than any was.
+const MOST_CONTEXT: usize = 1 << 30;
+
+/// Positions of the rotary table, at most: 128 MiB of it are the most that a binding holds, and an eighth of that is
+/// what heads of 128 take.
+const MOST_POSITIONS: usize = 1 << 15;
+
 /// Rows of a prefill pass.
 pub(crate) const PREFILL: usize = 64;
 
 /// Refuses what a file of this architecture may have and the decoder has not, by name.
-fn refuse_other_kinds(gguf: &Gguf, architecture: &str) -> Result<()> {
+fn refuse_other_kinds(gguf: &Gguf, architecture: &str, head_dim: usize) -> Result<()> {
     let key = |name: &str| format!("{architecture}.{name}");
-    let scaling = gguf.get::<&str>(&key("rope.scaling.type"))?;
-    // Without a type, a factor scales linearly.
-    let factor = gguf.get::<f32>(&key("rope.scaling.factor"))?.filter(|_| scaling.is_none()).unwrap_or(1.0);
     let experts = gguf.get::<usize>(&key("expert_count"))?.unwrap_or(0);
     let kinds = [
         (experts > 0, format!("a mixture of {experts} experts")),
@@ -64,9 +69,14 @@ fn refuse_other_kinds(gguf: &Gguf, architecture: &str) -> Result<()> {
             "attention in a window".into(),
         ),
         (gguf.get::<bool>(&key("attention.causal"))? == Some(false), "attention to what comes later".into()),
-        (scaling.is_some_and(|scaling| scaling != "none"), format!("rotary scaling ({})", scaling.unwrap_or_default())),
-        (factor != 1.0, format!("rotary scaling by {factor}")),
-        (gguf.find_tensor("rope_freqs.weight").is_some(), "scaled rotary frequencies (rope_freqs.weight)".into()),
+        (
+            gguf.get::<usize>(&key("rope.dimension_count"))?.is_some_and(|dim| dim != head_dim),
+            "rotary embedding over a part of the head".into(),
+        ),
+        (
+            gguf.get::<usize>(&key("attention.value_length"))?.is_some_and(|dim| dim != head_dim),
+            "values of another dimension than keys".into(),
+        ),
     ];
     kinds.into_iter().find(|(has, _)| *has).map_or(Ok(()), |(_, what)| Err(gguf.unsupported(&what)))
 }
@@ -88,13 +98,14 @@ impl ModelConfig {
         };
         let key = |name: &str| format!("{architecture}.{name}");
         let hidden: usize = gguf.require(&key("embedding_length"))?;
-        refuse_other_kinds(gguf, architecture)?;
         let heads: usize = gguf.require(&key("attention.head_count"))?;
         if heads == 0 {
             return Err(gguf.invalid(format!("{} is 0", key("attention.head_count"))));
         }
         let kv_heads: usize = gguf.get(&key("attention.head_count_kv"))?.unwrap_or(heads);
         let head_dim: usize = gguf.get(&key("attention.key_length"))?.unwrap_or(hidden / heads);
+        refuse_other_kinds(gguf, architecture, head_dim)?;
+        let context_length: usize = gguf.require(&key("context_length"))?;
         let config = Self {
             architecture: blocks,
             name: file_name(gguf.name()).trim_end_matches(".gguf").into(),
@@ -105,8 +116,8 @@ impl ModelConfig {
             head_dim,
             ffn: gguf.require(&key("feed_forward_length"))?,
             vocab: gguf.tensor("token_embd.weight")?.dims.get(1).map_or(0, |&rows| rows as usize),
-            context_length: gguf.require(&key("context_length"))?,
-            rope_base: f64::from(gguf.get::<f32>(&key("rope.freq_base"))?.unwrap_or(10_000.0)),
+            context_length: context_length.min(MOST_POSITIONS),
+            rotary: Rotary::from_gguf(gguf, architecture, head_dim)?,
             norm_eps: gguf.require(&key("attention.layer_norm_rms_epsilon"))?,
         };
         let wrong = |what: String| Err(gguf.invalid(what));
@@ -115,9 +126,11 @@ impl ModelConfig {
             ("attention.head_count", config.heads),
             ("attention.head_count_kv", config.kv_heads),
             ("feed_forward_length", config.ffn),
+            ("context_length", context_length),
         ] {
-            if count > MOST {
-                return wrong(format!("{} is {count}, and at most {MOST} was expected", key(name)));
+            let most = if name == "context_length" { MOST_CONTEXT } else { MOST };
+            if count > most {
+                return wrong(format!("{} is {count}, and at most {most} was expected", key(name)));
             }
         }
         let last = format!("blk.{}.attn_norm.weight", config.layers.wrapping_sub(1));
@@ -127,14 +140,9 @@ impl ModelConfig {
         if config.hidden == 0 || config.ffn == 0 || config.layers == 0 || config.vocab == 0 {
             return wrong("a dimension of the model is 0".into());
         }
-        let is_usable = |number: f64, least: f64| number.is_finite() && number >= least;
-        if !is_usable(f64::from(config.norm_eps), 0.0) {
+        if !(config.norm_eps.is_finite() && config.norm_eps >= 0.0) {
             let name = key("attention.layer_norm_rms_epsilon");
             return wrong(format!("{name} is {}, and a number from 0 on was expected", config.norm_eps));
-        }
-        if !is_usable(config.rope_base, f64::MIN_POSITIVE) {
-            let name = key("rope.freq_base");
-            return wrong(format!("{name} is {}, and a number above 0 was expected", config.rope_base));
         }
         // The head takes its rows in pieces of a buffer, which start at multiples of 256 bytes.
         if !config.hidden.is_multiple_of(4) {
@@ -146,15 +154,6 @@ impl ModelConfig {
         if !HEAD_DIMS.contains(&config.head_dim) {
             let what = format!("heads of dimension {}, which is none of {HEAD_DIMS:?}", config.head_dim);
             return Err(gguf.unsupported(&what));
-        }
-        let most = RopeTable::most_positions(config.head_dim) - PREFILL;
-        if config.context_length > most {
-            let what =
-                format!("{} is {}, and at most {most} was expected", key("context_length"), config.context_length);
-            return wrong(what);
-        }
-        if gguf.get::<usize>(&key("rope.dimension_count"))?.is_some_and(|dim| dim != config.head_dim) {
-            return Err(gguf.unsupported("rotary embedding over a part of the head"));
         }
         Ok(config)
     }
@@ -177,6 +176,30 @@ impl ModelConfig {
     /// Output and input features of a linear layer.
     pub fn shape(&self, module: Module) -> (usize, usize) {
         (module.outputs.iter().map(|&outputs| self.features(outputs)).sum(), self.features(module.inputs))
+    }
+
+    /// Numbers of a norm's gain.
+    pub fn norm_width(&self, norm: Norm) -> usize {
+        match norm {
+            Norm::Block(_, place) if place.is_of_heads() => self.head_dim,
+            _ => self.hidden,
+        }
+    }
+
+    /// How the gain of a norm lies on the device, where that is not as in Hugging Face's files.
+    pub fn norm_order(&self, norm: Norm) -> Option<Order> {
+        let of_heads = matches!(norm, Norm::Block(_, place) if place.is_of_heads());
+        of_heads.then(|| Order::of_rows(std::iter::once((self.head_dim, true)), self.head_dim))
+    }
+
+    /// How the gain of a norm lies on the device, where that is not as in its GGUF file.
+    pub fn norm_file_order(&self, norm: Norm) -> Option<Order> {
+        self.norm_order(norm).filter(|_| self.architecture.half_split)
+    }
+
+    /// How the rows of a linear layer lie on the device, where that is not as in its GGUF file.
+    pub fn file_order(&self, module: Module) -> Option<Order> {
+        self.order(module).filter(|_| self.architecture.half_split)
     }
 
     /// How the rows of a linear layer lie on the device, where that is not as in Hugging Face's files.

@@ -1,6 +1,6 @@
 //! The forward pass of a decoder, described on a tape; the tuning method is asked at each hook.
 
-use super::{Group, Hooks, Model, Norm, NormPlace, Site};
+use super::{Features, Group, Hooks, Model, Norm, NormPlace, Site};
 use crate::Result;
 use crate::gpu::{Buffer, Context};
 use crate::ops::{CacheLayer, Masks, Targets, Weight};
@@ -72,13 +72,13 @@ pub struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     /// A group of linear layers of one block, on `x` and onto `residual`.
     fn linears(&self, t: &mut Tape, inputs: &Inputs, layer: usize, group: Group, x: Var, residual: Option<Var>) -> Var {
-        let weights = self.model.layers[layer].linears(group);
+        let base = self.model.layers[layer].linears(group);
         match self.peft {
             Some(peft) => {
                 let counter = self.training.then_some(&inputs.counter);
-                peft.linears(t, Site { layer, group, counter }, x, weights, residual)
+                peft.linears(t, Site { layer, group, counter }, x, base, residual)
             }
-            None => t.linears(x, weights, None, residual),
+            None => base.apply(t, x, None, residual),
         }
     }
 
@@ -88,6 +88,22 @@ impl<'a> Decoder<'a> {
             Some(peft) => peft.norm(t, norm, x, peft.gain(self.model, norm), eps),
             None => t.rms_norm(x, self.model.norm_gain(norm), eps),
         }
+    }
+
+    /// Queries and keys normalised, head by head, where the architecture does that.
+    fn normed_heads(&self, t: &mut Tape, index: usize, qkv: Var) -> Var {
+        let architecture = self.model.config.architecture;
+        if !architecture.has_norm(NormPlace::Query) {
+            return qkv;
+        }
+        let [queries, keys] = [Features::Queries, Features::Keys].map(|features| self.model.config.features(features));
+        let q = t.columns(qkv, 0, queries);
+        let k = t.columns(qkv, queries, keys);
+        let v = t.columns(qkv, queries + keys, keys);
+        let q = self.normed(t, Norm::Block(index, NormPlace::Query), q);
+        let k = self.normed(t, Norm::Block(index, NormPlace::Key), k);
+        let qk = t.beside(q, k);
+        t.beside(qk, v)
     }
 
     /// One block on the residual stream `h`; only the rows with `targets` ask others and go on, where they are given.
@@ -106,6 +122,7 @@ impl<'a> Decoder<'a> {
         let turned = (heads.heads + heads.kv_heads) * heads.head_dim;
         let x = self.normed(t, Norm::Block(index, NormPlace::Attention), h);
         let qkv = self.linears(t, inputs, index, Group::Qkv, x, None);
+        let qkv = self.normed_heads(t, index, qkv);
         let qkv = t.rope(qkv, turned, &inputs.positions, &model.rope);
         let qkv = match prefix {
             Some(prefix) => t.place_prefix(qkv, &inputs.ids, model.config.vocab, prefix, heads),

@@ -1,6 +1,6 @@
 //! The places in the forward pass that a tuning method may change.
 
-use super::{Group, Model, Module, Norm};
+use super::{Group, Linears, Model, Module, Norm};
 use crate::gpu::Buffer;
 use crate::ops::Weight;
 use crate::tape::{Tape, Var};
@@ -45,9 +45,10 @@ pub trait Hooks {
         0
     }
 
-    /// What the linear layers of a group compute, side by side, and added to `residual`.
-    fn linears(&self, t: &mut Tape, _site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
-        t.linears(x, weights, None, residual)
+    /// What the linear layers of a group compute, side by side, and added to `residual`; `base` are the model's own.
+    /// Where these have no bias, none is added: so merging tells the matrices from the biases.
+    fn linears(&self, t: &mut Tape, _site: Site, x: Var, base: &Linears, residual: Option<Var>) -> Var {
+        base.apply(t, x, None, residual)
     }
 
     /// The table of token embeddings `[V, C]`.

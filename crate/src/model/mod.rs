@@ -6,7 +6,9 @@ mod config;
 mod decoder;
 mod hooks;
 mod in_4bit;
+mod linears;
 mod order;
+mod rotary;
 mod weights;
 
 pub use blueprint::{Architecture, Features, Group, Module, Norm, NormPlace};
@@ -15,5 +17,7 @@ pub(crate) use config::PREFILL;
 pub use decoder::{Cache, Decoder, Inputs};
 pub use hooks::{Hooks, Site};
 pub use in_4bit::bytes_in_4bit;
+pub use linears::Linears;
 pub use order::Order;
+pub use rotary::{Rotary, Scaling};
 pub use weights::{Layer, Model};

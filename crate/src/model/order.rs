@@ -32,6 +32,18 @@ impl Order {
         Self { columns, device: (0..2 * count * width).map(place).collect() }
     }
 
+    /// The order of some of the rows, no head of which goes on outside.
+    ///
+    /// # Panics
+    /// Where a head is cut.
+    pub fn of_some_rows(&self, first: usize, count: usize) -> Self {
+        let place = |&place: &usize| {
+            assert!((first..first + count).contains(&place), "rows {first} and {count} more are whole heads");
+            place - first
+        };
+        Self { columns: self.columns, device: self.device[first..][..count].iter().map(place).collect() }
+    }
+
     /// Values `[rows, cols]` in device order to file order, or back.
     pub fn turn<T: Copy + Default>(&self, values: &[T], to_device: bool) -> Vec<T> {
         let mut out = vec![T::default(); values.len()];
@@ -74,6 +86,14 @@ mod tests {
     fn only_parts_that_are_turned_change_places() {
         let order = Order::of_rows([(4, true), (4, false)].into_iter(), 4);
         assert_eq!(order.turn(&[0, 1, 2, 3, 4, 5, 6, 7], false), [0, 2, 1, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn heads_are_turned_alone() {
+        let order = Order::of_rows([(8, true)].into_iter(), 4);
+        let rows: Vec<u8> = (0..8).collect();
+        let pieces = [0, 4].map(|first| order.of_some_rows(first, 4).turn(&rows[first..][..4], true));
+        assert_eq!(pieces.concat(), order.turn(&rows, true));
     }
 
     #[test]

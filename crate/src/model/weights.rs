@@ -6,13 +6,13 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::config::PREFILL;
 use super::in_4bit::{Upload, check_in_4bit};
-use super::{Group, ModelConfig, Norm};
+use super::{Group, Linears, ModelConfig, Module, Norm, Order};
 use crate::Result;
 use crate::format::encoding::Encoding;
 use crate::format::gguf::{Gguf, TensorInfo};
-use crate::format::quant::pack;
+use crate::format::quant::{dequantize, pack};
 use crate::gpu::Context;
-use crate::ops::{RopeTable, Weight};
+use crate::ops::{Piece, RopeTable, Weight};
 use crate::tape::Tape;
 use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
@@ -25,13 +25,12 @@ const CHUNK: usize = 8 << 20;
 pub struct Layer {
     /// The gains of its norms, `[1, C]` each, in the order of the forward pass.
     norms: Vec<Weight>,
-    linears: [Vec<Weight>; 4],
+    linears: [Linears; 4],
 }
 
 impl Layer {
-    /// The weights of a group: one matrix, its layers below each other, or, where their encodings differ or one binding
-    /// would not hold it, a matrix each.
-    pub fn linears(&self, group: Group) -> &[Weight] {
+    /// The linear layers of a group.
+    pub fn linears(&self, group: Group) -> &Linears {
         &self.linears[group as usize]
     }
 }
@@ -108,8 +107,16 @@ impl Model {
         let has_template = template_source.is_some() || tokenizer.id("<|im_start|>").is_some();
         let template = if has_template { Some(ChatTemplate::from_gguf(gguf, &tokenizer)?) } else { None };
         let total = gguf.tensors().iter().map(|tensor| tensor.bytes).sum();
-        let mut loader =
-            Loader { context, gguf, load_in_4bit, done: 0, total, progress: &mut progress, hash: Xxh3::new() };
+        let mut loader = Loader {
+            context,
+            gguf,
+            head_dim: config.head_dim,
+            load_in_4bit,
+            done: 0,
+            total,
+            progress: &mut progress,
+            hash: Xxh3::new(),
+        };
         let c = config.hidden;
         let embedding = loader.weight("token_embd.weight", config.vocab, c).await?;
         let mut layers = Vec::with_capacity(config.layers);
@@ -119,19 +126,22 @@ impl Model {
                 linears.push(loader.group(layer, group, &config).await?);
             }
             let mut norms = Vec::new();
-            for norm in config.architecture.norms {
-                norms.push(loader.norm(&format!("blk.{layer}.{}.weight", norm.gguf_name), c).await?);
+            for own in config.architecture.norms {
+                let norm = Norm::Block(layer, own.place);
+                let name = format!("blk.{layer}.{}.weight", own.gguf_name);
+                norms.push(loader.norm(&name, config.norm_width(norm), config.norm_file_order(norm)).await?);
             }
             layers.push(Layer { norms, linears: linears.try_into().ok().expect("four groups") });
         }
-        let norm = loader.norm("output_norm.weight", c).await?;
+        let norm = loader.norm("output_norm.weight", c, None).await?;
         let output = match gguf.find_tensor("output.weight") {
             Some(_) => Some(loader.weight("output.weight", config.vocab, c).await?),
             None => None,
         };
         // Generation fills its last pass up with rows behind the context.
         let positions = config.context_length + PREFILL;
-        let rope = RopeTable::new(context, positions, config.head_dim, config.rope_base)?;
+        let rope =
+            RopeTable::new(context, positions, &config.rotary.frequencies(config.head_dim), config.rotary.magnitude())?;
         context.wait().await?;
         let hash = format!("{:032x}", loader.hash.digest128());
         Ok(Self {
@@ -167,6 +177,21 @@ impl Model {
         }
     }
 
+    /// The bias of a linear layer, in the order of Hugging Face's files; `None` where the architecture has none there.
+    ///
+    /// # Errors
+    /// [`crate::Error::Gpu`] when the device failed.
+    pub async fn bias(&self, layer: usize, module: Module) -> Result<Option<Vec<f32>>> {
+        let Some(bias) = self.layers[layer].linears(module.group).bias.as_ref().filter(|_| module.bias) else {
+            return Ok(None);
+        };
+        let before = self.config.architecture.group(module.group).take_while(|before| *before != module);
+        let first: usize = before.map(|before| self.config.shape(before).0).sum();
+        let side_by_side = self.rows(bias, &[0]).await?;
+        let own = &side_by_side[first..][..self.config.shape(module).0];
+        Ok(Some(self.config.order(module).map_or_else(|| own.to_vec(), |order| order.turn(own, false))))
+    }
+
     /// The language-model head `[V, C]`.
     pub fn head(&self) -> &Weight {
         self.output.as_ref().unwrap_or(&self.embedding)
@@ -177,7 +202,7 @@ impl Model {
         let layers: u64 = self
             .layers
             .iter()
-            .flat_map(|layer| layer.linears.iter().flatten().chain(&layer.norms))
+            .flat_map(|layer| layer.linears.iter().flat_map(Linears::all).chain(&layer.norms))
             .map(Weight::bytes)
             .sum();
         self.embedding.bytes()
@@ -197,9 +222,16 @@ fn quantization(gguf: &Gguf) -> String {
     counts.into_iter().max_by_key(|&(_, count)| count).map_or_else(String::new, |(name, _)| name.to_owned())
 }
 
+/// What is wrong with a tensor that is not all numbers.
+fn not_finite(name: &str, place: u64) -> String {
+    format!("{name} holds something that is no finite number, in place {place}")
+}
+
 struct Loader<'a> {
     context: &'a Context,
     gguf: &'a Gguf,
+    /// D: rows of a head.
+    head_dim: usize,
     load_in_4bit: bool,
     done: u64,
     total: u64,
@@ -211,6 +243,8 @@ struct Loader<'a> {
 /// A tensor of the file that was found to be what it should.
 struct Part<'a> {
     tensor: &'a TensorInfo,
+    /// How its rows lie on the device, where that is not as in the file.
+    order: Option<Order>,
     encoding: Encoding,
     rows: usize,
     cols: usize,
@@ -229,24 +263,27 @@ impl Part<'_> {
 }
 
 impl<'a> Loader<'a> {
-    async fn norm(&mut self, name: &str, channels: usize) -> Result<Weight> {
-        let tensor = self.gguf.tensor(name)?;
-        if self.gguf.encoding(tensor)? != Encoding::F32 {
-            return Err(self.gguf.invalid(format!("{name} is {}, expected F32", tensor.ty.name())));
+    async fn norm(&mut self, name: &str, channels: usize, order: Option<Order>) -> Result<Weight> {
+        let part = self.part(name, 1, channels)?;
+        if part.encoding != Encoding::F32 {
+            return Err(self.gguf.invalid(format!("{name} is {}, expected F32", part.tensor.ty.name())));
         }
-        self.weight(name, 1, channels).await
+        let Some(order) = order else { return self.upload(&[part]).await };
+        let values = order.turn(&self.numbers(name, channels)?, true);
+        let codes = self.context.buffer_with(name, &values)?;
+        Ok(Weight::frozen(name, 1, channels, Encoding::F32, codes, None))
     }
 
-    /// The weights of one group: see [`Layer::linears`].
-    async fn group(&mut self, layer: usize, group: Group, config: &ModelConfig) -> Result<Vec<Weight>> {
+    /// The linear layers of one group.
+    async fn group(&mut self, layer: usize, group: Group, config: &ModelConfig) -> Result<Linears> {
         let mut parts = Vec::new();
         for module in config.architecture.group(group) {
             let name = format!("blk.{layer}.{}", module.gguf_name);
-            if self.gguf.find_tensor(&format!("{name}.bias")).is_some() {
+            if !module.bias && self.gguf.find_tensor(&format!("{name}.bias")).is_some() {
                 return Err(self.gguf.unsupported(&format!("a bias ({name}.bias)")));
             }
             let (rows, cols) = config.shape(module);
-            let part = self.part(&format!("{name}.weight"), rows, cols)?;
+            let part = Part { order: config.file_order(module), ..self.part(&format!("{name}.weight"), rows, cols)? };
             parts.push(if self.load_in_4bit { part.in_4bit()? } else { part });
         }
         let encoding = parts[0].encoding;
@@ -259,7 +296,49 @@ impl<'a> Loader<'a> {
         for parts in if joined { vec![parts] } else { parts.into_iter().map(|part| vec![part]).collect() } {
             weights.push(self.upload(&parts).await?);
         }
-        Ok(weights)
+        Ok(Linears { weights, bias: self.bias(layer, group, config)? })
+    }
+
+    /// The biases of one group, side by side; zeros for a layer that has none beside others that have.
+    fn bias(&mut self, layer: usize, group: Group, config: &ModelConfig) -> Result<Option<Weight>> {
+        let modules = config.architecture.group(group);
+        if modules.clone().all(|module| !module.bias) {
+            return Ok(None);
+        }
+        let mut all = Vec::new();
+        for module in modules {
+            let (rows, _) = config.shape(module);
+            if !module.bias {
+                all.resize(all.len() + rows, 0.0);
+                continue;
+            }
+            let values = self.numbers(&format!("blk.{layer}.{}.bias", module.gguf_name), rows)?;
+            all.extend(config.file_order(module).map_or_else(|| values.clone(), |order| order.turn(&values, true)));
+        }
+        let codes = self.context.buffer_with("biases", &all)?;
+        Ok(Some(Weight::frozen("biases", 1, all.len(), Encoding::F32, codes, None)))
+    }
+
+    /// A vector of the file, which must be f32 and of so many numbers.
+    fn numbers(&mut self, name: &str, count: usize) -> Result<Vec<f32>> {
+        let Part { tensor, encoding, .. } = self.part(name, 1, count)?;
+        if encoding != Encoding::F32 {
+            return Err(self.gguf.invalid(format!("{name} is {}, expected F32", tensor.ty.name())));
+        }
+        let mut values = Vec::with_capacity(count);
+        self.hash.update(tensor.name.as_bytes());
+        self.gguf.read_tensor_chunks(tensor, CHUNK, |_, bytes| {
+            self.hash.update(bytes);
+            let first = values.len();
+            values.resize(first + bytes.len() / tensor.ty.block_bytes() * tensor.ty.block_len(), 0.0);
+            dequantize(tensor.ty, bytes, &mut values[first..])
+        })?;
+        if let Some(at) = values.iter().position(|value: &f32| !value.is_finite()) {
+            return Err(self.gguf.invalid(not_finite(name, at as u64)));
+        }
+        self.done += tensor.bytes;
+        (self.progress)(self.done, self.total);
+        Ok(values)
     }
 
     async fn weight(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight> {
@@ -278,40 +357,62 @@ impl<'a> Loader<'a> {
         if encoding == Encoding::F16 && !cols.is_multiple_of(4) {
             return Err(self.gguf.invalid(format!("{name}: rows of {cols} f16 numbers, expected a multiple of 4")));
         }
-        Ok(Part { tensor, encoding, rows, cols })
+        Ok(Part { tensor, order: None, encoding, rows, cols })
     }
 
-    /// Uploads tensors of one encoding and one width as one matrix, below each other.
+    /// Uploads tensors of one encoding and one width as one matrix, below each other; one tensor that no binding holds,
+    /// in pieces.
     async fn upload(&mut self, parts: &[Part<'_>]) -> Result<Weight> {
         let Part { tensor, encoding, cols, .. } = parts[0];
         let name = tensor.name.as_str();
-        let elements: u64 = parts.iter().map(Part::elements).sum();
-        let codes = self.context.buffer(name, encoding.codes_bytes(elements))?;
-        let scales = match encoding.scales_bytes(elements) {
-            0 => None,
-            bytes => Some(self.context.buffer(name, bytes)?),
+        let rows: usize = parts.iter().map(|part| part.rows).sum();
+        let chunk_rows = self.chunk_rows(&parts[0]);
+        let piece_rows = match parts {
+            [part] if encoding != Encoding::Nf4 => self.piece_rows(part, chunk_rows),
+            _ => rows,
         };
+        let mut pieces = Vec::new();
+        for first in (0..rows).step_by(piece_rows) {
+            let rows = piece_rows.min(rows - first);
+            let elements = (rows * cols) as u64;
+            let codes = self.context.buffer(name, encoding.codes_bytes(elements))?;
+            let scales = match encoding.scales_bytes(elements) {
+                0 => None,
+                bytes => Some(self.context.buffer(name, bytes)?),
+            };
+            pieces.push(Piece { rows, codes, scales });
+        }
         let context = self.context;
         let mut pending = 0u64;
         let mut before = 0u64;
         let parts_to_write = if context.is_rehearsal() { &[][..] } else { parts };
-        for Part { tensor, .. } in parts_to_write {
-            let mut in_4bit = Upload::new(self.gguf.name(), tensor, &codes, encoding.codes_bytes(before));
+        for part in parts_to_write {
+            let Part { tensor, order, .. } = part;
+            let row_bytes = (tensor.bytes / part.rows as u64) as usize;
+            let mut in_4bit = Upload::new(self.gguf.name(), tensor, &pieces[0].codes, encoding.codes_bytes(before));
             self.hash.update(tensor.name.as_bytes());
-            self.gguf.read_tensor_chunks(tensor, CHUNK, |first, bytes| {
+            self.gguf.read_tensor_chunks(tensor, self.chunk_rows(part) * row_bytes, |first, bytes| {
                 self.hash.update(bytes);
+                let turned = order.as_ref().map(|order| {
+                    let first = first as usize / cols;
+                    order.of_some_rows(first, bytes.len() / row_bytes).turn(bytes, true)
+                });
+                let bytes = turned.as_deref().unwrap_or(bytes);
                 let packed = pack(tensor.ty, bytes)?;
                 if let Some(at) = packed.not_finite() {
                     let place = first + at as u64;
-                    let what = format!("{} holds something that is no finite number, in place {place}", tensor.name);
-                    return Err(self.gguf.invalid(what));
+                    return Err(self.gguf.invalid(not_finite(&tensor.name, place)));
                 }
                 if encoding == Encoding::Nf4 {
                     in_4bit.write(context, bytes)?;
                 } else {
-                    context.write(&codes, encoding.codes_bytes(before + first), &packed.codes);
-                    if let Some(scales) = &scales {
-                        context.write(scales, encoding.scales_bytes(before + first), &packed.scales);
+                    // A chunk lies within a piece.
+                    let a_piece = (piece_rows * cols) as u64;
+                    let (piece, at) = ((before + first) / a_piece, (before + first) % a_piece);
+                    let Piece { codes, scales, .. } = &pieces[piece as usize];
+                    context.write(codes, encoding.codes_bytes(at), &packed.codes);
+                    if let Some(scales) = scales {
+                        context.write(scales, encoding.scales_bytes(at), &packed.scales);
                     }
                 }
                 // wgpu keeps what was written in staging memory until something is submitted.
@@ -321,7 +422,7 @@ impl<'a> Loader<'a> {
                 (self.progress)(self.done, self.total);
                 context.check()
             })?;
-            if let (Encoding::Nf4, Some(scales)) = (encoding, &scales) {
+            if let (Encoding::Nf4, Some(scales)) = (encoding, &pieces[0].scales) {
                 in_4bit.finish(context, scales, encoding.scales_bytes(before));
             }
             before += tensor.elements();
@@ -330,8 +431,24 @@ impl<'a> Loader<'a> {
             // Lets the staging memory of a large tensor go before the next one fills more.
             context.wait().await?;
         }
-        let rows = parts.iter().map(|part| part.rows).sum();
-        Ok(Weight::frozen(name, rows, cols, encoding, codes, scales))
+        Ok(Weight::in_pieces(name, cols, encoding, pieces))
+    }
+
+    /// Rows of a tensor that are read at a time: whole heads, for the rows of a head may change places.
+    fn chunk_rows(&self, part: &Part<'_>) -> usize {
+        let row_bytes = (part.tensor.bytes / part.rows as u64) as usize;
+        (CHUNK / row_bytes / self.head_dim).max(1) * self.head_dim
+    }
+
+    /// Rows of a tensor that one binding holds: all of them, or some chunks.
+    fn piece_rows(&self, part: &Part<'_>, chunk_rows: usize) -> usize {
+        let fits = |rows: usize| part.encoding.codes_bytes((rows * part.cols) as u64) <= self.context.binding_limit();
+        if fits(part.rows) {
+            return part.rows;
+        }
+        let chunks = (1..).take_while(|chunks| fits(chunks * chunk_rows)).last();
+        // Where not even a chunk fits, the buffer's own error says so.
+        chunks.unwrap_or(1) * chunk_rows
     }
 }
 

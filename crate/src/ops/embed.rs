@@ -9,11 +9,18 @@ struct Embed {
     ids: BufferId,
     vocab: usize,
     encoding: Encoding,
-    codes: Binding,
-    scales: Option<Binding>,
+    pieces: Vec<Piece>,
     table_grad: Option<Binding>,
     prompt: Option<Var>,
     y: Var,
+}
+
+/// Rows of the table that lie in one binding.
+struct Piece {
+    first: usize,
+    rows: usize,
+    codes: Binding,
+    scales: Option<Binding>,
 }
 
 impl Tape<'_> {
@@ -23,9 +30,13 @@ impl Tape<'_> {
         let needs_grad = table.trainable() || prompt.is_some_and(|prompt| self.needs_grad(prompt));
         let y = self.var(rows, table.cols, needs_grad);
         let ids = self.list.fixed(ids);
-        let (codes, scales) = table.bind(&mut self.list);
+        let bound = |(first, piece): (usize, Weight)| {
+            let (codes, scales) = piece.bind(&mut self.list);
+            Piece { first, rows: piece.rows, codes, scales }
+        };
+        let pieces = table.pieces().into_iter().map(bound).collect();
         let table_grad = table.bind_grad(&mut self.list);
-        let op = Embed { ids, vocab: table.rows, encoding: table.encoding(), codes, scales, table_grad, prompt, y };
+        let op = Embed { ids, vocab: table.rows, encoding: table.encoding(), pieces, table_grad, prompt, y };
         self.push(op, needs_grad);
         y
     }
@@ -35,18 +46,22 @@ impl Op for Embed {
     fn forward(&self, t: &mut Tape) {
         let kernel = Kernel::named(&format!("embed_forward_{}", self.encoding.name()));
         let count = t.count(self.y);
-        let params = kernels::embed_forward::Params {
-            channels: t.cols(self.y) as u32,
-            vocab: self.vocab as u32,
-            tokens: self.prompt.map_or(0, |prompt| t.rows(prompt) as u32),
-            count: count as u32,
-        };
-        // Without a prompt no id reaches that binding; the table stands in.
-        let prompt = self.prompt.map_or(self.codes, |prompt| t.value(prompt).into());
-        let mut bindings = vec![self.ids.into(), prompt, self.codes];
-        bindings.extend(self.scales);
-        bindings.push(t.value(self.y).into());
-        t.list.dispatch(kernel, &bindings, &params, spread(count));
+        for piece in &self.pieces {
+            let params = kernels::embed_forward::Params {
+                channels: t.cols(self.y) as u32,
+                vocab: self.vocab as u32,
+                first: piece.first as u32,
+                rows: piece.rows as u32,
+                tokens: self.prompt.map_or(0, |prompt| t.rows(prompt) as u32),
+                count: count as u32,
+            };
+            // Without a prompt no id reaches that binding; the table stands in.
+            let prompt = self.prompt.map_or(piece.codes, |prompt| t.value(prompt).into());
+            let mut bindings = vec![self.ids.into(), prompt, piece.codes];
+            bindings.extend(piece.scales);
+            bindings.push(t.value(self.y).into());
+            t.list.dispatch(kernel, &bindings, &params, spread(count));
+        }
     }
 
     // Rows are copied: each row of the table, or of the prompt, gets the sum of dy over the rows that it went to.

@@ -128,18 +128,20 @@ impl Tape<'_> {
 
     /// `out[rows, n] = x w^T` on buffers that are no values of the tape: the loss head's logits.
     pub(super) fn product_nt(&mut self, rows: usize, x: Binding, w: &Weight, out: Binding) {
-        let (codes, scales) = w.bind(&mut self.list);
-        Nt {
-            rows,
-            segments: vec![(w.rows, None)],
-            depth: w.cols,
-            a: View::rows(x, w.cols),
-            b: Operand { encoding: w.encoding(), codes, scales },
-            out: View::rows(out, w.rows),
-            low: None,
-            residual: None,
+        for (first, piece) in w.pieces() {
+            let (codes, scales) = piece.bind(&mut self.list);
+            Nt {
+                rows,
+                segments: vec![(piece.rows, None)],
+                depth: w.cols,
+                a: View::rows(x, w.cols),
+                b: Operand { encoding: w.encoding(), codes, scales },
+                out: View::rows(out, w.rows).skip_cols(first),
+                low: None,
+                residual: None,
+            }
+            .record(&mut self.list);
         }
-        .record(&mut self.list);
     }
 
     /// `dw += dy^T x`, likewise, of a trained w; nothing for a frozen one.
@@ -151,19 +153,21 @@ impl Tape<'_> {
 
     /// `out[rows, k] (+)= dy w`, likewise.
     pub(super) fn product_nn(&mut self, rows: usize, dy: Binding, w: &Weight, out: Binding, accumulate: bool) {
-        let (codes, scales) = w.bind(&mut self.list);
-        Nn {
-            rows,
-            cols: w.cols,
-            depth: w.rows,
-            a: View::rows(dy, w.rows),
-            b: Operand { encoding: w.encoding(), codes, scales },
-            out: View::rows(out, w.cols),
-            accumulate,
-            low: None,
-            gated: None,
+        for (first, piece) in w.pieces() {
+            let (codes, scales) = piece.bind(&mut self.list);
+            Nn {
+                rows,
+                cols: w.cols,
+                depth: piece.rows,
+                a: View::rows(dy, w.rows).skip_cols(first),
+                b: Operand { encoding: w.encoding(), codes, scales },
+                out: View::rows(out, w.cols),
+                accumulate: accumulate || first > 0,
+                low: None,
+                gated: None,
+            }
+            .record(&mut self.list);
         }
-        .record(&mut self.list);
     }
 }
 

@@ -41,4 +41,4 @@ pub use loss::{Found, Head, Scores, Targets};
 pub use optimizer::{DECAY_BLOCK, Hyper, PIECE, record_step};
 pub use rope::RopeTable;
 pub use tune::{Tried, tune};
-pub use weight::{Parameter, Weight};
+pub use weight::{Parameter, Piece, Weight};

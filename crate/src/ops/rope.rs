@@ -13,27 +13,20 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// The most positions that a binding at WebGPU's default limit holds a table of.
-    pub fn most_positions(head_dim: usize) -> usize {
-        (128 << 20) / (4 * head_dim.max(1))
-    }
-
-    /// The table for `positions` positions of heads of dimension `head_dim`, with frequencies `base^(-2i/D)`.
+    /// The table for `positions` positions of heads of so many pairs, from what each turns a position; `magnitude`
+    /// multiplies what is turned.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] when the table is larger than one binding.
-    pub fn new(context: &Context, positions: usize, head_dim: usize, base: f64) -> Result<Self> {
-        let half_dim = head_dim / 2;
-        let mut values = Vec::with_capacity(positions * head_dim);
+    pub fn new(context: &Context, positions: usize, frequencies: &[f32], magnitude: f64) -> Result<Self> {
+        let mut values = Vec::with_capacity(2 * positions * frequencies.len());
         for position in 0..positions {
-            for i in 0..half_dim {
-                // The frequency is rounded to f32 first, as the models were trained with.
-                let frequency = f64::from(base.powf(-2.0 * i as f64 / head_dim as f64) as f32);
-                let angle = f64::from((position as f64 * frequency) as f32);
-                values.extend([angle.cos() as f32, angle.sin() as f32]);
+            for &frequency in frequencies {
+                let angle = f64::from((position as f64 * f64::from(frequency)) as f32);
+                values.extend([angle.cos(), angle.sin()].map(|part| (magnitude * part) as f32));
             }
         }
-        Ok(Self { buffer: context.buffer_with("rotary table", &values)?, half_dim })
+        Ok(Self { buffer: context.buffer_with("rotary table", &values)?, half_dim: frequencies.len() })
     }
 
     /// Bytes on the device.

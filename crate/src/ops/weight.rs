@@ -28,8 +28,19 @@ pub struct Weight {
 
 #[derive(Clone)]
 enum Storage {
-    Frozen { encoding: Encoding, codes: Buffer, scales: Option<Buffer> },
+    Frozen { encoding: Encoding, pieces: Vec<Piece> },
     Trainable(Parameter),
+}
+
+/// Some rows of a frozen matrix, as one binding holds them: see [`Encoding`] for what is in the buffers.
+#[derive(Clone)]
+pub struct Piece {
+    /// How many rows.
+    pub rows: usize,
+    /// Their codes.
+    pub codes: Buffer,
+    /// Their scales, where the encoding has some.
+    pub scales: Option<Buffer>,
 }
 
 impl Weight {
@@ -42,7 +53,25 @@ impl Weight {
         codes: Buffer,
         scales: Option<Buffer>,
     ) -> Self {
-        Self { name: name.into(), rows, cols, storage: Storage::Frozen { encoding, codes, scales } }
+        Self::in_pieces(name, cols, encoding, vec![Piece { rows, codes, scales }])
+    }
+
+    /// A frozen weight in pieces, which lie below each other: several where one binding does not hold it.
+    pub fn in_pieces(name: impl Into<String>, cols: usize, encoding: Encoding, pieces: Vec<Piece>) -> Self {
+        let rows = pieces.iter().map(|piece| piece.rows).sum();
+        Self { name: name.into(), rows, cols, storage: Storage::Frozen { encoding, pieces } }
+    }
+
+    /// Its pieces, each with its first row and as a weight of its own: one, but where one binding does not hold it.
+    pub fn pieces(&self) -> Vec<(usize, Weight)> {
+        let Storage::Frozen { encoding, pieces } = &self.storage else { return vec![(0, self.clone())] };
+        let mut first = 0;
+        let own = |piece: &Piece| {
+            let own = Self::in_pieces(&self.name, self.cols, *encoding, vec![piece.clone()]);
+            first += piece.rows;
+            (first - piece.rows, own)
+        };
+        pieces.iter().map(own).collect()
     }
 
     /// A trainable f32 weight.
@@ -76,7 +105,10 @@ impl Weight {
     /// Bytes on the device; a trainable weight counts in the flat parameters instead.
     pub fn bytes(&self) -> u64 {
         match &self.storage {
-            Storage::Frozen { codes, scales, .. } => codes.size() + scales.as_ref().map_or(0, Buffer::size),
+            Storage::Frozen { pieces, .. } => {
+                let scales = |piece: &Piece| piece.scales.as_ref().map_or(0, Buffer::size);
+                pieces.iter().map(|piece| piece.codes.size() + scales(piece)).sum()
+            }
             Storage::Trainable(_) => 0,
         }
     }
@@ -86,9 +118,13 @@ impl Weight {
     }
 
     /// Codes and scales as bindings.
+    ///
+    /// # Panics
+    /// For a weight in several pieces: see [`Weight::pieces`].
     pub(crate) fn bind(&self, list: &mut Recorder) -> (Binding, Option<Binding>) {
         match &self.storage {
-            Storage::Frozen { codes, scales, .. } => {
+            Storage::Frozen { pieces, .. } => {
+                let [Piece { codes, scales, .. }] = &pieces[..] else { panic!("{} is in pieces", self.name) };
                 (list.fixed(codes).into(), scales.as_ref().map(|scales| list.fixed(scales).into()))
             }
             Storage::Trainable(parameter) => (self.piece(list, &parameter.values, parameter.offset), None),

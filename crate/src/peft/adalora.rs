@@ -12,7 +12,7 @@ use super::random::random;
 use super::tuning::Tuning;
 use super::{AdapterFile, AfterStep, Mergeable, Parameters, Training};
 use crate::gpu::{Buffer, Context, Plan, Recorder};
-use crate::model::{Architecture, Group, Hooks, Model, Module, Site};
+use crate::model::{Architecture, Group, Hooks, Linears, Model, Module, Site};
 use crate::ops::{Importance, Weight, record_importance, record_mask};
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
@@ -259,13 +259,13 @@ impl Hooks for AdaLora {
         self.sites.keys().map(|&(layer, _)| layer).min().unwrap_or(0)
     }
 
-    fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
+    fn linears(&self, t: &mut Tape, site: Site, x: Var, base: &Linears, residual: Option<Var>) -> Var {
         let modules = self.architecture.group(site.group);
         let first = |module: Module| self.sites.get(&(site.layer, module)).map(|place| place.first);
         if modules.clone().all(|module| first(module).is_none()) {
-            return t.linears(x, weights, None, residual);
+            return base.apply(t, x, None, residual);
         }
-        let mut added = t.linears(x, weights, None, residual);
+        let mut added = base.apply(t, x, None, residual);
         let dropout = self.config.lora_dropout as f32;
         let read = match site.counter {
             Some(counter) if dropout > 0.0 => {

@@ -1,5 +1,5 @@
-//! BitFit: biases alone are trained (Ben Zaken et al. 2021, arXiv:2106.10199). Llama has none, so every linear layer and
-//! norm is given one of zeros.
+//! BitFit: biases alone are trained (Ben Zaken et al. 2021, arXiv:2106.10199). A linear layer or norm that has none in the
+//! model is given one of zeros.
 
 use serde_json::{Map, Value};
 
@@ -7,12 +7,12 @@ use super::parameters::Spec;
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
-use crate::model::{Architecture, Hooks, Model, Module, Norm, Site};
+use crate::model::{Architecture, Hooks, Linears, Model, Module, Norm, Site};
 use crate::ops::Weight;
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
 
-/// Biases: of each block's linear layers in turn, then of the norms.
+/// Biases, in place of the model's: of each block's linear layers in turn, then of the norms.
 pub struct BitFit {
     params: Parameters,
     architecture: &'static Architecture,
@@ -24,23 +24,29 @@ impl Tuning for BitFit {
     const IN_PEFT: bool = false;
     const FIELDS: &'static [&'static str] = &[];
 
-    /// Zeros, which change nothing.
+    /// The model's own, or zeros, which change nothing.
     async fn create(model: &Model, run: &RunConfig) -> Result<Self> {
         let config = &model.config;
-        let bias = |path: String, count| Spec::zeros(format!("base_model.model.{path}.bias"), &[count]);
-        let linear = |layer: usize, module: Module| {
-            let (rows, _) = config.shape(module);
-            Spec { order: config.order(module), ..bias(Site::path(layer, module), rows) }
-        };
-        let modules = config.architecture.modules();
-        let linear = &linear;
-        let linears = (0..config.layers).flat_map(|layer| modules.clone().map(move |module| linear(layer, module)));
-        let norms = config
-            .architecture
-            .norms(config.layers)
-            .map(|norm| bias(config.architecture.norm_path(norm), config.hidden));
-        let params = super::score::parameters(model, run, linears.chain(norms).collect())?;
-        Ok(Self { params, architecture: config.architecture, layers: config.layers })
+        let architecture = config.architecture;
+        let name = |path: String| format!("base_model.model.{path}.bias");
+        let mut specs = Vec::new();
+        for layer in 0..config.layers {
+            for module in architecture.modules() {
+                let name = name(Site::path(layer, module));
+                let spec = match model.bias(layer, module).await? {
+                    Some(bias) => Spec::new(&name, &[bias.len()], bias),
+                    None => Spec::zeros(&name, &[config.shape(module).0]),
+                };
+                specs.push(Spec { order: config.order(module), ..spec });
+            }
+        }
+        let norms = architecture.norms(config.layers);
+        specs.extend(norms.map(|norm| {
+            let spec = Spec::zeros(name(architecture.norm_path(norm)), &[config.norm_width(norm)]);
+            Spec { order: config.norm_order(norm), ..spec }
+        }));
+        let params = super::score::parameters(model, run, specs)?;
+        Ok(Self { params, architecture, layers: config.layers })
     }
 }
 
@@ -55,8 +61,8 @@ impl AdapterFile for BitFit {
 }
 
 impl Hooks for BitFit {
-    fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
-        let mut y = t.linears(x, weights, None, residual);
+    fn linears(&self, t: &mut Tape, site: Site, x: Var, base: &Linears, residual: Option<Var>) -> Var {
+        let mut y = t.linears(x, &base.weights, None, residual);
         let mut first = 0;
         for module in self.architecture.group(site.group) {
             let bias = &self.params.tensors[site.layer * self.architecture.linears.len() + module.index()].weight;
@@ -69,7 +75,9 @@ impl Hooks for BitFit {
     fn norm(&self, t: &mut Tape, norm: Norm, x: Var, gain: &Weight, eps: f32) -> Var {
         let y = t.rms_norm(x, gain, eps);
         let index = self.layers * self.architecture.linears.len() + self.architecture.norm_index(norm, self.layers);
-        t.bias(y, 0, &self.params.tensors[index].weight)
+        let bias = &self.params.tensors[index].weight;
+        // Where each head is normalised by itself, all have the same bias.
+        (0..t.cols(y)).step_by(bias.cols).fold(y, |y, first| t.bias(y, first, bias))
     }
 }
 
@@ -79,7 +87,7 @@ impl Mergeable for BitFit {
     }
 
     fn merges(&self, _: usize, _: Module) -> Result<bool, &'static str> {
-        Err("it learns biases, and the model has none that they could be added to")
+        Err("it learns biases of every layer and norm, and the model has no place for all of them")
     }
 }
 

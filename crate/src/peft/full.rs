@@ -9,16 +9,23 @@ use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
 use crate::gpu::Context;
-use crate::model::{Architecture, Group, Hooks, Model, Module, Norm, Site};
+use crate::model::{Architecture, Group, Hooks, Linears, Model, Module, Norm, Site};
 use crate::ops::Weight;
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
 
+/// The linear layers of a group.
+struct Trained {
+    /// One matrix, the layers below each other.
+    weight: Weight,
+    /// The biases: the first column of each among the results, and its place among the parameters.
+    biases: Vec<(usize, usize)>,
+}
+
 /// The whole model a second time.
 pub struct Full {
     params: Parameters,
-    /// The layers of a group as one matrix.
-    groups: BTreeMap<(usize, Group), Weight>,
+    groups: BTreeMap<(usize, Group), Trained>,
     /// The first norm among the parameters.
     norms: usize,
     architecture: &'static Architecture,
@@ -65,15 +72,25 @@ impl Tuning for Full {
                     let spec = zeros(format!("{}.weight", Site::path(layer, module)), &[rows, cols]);
                     specs.push(Spec { order: shape.order(module), place, ..spec });
                 }
-                places.push((layer, group, first..specs.len()));
+                let weights = first..specs.len();
+                let (mut column, mut biases) = (0, Vec::new());
+                for module in architecture.group(group) {
+                    let (rows, _) = shape.shape(module);
+                    if module.bias {
+                        biases.push((column, specs.len()));
+                        let spec = zeros(format!("{}.bias", Site::path(layer, module)), &[rows]);
+                        specs.push(Spec { order: shape.order(module), ..spec });
+                    }
+                    column += rows;
+                }
+                places.push((layer, group, weights, biases));
             }
         }
         let norms = specs.len();
-        specs.extend(
-            architecture
-                .norms(shape.layers)
-                .map(|norm| zeros(format!("{}.weight", architecture.norm_path(norm)), &[shape.hidden])),
-        );
+        specs.extend(architecture.norms(shape.layers).map(|norm| {
+            let spec = zeros(format!("{}.weight", architecture.norm_path(norm)), &[shape.norm_width(norm)]);
+            Spec { order: shape.norm_order(norm), ..spec }
+        }));
         let head = model.output.as_ref().map(|_| specs.len());
         specs.extend(head.map(|_| zeros("lm_head.weight".into(), &[shape.vocab, shape.hidden])));
         let params = super::score::parameters(model, config, specs)?;
@@ -82,15 +99,21 @@ impl Tuning for Full {
         let weight = |index: usize| &params.tensors[index].weight;
         copy(context, &model.embedding, 0, weight(0))?;
         let mut groups = BTreeMap::new();
-        for (layer, group, tensors) in places {
-            let stack = params.stack(tensors);
+        for (layer, group, weights, biases) in places {
+            let stack = params.stack(weights);
             let mut row = 0;
-            for own in model.layers[layer].linears(group) {
+            for own in &model.layers[layer].linears(group).weights {
                 // What the file kept apart, for its encodings differ, lies together here.
                 copy(context, own, 0, &stack.some_rows(row, own.rows))?;
                 row += own.rows;
             }
-            groups.insert((layer, group), stack);
+            let with_bias = architecture.group(group).filter(|module| module.bias);
+            for (module, &(_, index)) in with_bias.zip(&biases) {
+                if let Some(bias) = model.bias(layer, module).await? {
+                    params.write(index, &bias);
+                }
+            }
+            groups.insert((layer, group), Trained { weight: stack, biases });
             // Plans hold memory until what they run is done.
             context.wait().await?;
         }
@@ -116,8 +139,11 @@ impl AdapterFile for Full {
 }
 
 impl Hooks for Full {
-    fn linears(&self, t: &mut Tape, site: Site, x: Var, _: &[Weight], residual: Option<Var>) -> Var {
-        t.linears(x, std::slice::from_ref(&self.groups[&(site.layer, site.group)]), None, residual)
+    fn linears(&self, t: &mut Tape, site: Site, x: Var, base: &Linears, residual: Option<Var>) -> Var {
+        let Trained { weight, biases } = &self.groups[&(site.layer, site.group)];
+        let y = t.linears(x, std::slice::from_ref(weight), None, residual);
+        let biases = biases.iter().filter(|_| base.bias.is_some());
+        biases.fold(y, |y, &(first, index)| t.bias(y, first, &self.params.tensors[index].weight))
     }
 
     fn embedding<'a>(&'a self, _: &'a Model) -> &'a Weight {

@@ -6,8 +6,7 @@ use serde_json::{Map, Value, json};
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training, bottleneck};
 use crate::Result;
-use crate::model::{Group, Hooks, Model, Module, Site};
-use crate::ops::Weight;
+use crate::model::{Group, Hooks, Linears, Model, Module, Site};
 use crate::settings::config::{NonLinearity, Placement, RunConfig};
 use crate::tape::{Tape, Var};
 
@@ -66,11 +65,11 @@ impl AdapterFile for Houlsby {
 }
 
 impl Hooks for Houlsby {
-    fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
+    fn linears(&self, t: &mut Tape, site: Site, x: Var, base: &Linears, residual: Option<Var>) -> Var {
         let Some(residual) = residual.filter(|_| self.placement.groups().contains(&site.group)) else {
-            return t.linears(x, weights, None, residual);
+            return base.apply(t, x, None, residual);
         };
-        let o = t.linears(x, weights, None, None);
+        let o = base.apply(t, x, None, None);
         let added = bottleneck::added(t, &self.params, &place(site.layer, site.group), self.non_linearity, o);
         let h = t.add(residual, o);
         t.add(h, added)

@@ -6,8 +6,7 @@ use super::parameters::Spec;
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
-use crate::model::{Architecture, Features, Group, Hooks, Model, Module, Site, architectures};
-use crate::ops::Weight;
+use crate::model::{Architecture, Features, Group, Hooks, Linears, Model, Module, Site, architectures};
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
 
@@ -79,7 +78,7 @@ impl Tuning for Ia3 {
             return Ok(());
         }
         let [targets, feedforward] = found;
-        let expected = "and only keys, values and the feed-forward's last layer are supported, as PEFT sets them";
+        let expected = "and only keys, values and the feed-forward's last layer are supported";
         Err(format!("target_modules is {targets:?} and feedforward_modules is {feedforward:?}, {expected}"))
     }
 }
@@ -112,13 +111,13 @@ impl Ia3 {
 }
 
 impl Hooks for Ia3 {
-    fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
+    fn linears(&self, t: &mut Tape, site: Site, x: Var, base: &Linears, residual: Option<Var>) -> Var {
         let modules = self.architecture.group(site.group);
         let x = modules
             .clone()
             .filter(|&module| before(module))
             .fold(x, |x, module| self.scaled(t, site.layer, module, x, 0));
-        let mut y = t.linears(x, weights, None, residual);
+        let mut y = base.apply(t, x, None, residual);
         let mut first = 0;
         for module in modules {
             if !before(module) {

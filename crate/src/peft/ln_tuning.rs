@@ -19,7 +19,7 @@ pub struct LnTuning {
 
 /// The ends of the norms' paths.
 fn names(architecture: &Architecture) -> Vec<&'static str> {
-    architecture.norms.iter().map(|norm| norm.path).chain(["norm"]).collect()
+    architecture.norms.iter().map(|norm| norm.name()).chain(["norm"]).collect()
 }
 
 impl Tuning for LnTuning {
@@ -32,8 +32,10 @@ impl Tuning for LnTuning {
         let mut specs = Vec::new();
         for norm in architecture.norms(model.config.layers) {
             let gain = model.rows(model.norm_gain(norm), &[0]).await?;
+            let order = model.config.norm_order(norm);
+            let gain = order.as_ref().map_or_else(|| gain.clone(), |order| order.turn(&gain, false));
             let name = format!("base_model.model.{}.ln_tuning_layers.weight", architecture.norm_path(norm));
-            specs.push(Spec::new(name, &[gain.len()], gain));
+            specs.push(Spec { order, ..Spec::new(name, &[gain.len()], gain) });
         }
         Ok(Self { params: super::score::parameters(model, config, specs)?, architecture, layers: model.config.layers })
     }

@@ -9,7 +9,7 @@ use super::saved::Saved;
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::gpu::Buffer;
-use crate::model::{Group, Hooks, Model, Module, Norm, Site};
+use crate::model::{Group, Hooks, Linears, Model, Module, Norm, Site};
 use crate::ops::{Direction, LowRank, Weight};
 use crate::settings::config::RunConfig;
 use crate::settings::field::FieldValue;
@@ -195,7 +195,7 @@ impl Lora {
         let context = &model.context;
         let sites = self.sites.iter().flat_map(|(&site, parts)| parts.iter().map(move |pairs| (site, pairs)));
         for ((layer, group), pairs) in sites.filter(|(_, pairs)| pairs.magnitudes.is_some()) {
-            let weights = model.layers[layer].linears(group);
+            let weights = &model.layers[layer].linears(group).weights;
             let mut t = Tape::new(context);
             let norms = self.norms(&mut t, pairs, weights);
             let mut kept = Vec::new();
@@ -297,9 +297,9 @@ impl Hooks for Lora {
         lowest.into_iter().chain(self.saved.first_layer(self.layers)).min().unwrap_or(0)
     }
 
-    fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
+    fn linears(&self, t: &mut Tape, site: Site, x: Var, base: &Linears, residual: Option<Var>) -> Var {
         let Some(parts) = self.sites.get(&(site.layer, site.group)) else {
-            return t.linears(x, weights, None, residual);
+            return base.apply(t, x, None, residual);
         };
         let (pairs, dropout) = (&parts[0], self.config.lora_dropout as f32);
         let dropped = match site.counter {
@@ -315,15 +315,18 @@ impl Hooks for Lora {
             scale: pairs.scale,
         };
         let (within, behind) = if self.config.use_dora { (None, residual) } else { (residual, None) };
-        let mut y = t.linears(x, weights, Some(&low), within);
+        let mut y = t.linears(x, &base.weights, Some(&low), within);
         for pairs in parts {
             if let Some(factor) = &pairs.factor {
                 y = pairs.add(t, factor, y, dropped);
             }
         }
-        for (index, first, norms) in parts.iter().flat_map(|pairs| self.norms(t, pairs, weights)).collect::<Vec<_>>() {
+        let norms: Vec<_> = parts.iter().flat_map(|pairs| self.norms(t, pairs, &base.weights)).collect();
+        for (index, first, norms) in norms {
             y = t.magnitude(y, first, &self.params.tensors[index].weight, norms);
         }
+        // A magnitude is of a row of the matrix: the bias comes behind it, as in PEFT.
+        let y = base.biased(t, y);
         match behind {
             Some(residual) => t.add(residual, y),
             None => y,

@@ -10,7 +10,7 @@ use crate::format::ggml::GgmlType;
 use crate::format::gguf::{Gguf, TensorInfo, Value};
 use crate::format::gguf_write::GgufWriter;
 use crate::format::quant::quantize_f16;
-use crate::model::{Group, Model, Module, Site};
+use crate::model::{Group, Linears, Model, Module, Order, Site};
 use crate::ops::Weight;
 use crate::settings::field::choice;
 use crate::tape::Tape;
@@ -44,13 +44,16 @@ const ROWS: usize = 256;
 const CHUNK: usize = 8 << 20;
 
 /// Where a tensor of the merged model comes from.
+#[derive(Clone)]
 enum Source<'a> {
     /// The base file, byte for byte.
     Base(&'a TensorInfo),
-    /// A weight on the device, row after row.
-    Weight(&'a Weight),
+    /// A weight on the device, row after row; how its numbers lie there, where that is not as in the file.
+    Weight(&'a Weight, Option<Order>),
     /// A linear layer with what the adapter adds.
     Linear(usize, Module),
+    /// Its bias.
+    Bias(usize, Module),
 }
 
 struct Tensor<'a> {
@@ -109,29 +112,29 @@ impl<'a> Merge<'a> {
                     help: "keep the adapter beside the model, or train one of another method, such as lora".into(),
                 })?;
                 if changed {
-                    linears.insert(format!("blk.{layer}.{}.weight", module.gguf_name), (layer, module));
+                    let name = |what: &str| format!("blk.{layer}.{}.{what}", module.gguf_name);
+                    linears.insert(name("weight"), (outtype.ggml(), Source::Linear(layer, module)));
+                    linears.insert(name("bias"), (GgmlType::F32, Source::Bias(layer, module)));
                 }
             }
         }
-        let mut weights: BTreeMap<&str, &Weight> =
-            BTreeMap::from([("token_embd.weight", peft.embedding(model)), (OUTPUT, peft.head(model))]);
+        let mut weights: BTreeMap<&str, (&Weight, Option<Order>)> =
+            BTreeMap::from([("token_embd.weight", (peft.embedding(model), None)), (OUTPUT, (peft.head(model), None))]);
         weights.extend(model.config.architecture.norms(model.config.layers).map(|norm| {
             let weight = model.norm_gain(norm);
-            (weight.name.as_str(), peft.gain(model, norm))
+            (weight.name.as_str(), (peft.gain(model, norm), model.config.norm_file_order(norm)))
         }));
-        weights.retain(|_, weight| weight.trainable());
+        weights.retain(|_, (weight, _)| weight.trainable());
         let mut tensors: Vec<Tensor> = gguf
             .tensors()
             .iter()
             .map(|base| {
                 let (name, dims) = (base.name.as_str(), base.dims.clone());
                 match (linears.get(name), weights.get(name)) {
-                    (Some(&(layer, module)), _) => {
-                        Tensor { name, dims, ty: outtype.ggml(), source: Source::Linear(layer, module) }
-                    }
-                    (None, Some(weight)) => {
+                    (Some((ty, source)), _) => Tensor { name, dims, ty: *ty, source: source.clone() },
+                    (None, Some((weight, order))) => {
                         let ty = if weight.rows == 1 { GgmlType::F32 } else { outtype.ggml() };
-                        Tensor { name, dims, ty, source: Source::Weight(weight) }
+                        Tensor { name, dims, ty, source: Source::Weight(weight, order.clone()) }
                     }
                     (None, None) => Tensor { name, dims, ty: base.ty, source: Source::Base(base) },
                 }
@@ -143,7 +146,7 @@ impl<'a> Merge<'a> {
             let base = gguf.tensor("token_embd.weight")?;
             let (dims, source) = (base.dims.clone(), Source::Base(base));
             tensors.push(match head.trainable() {
-                true => Tensor { name: OUTPUT, dims, ty: outtype.ggml(), source: Source::Weight(head) },
+                true => Tensor { name: OUTPUT, dims, ty: outtype.ggml(), source: Source::Weight(head, None) },
                 false => Tensor { name: OUTPUT, dims, ty: base.ty, source },
             });
         }
@@ -170,23 +173,27 @@ impl<'a> Merge<'a> {
     /// [`Error::Adapter`] for a number that the encoding does not hold; those of the device, of the base file and of `write`.
     pub async fn write(&self, mut write: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         write(&self.header)?;
-        // Of a group's layers, those that come later in the file.
-        let mut merged: BTreeMap<(usize, Module), Vec<f32>> = BTreeMap::new();
+        // Of a group's layers, matrices and biases that come later in the file.
+        let mut merged: BTreeMap<(usize, Module), Merged> = BTreeMap::new();
         for tensor in &self.tensors {
-            match tensor.source {
+            match &tensor.source {
                 Source::Base(base) => self.gguf.read_tensor_chunks(base, CHUNK, |_, bytes| write(bytes))?,
-                Source::Weight(weight) => {
+                Source::Weight(weight, order) => {
                     let rows = (CHUNK / 4 / weight.cols).max(1);
                     for first in (0..weight.rows).step_by(rows) {
                         let ids: Vec<u32> = (first..weight.rows.min(first + rows)).map(|row| row as u32).collect();
-                        write(&encoded(tensor, &self.model.rows(weight, &ids).await?)?)?;
+                        let values = self.model.rows(weight, &ids).await?;
+                        let values = order.as_ref().map_or_else(|| values.clone(), |order| order.turn(&values, false));
+                        write(&encoded(tensor, &values)?)?;
                     }
                 }
-                Source::Linear(layer, module) => {
+                &Source::Linear(layer, module) | &Source::Bias(layer, module) => {
                     if !merged.contains_key(&(layer, module)) {
                         merged.extend(self.group(layer, module.group).await?);
                     }
-                    let values = merged.remove(&(layer, module)).expect("a layer of its group");
+                    let layer = merged.get_mut(&(layer, module)).expect("a layer of its group");
+                    let of_matrix = matches!(tensor.source, Source::Linear(..));
+                    let values = std::mem::take(if of_matrix { &mut layer.matrix } else { &mut layer.bias });
                     for values in values.chunks(CHUNK / 4) {
                         write(&encoded(tensor, values)?)?;
                     }
@@ -198,44 +205,71 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// The merged matrices `[out, in]` of the layers of a group that the adapter changes: each column is what the layer
-    /// makes of a unit vector.
-    async fn group(&self, layer: usize, group: Group) -> Result<Vec<((usize, Module), Vec<f32>)>> {
-        let context = &self.model.context;
-        let weights = self.model.layers[layer].linears(group);
-        let cols = weights[0].cols;
+    /// The merged layers of a group that the adapter changes.
+    async fn group(&self, layer: usize, group: Group) -> Result<Vec<((usize, Module), Merged)>> {
+        let (context, config) = (&self.model.context, &self.model.config);
+        let base = self.model.layers[layer].linears(group);
+        let cols = base.weights[0].cols;
         let mut first = 0;
-        let mut matrices = Vec::new();
-        for module in self.model.config.architecture.group(group) {
-            let (rows, _) = self.model.config.shape(module);
+        let mut layers = Vec::new();
+        for module in config.architecture.group(group) {
+            let (rows, _) = config.shape(module);
             if changes(self.model, self.peft, layer, module).is_ok_and(|changed| changed) {
-                matrices.push((module, first, rows, vec![0.0; rows * cols]));
+                layers.push((module, first, Merged { matrix: vec![0.0; rows * cols], bias: Vec::new() }));
             }
             first += rows;
         }
         let units = context.buffer("unit vectors", (ROWS * cols * 4) as u64)?;
         let out = context.buffer("merged weights", (ROWS * first * 4) as u64)?;
-        let mut t = Tape::new(context);
-        let x = t.leaf(ROWS, cols, &units, None);
-        let y = self.peft.linears(&mut t, Site { layer, group, counter: None }, x, weights, None);
-        t.keep(y, &out);
-        let plan = t.finish(context)?;
+        let plan = |base: &Linears| {
+            let mut t = Tape::new(context);
+            let x = t.leaf(ROWS, cols, &units, None);
+            let y = self.peft.linears(&mut t, Site { layer, group, counter: None }, x, base, None);
+            t.keep(y, &out);
+            t.finish(context)
+        };
+        // Each column of a matrix is what the layer makes of a unit vector.
+        let without_bias = plan(&base.without_bias())?;
         for start in (0..cols).step_by(ROWS) {
             let count = ROWS.min(cols - start);
             let mut values = vec![0.0_f32; ROWS * cols];
             (0..count).for_each(|row| values[row * cols + start + row] = 1.0);
             context.write(&units, 0, &values);
-            plan.run(0);
+            without_bias.run(0);
             let made: Vec<f32> = context.read(&out, 0, count * first).await?;
-            for (_, column, rows, matrix) in &mut matrices {
+            for (_, column, layer) in &mut layers {
+                let rows = layer.matrix.len() / cols;
                 for (unit, made) in made.chunks(first).enumerate() {
-                    let made = &made[*column..][..*rows];
-                    made.iter().enumerate().for_each(|(row, value)| matrix[row * cols + start + unit] = *value);
+                    let made = &made[*column..][..rows];
+                    made.iter().enumerate().for_each(|(row, value)| layer.matrix[row * cols + start + unit] = *value);
                 }
             }
         }
-        Ok(matrices.into_iter().map(|(module, _, _, matrix)| ((layer, module), matrix)).collect())
+        // And its bias what it makes of nothing.
+        if base.bias.is_some() {
+            context.write(&units, 0, &vec![0.0_f32; ROWS * cols]);
+            plan(base)?.run(0);
+            let made: Vec<f32> = context.read(&out, 0, first).await?;
+            for (_, column, layer) in &mut layers {
+                layer.bias = made[*column..][..layer.matrix.len() / cols].to_vec();
+            }
+        }
+        for (module, _, layer) in &mut layers {
+            if let Some(order) = config.file_order(*module) {
+                layer.matrix = order.turn(&layer.matrix, false);
+                layer.bias = order.turn(&layer.bias, false);
+            }
+        }
+        Ok(layers.into_iter().map(|(module, _, merged)| ((layer, module), merged)).collect())
     }
+}
+
+/// A linear layer with the adapter in it, in the order of its file.
+struct Merged {
+    /// `[out, in]`
+    matrix: Vec<f32>,
+    /// `[out]`; empty where it has none.
+    bias: Vec<f32>,
 }
 
 /// Says, by ggml's number, in which encoding most of a file is.

@@ -65,7 +65,8 @@ impl Saved {
                 let weight = part.weight(model);
                 let shape = if weight.rows == 1 { vec![weight.cols] } else { vec![weight.rows, weight.cols] };
                 parts.push((part, specs.len()));
-                specs.push(Spec::zeros(format!("base_model.model.{path}.weight"), &shape));
+                let order = if let Part::Norm(norm) = part { model.config.norm_order(norm) } else { None };
+                specs.push(Spec { order, ..Spec::zeros(format!("base_model.model.{path}.weight"), &shape) });
             }
         }
         Ok(Self { parts })

@@ -11,8 +11,8 @@ use super::parameters::{Place, Spec};
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training, bottleneck};
 use crate::Result;
-use crate::model::{Features, Group, Hooks, Model, ModelConfig, Module, Order, Site};
-use crate::ops::{Activation, LowRank, Weight};
+use crate::model::{Features, Group, Hooks, Linears, Model, ModelConfig, Module, Order, Site};
+use crate::ops::{Activation, LowRank};
 use crate::settings::config::{NonLinearity, RunConfig};
 use crate::tape::{Tape, Var};
 
@@ -134,7 +134,7 @@ impl Hooks for UniPelt {
         (0..self.layers).map(prefix).collect()
     }
 
-    fn linears(&self, t: &mut Tape, site: Site, x: Var, weights: &[Weight], residual: Option<Var>) -> Var {
+    fn linears(&self, t: &mut Tape, site: Site, x: Var, base: &Linears, residual: Option<Var>) -> Var {
         match (site.group, residual) {
             (Group::Qkv, None) => {
                 // A row's gate may as well open what the low-rank matrices read.
@@ -146,17 +146,17 @@ impl Hooks for UniPelt {
                 let scale = (self.alpha / self.r as f64) as f32;
                 let segments = self.segments.clone();
                 let low = LowRank { x: read, a: &a, b: &b, rank: self.r, segments, scale };
-                t.linears(x, weights, Some(&low), None)
+                base.apply(t, x, Some(&low), None)
             }
             (Group::Down, Some(residual)) => {
-                let o = t.linears(x, weights, None, None);
+                let o = base.apply(t, x, None, None);
                 let place = format!("{}.mlp", block(site.layer));
                 let added = bottleneck::added(t, &self.params, &place, self.non_linearity, o);
                 let added = self.gated(t, &format!("{place}.gate_adapter"), o, added);
                 let h = t.add(residual, o);
                 t.add(h, added)
             }
-            _ => t.linears(x, weights, None, residual),
+            _ => base.apply(t, x, None, residual),
         }
     }
 }

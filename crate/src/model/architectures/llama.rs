@@ -19,4 +19,5 @@ pub static LLAMA: Architecture = Architecture {
         norm(NormPlace::Attention, "input_layernorm", "attn_norm"),
         norm(NormPlace::FeedForward, "post_attention_layernorm", "ffn_norm"),
     ],
+    half_split: false,
 };

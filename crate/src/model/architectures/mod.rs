@@ -1,11 +1,13 @@
 //! Every architecture whose forward pass is the decoder's: a file with its table, and a row here.
 
 mod llama;
+mod qwen2;
+mod qwen3;
 
 use super::blueprint::Architecture;
 
 /// All of them.
-pub static ALL: &[&Architecture] = &[&llama::LLAMA];
+pub static ALL: &[&Architecture] = &[&llama::LLAMA, &qwen2::QWEN2, &qwen3::QWEN3];
 
 /// That of this name in GGUF files.
 pub fn named(name: &str) -> Option<&'static Architecture> {

@@ -1,0 +1,148 @@
+//! How far a position turns the pairs of queries and keys, and how that is stretched for longer contexts.
+
+use std::f64::consts::TAU;
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::format::encoding::Encoding;
+use crate::format::gguf::Gguf;
+use crate::format::quant::dequantize;
+
+/// The tensor of a GGUF file that divides the frequencies of pairs.
+const FACTORS: &str = "rope_freqs.weight";
+
+/// The frequencies of rotary position embedding (Su et al. 2021, arXiv:2104.09864).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rotary {
+    /// Pair i of a head of D numbers turns by `base^(-2i/D)` a position, before scaling.
+    pub base: f64,
+    /// What becomes of that.
+    pub scaling: Scaling,
+    /// By how much each pair's frequency is divided, which is how Llama 3 stretches; empty where nothing is.
+    pub factors: Vec<f32>,
+}
+
+/// How the frequencies were stretched after training.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Scaling {
+    /// Not at all.
+    None,
+    /// All alike (Chen et al. 2023, arXiv:2306.15595).
+    Linear {
+        /// By how much.
+        factor: f64,
+    },
+    /// The slow ones, and those between in part (Peng et al. 2023, arXiv:2309.00071).
+    Yarn {
+        /// By how much, at most.
+        factor: f64,
+        /// Positions before it was stretched.
+        original_context: f64,
+        /// A pair that turns so many times in that context, or more, stays as it is.
+        beta_fast: f64,
+        /// One that turns so many times or fewer is stretched by all of the factor.
+        beta_slow: f64,
+        /// Times what the paper multiplies queries and keys by.
+        attention_factor: f64,
+    },
+}
+
+impl Rotary {
+    /// Reads and checks the metadata of this architecture, for heads of dimension `head_dim`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`] for a scaling that is not supported, by name, and for impossible numbers.
+    pub fn from_gguf(gguf: &Gguf, architecture: &str, head_dim: usize) -> Result<Self> {
+        let key = |name: &str| format!("{architecture}.rope.{name}");
+        let number = |name: &str| Ok(gguf.get::<f32>(&key(name))?.map(f64::from));
+        let above_zero = |name: &str, value: f64| {
+            if value.is_finite() && value >= f64::MIN_POSITIVE {
+                return Ok(value);
+            }
+            Err(gguf.invalid(format!("{} is {value}, and a number above 0 was expected", key(name))))
+        };
+        let kind = gguf.get::<&str>(&key("scaling.type"))?;
+        let factor = above_zero("scaling.factor", number("scaling.factor")?.unwrap_or(1.0))?;
+        let scaling = match kind {
+            // Without a type, a factor scales linearly.
+            None | Some("linear") if factor != 1.0 => Scaling::Linear { factor },
+            None | Some("none" | "linear") => Scaling::None,
+            Some("yarn") => {
+                if number("scaling.yarn_log_multiplier")?.is_some_and(|multiplier| multiplier != 0.0) {
+                    return Err(gguf.unsupported("rotary scaling (yarn with a log multiplier)"));
+                }
+                let context = "scaling.original_context_length";
+                let original = gguf.require::<usize>(&key(context))? as f64;
+                let or = |name: &str, default: f64| above_zero(name, number(name)?.unwrap_or(default));
+                Scaling::Yarn {
+                    factor,
+                    original_context: above_zero(context, original)?,
+                    beta_fast: or("scaling.yarn_beta_fast", 32.0)?,
+                    beta_slow: or("scaling.yarn_beta_slow", 1.0)?,
+                    attention_factor: or("scaling.attn_factor", 1.0)?,
+                }
+            }
+            Some(other) => return Err(gguf.unsupported(&format!("rotary scaling ({other})"))),
+        };
+        let base = above_zero("freq_base", number("freq_base")?.unwrap_or(10_000.0))?;
+        Ok(Self { base, scaling, factors: factors(gguf, head_dim / 2)? })
+    }
+
+    /// How far each pair of a head of dimension `head_dim` turns a position, in radians, rounded as the models were
+    /// trained with.
+    pub fn frequencies(&self, head_dim: usize) -> Vec<f32> {
+        let frequency = |pair: usize| {
+            let plain = self.base.powf(-2.0 * pair as f64 / head_dim as f64);
+            let plain = self.factors.get(pair).map_or(plain, |&factor| plain / f64::from(factor));
+            match self.scaling {
+                Scaling::None => plain,
+                Scaling::Linear { factor } => plain / factor,
+                Scaling::Yarn { factor, .. } => {
+                    let kept = self.kept(pair, head_dim);
+                    plain * kept + plain / factor * (1.0 - kept)
+                }
+            }
+        };
+        (0..head_dim / 2).map(|pair| frequency(pair) as f32).collect()
+    }
+
+    /// How much of a pair's frequency YaRN leaves as it is, from 0 to 1.
+    fn kept(&self, pair: usize, head_dim: usize) -> f64 {
+        let Scaling::Yarn { original_context, beta_fast, beta_slow, .. } = self.scaling else { return 1.0 };
+        // The pair that turns so many times in the context, were there one between every two.
+        let pair_of = |turns: f64| head_dim as f64 * (original_context / (turns * TAU)).ln() / (2.0 * self.base.ln());
+        let first = pair_of(beta_fast).floor().max(0.0);
+        let last = pair_of(beta_slow).ceil().min(head_dim as f64 - 1.0);
+        1.0 - ((pair as f64 - first) / (last - first).max(1e-3)).clamp(0.0, 1.0)
+    }
+
+    /// What turned queries and keys are multiplied by.
+    pub fn magnitude(&self) -> f64 {
+        match self.scaling {
+            Scaling::Yarn { factor, attention_factor, .. } if factor > 1.0 => {
+                attention_factor * (0.1 * factor.ln() + 1.0)
+            }
+            Scaling::Yarn { attention_factor, .. } => attention_factor,
+            Scaling::None | Scaling::Linear { .. } => 1.0,
+        }
+    }
+}
+
+/// The divisors of so many pairs; none where the file has none.
+fn factors(gguf: &Gguf, pairs: usize) -> Result<Vec<f32>> {
+    let Some(tensor) = gguf.find_tensor(FACTORS) else { return Ok(Vec::new()) };
+    if tensor.dims != [pairs as u64] || gguf.encoding(tensor)? != Encoding::F32 {
+        let found = format!("{} of shape {:?}", tensor.ty.name(), tensor.dims);
+        return Err(gguf.invalid(format!("{FACTORS} is {found}, and {pairs} numbers in F32 were expected")));
+    }
+    let mut factors = vec![0.0; pairs];
+    gguf.read_tensor_chunks(tensor, 8 << 20, |first, bytes| {
+        dequantize(tensor.ty, bytes, &mut factors[first as usize..][..bytes.len() / 4])
+    })?;
+    match factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
+        Some(wrong) => Err(gguf.invalid(format!("{FACTORS} holds {wrong}, and numbers above 0 were expected"))),
+        None => Ok(factors),
+    }
+}

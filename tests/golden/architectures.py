@@ -1,0 +1,206 @@
+"""A small model of each architecture with weights from the hash of their names, as transformers and PEFT compute it.
+
+What its GGUF file is called and has comes from gguf-py, which is llama.cpp's own: `model.json` holds the metadata and,
+for each tensor, its name in both tongues.
+"""
+
+import math
+from pathlib import Path
+
+import gguf
+import torch
+from peft import IA3Config, LNTuningConfig, LoraConfig, PrefixTuningConfig, get_peft_model
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
+
+import hashing
+import methods
+import models
+import numerics
+
+# As models.py does for llamas.
+Qwen2RMSNorm.forward = Qwen3RMSNorm.forward = models.rms_norm
+
+STEPS = 5
+SMALL = {
+    "vocab_size": 512, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3,
+    "num_key_value_heads": 1, "max_position_embeddings": 256, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
+    "attn_implementation": "eager",
+}  # fmt: skip
+
+
+def rope(**parameters) -> dict:
+    return {"rope_parameters": {"rope_theta": 10000.0, **parameters}}
+
+
+# transformers' config, and the tuning methods beside LoRA whose gradients are kept.
+MODELS = {
+    "qwen2": (
+        Qwen2Config(
+            **SMALL | {"num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 64, "intermediate_size": 80},
+            **rope(rope_type="default", rope_theta=1e6),
+            rms_norm_eps=1e-6, tie_word_embeddings=False,
+        ),
+        ["dora", "ia3", "prefix", "bitfit"],
+    ),
+    "qwen3": (
+        Qwen3Config(
+            **SMALL | {"head_dim": 32}, **rope(rope_type="default", rope_theta=1e6), rms_norm_eps=1e-6,
+            tie_word_embeddings=True,
+        ),
+        ["ln_tuning", "prefix"],
+    ),
+    # Contexts that Llama 3, and others, were stretched for: at the 37 rows of the logits all of it has set in.
+    "llama3": (
+        LlamaConfig(
+            **SMALL, tie_word_embeddings=True, rms_norm_eps=1e-5,
+            **rope(
+                rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                original_max_position_embeddings=32,
+            ),
+        ),
+        [],
+    ),
+    "llama_linear": (
+        LlamaConfig(
+            **SMALL, tie_word_embeddings=True, rms_norm_eps=1e-5, **rope(rope_type="linear", factor=4.0),
+        ),
+        [],
+    ),
+    "llama_yarn": (
+        LlamaConfig(
+            **SMALL, tie_word_embeddings=True, rms_norm_eps=1e-5,
+            **rope(
+                rope_type="yarn", factor=4.0, original_max_position_embeddings=64, beta_fast=4.0, beta_slow=1.0,
+            ),
+        ),
+        [],
+    ),
+}  # fmt: skip
+
+KINDS = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2, "qwen3": gguf.MODEL_ARCH.QWEN3}
+
+
+def amplitudes(name: str, shape) -> tuple[float, float]:
+    """What the values of a tensor lie around, and how far."""
+    if "norm" in name:
+        return 1.0, 0.1
+    if name.endswith("bias"):
+        return 0.0, 0.3
+    if "embed_tokens" in name:
+        return 0.0, 0.35
+    return 0.0, math.sqrt(3.0 / shape[1])
+
+
+def create(name: str):
+    model = AutoModelForCausalLM.from_config(MODELS[name][0]).float()
+    with torch.no_grad():
+        for tensor, p in model.named_parameters():
+            around, amplitude = amplitudes(tensor, p.shape)
+            p.copy_(around + hashing.uniform(tensor, p.shape, amplitude))
+    return model.eval()
+
+
+def description(model) -> dict:
+    """The metadata of its file, and for each of its tensors: name, shape, what its values lie around, and how far."""
+    config = model.config
+    kind = config.model_type
+    names = gguf.get_tensor_name_map(KINDS[kind], config.num_hidden_layers)
+    tensors = {}
+    for tensor, p in model.named_parameters():
+        found = names.get_name(tensor, try_suffixes=(".weight", ".bias"))
+        around, amplitude = amplitudes(tensor, p.shape)
+        # A llama's file alone has the pairs of a head side by side.
+        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+        interleaved = next((count for part, count in heads.items() if part in tensor and kind == "llama"), 0)
+        tensors[found] = {
+            "name": tensor, "shape": list(p.shape), "around": around, "amplitude": amplitude,
+            "interleaved_heads": interleaved,
+        }  # fmt: skip
+    numbers = {
+        "block_count": config.num_hidden_layers,
+        "context_length": config.max_position_embeddings,
+        "embedding_length": config.hidden_size,
+        "feed_forward_length": config.intermediate_size,
+        "attention.head_count": config.num_attention_heads,
+        "attention.head_count_kv": config.num_key_value_heads,
+    }
+    fractions = {
+        "attention.layer_norm_rms_epsilon": config.rms_norm_eps,
+        "rope.freq_base": config.rope_parameters["rope_theta"],
+    }
+    texts, factors = {}, None
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if head_dim != config.hidden_size // config.num_attention_heads:
+        numbers |= {"attention.key_length": head_dim, "attention.value_length": head_dim}
+    rope = config.rope_parameters
+    if rope["rope_type"] in ("linear", "yarn"):
+        texts["rope.scaling.type"] = rope["rope_type"]
+        fractions["rope.scaling.factor"] = rope["factor"]
+    if rope["rope_type"] == "yarn":
+        numbers["rope.scaling.original_context_length"] = rope["original_max_position_embeddings"]
+        fractions |= {f"rope.scaling.yarn_{name}": rope[name] for name in ("beta_fast", "beta_slow")}
+    if rope["rope_type"] == "llama3":
+        # The file holds by how much each frequency is divided.
+        plain = 1.0 / rope["rope_theta"] ** (torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+        factors = (plain / model.model.rotary_emb.inv_freq.double()).float().tolist()
+    return {
+        "architecture": kind, "numbers": numbers, "fractions": fractions, "texts": texts, "rope_factors": factors,
+        "tensors": tensors,
+    }  # fmt: skip
+
+
+def tuned(model, method: str):
+    """PEFT's adapter with hashed values; with biases it is the model itself."""
+    if method == "bitfit":
+        for tensor, p in model.named_parameters():
+            p.requires_grad = tensor.endswith("bias")
+        return model
+    targets = {"target_modules": models.LINEARS, "task_type": "CAUSAL_LM"}
+    config = {
+        "dora": lambda: LoraConfig(r=4, lora_alpha=8, use_dora=True, **targets),
+        # Keys and values, as the paper has it: PEFT's own choice for Qwen2 is queries and values.
+        "ia3": lambda: IA3Config(
+            target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"], task_type="CAUSAL_LM"
+        ),
+        "ln_tuning": lambda: LNTuningConfig(
+            target_modules=["input_layernorm", "q_norm", "k_norm", "post_attention_layernorm", "norm"],
+            task_type="CAUSAL_LM",
+        ),
+        "prefix": lambda: PrefixTuningConfig(num_virtual_tokens=5, task_type="CAUSAL_LM"),
+    }[method]()
+    dtype = model.dtype
+    peft = get_peft_model(model, config).to(dtype)
+    with torch.no_grad():
+        for tensor, p in models.trainable(peft).items():
+            p.copy_(methods.hashed(tensor, p.shape))
+    return peft.train()
+
+
+def gradients(peft, example: dict, method: str):
+    if method != "bitfit":
+        return numerics.gradients(peft, example)
+    total, tokens = models.nll(peft, example)
+    (total / tokens).backward()
+    biases = {f"base_model.model.{n}": p.grad.clone() for n, p in peft.named_parameters() if p.requires_grad}
+    norm = math.sqrt(sum(g.double().square().sum().item() for g in biases.values()))
+    facts = {"loss": total.item() / tokens, "grad_norm": norm, "target_tokens": tokens, "names": list(biases)}
+    return facts, biases
+
+
+def write(inputs: dict, out: Path, precision) -> None:
+    for name, (_, others) in MODELS.items():
+        folder = out / name
+        numerics.write_json(folder / "model.json", description(create(name)))
+        model = precision(create(name))
+        numerics.logits(model, inputs["logits"], folder)
+        peft = models.lora(model, 4, 8)
+        numerics.write_gradients(folder, "lora_gradients", numerics.gradients(peft, inputs["step"]), False)
+        peft.unload()
+        peft = models.lora(model, 4, 8, 0.0)
+        numerics.write_curve(folder, "lora_curve", numerics.curve(peft, inputs["curve"], STEPS, 2e-3))
+        for method in others:
+            peft = tuned(precision(create(name)), method)
+            result = gradients(peft, inputs["step"], method)
+            numerics.write_gradients(folder, f"{method}_gradients", result, False)

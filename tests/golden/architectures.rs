@@ -1,0 +1,65 @@
+//! The small models of every architecture: `architectures/NAME/`, made here from the hash of their tensors' names.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use tunesmith::format::gguf::Value;
+use tunesmith::format::gguf_write::GgufWriter;
+
+use super::hash::uniform;
+use super::rows::permute_rows;
+use crate::models::set_vocabulary;
+
+/// What a model's file has: `model.json`.
+#[derive(Deserialize)]
+struct Description {
+    architecture: String,
+    numbers: BTreeMap<String, u32>,
+    fractions: BTreeMap<String, f32>,
+    texts: BTreeMap<String, String>,
+    /// By how much the frequency of each rotary pair is divided.
+    rope_factors: Option<Vec<f32>>,
+    /// By their names in the file.
+    tensors: BTreeMap<String, Tensor>,
+}
+
+#[derive(Deserialize)]
+struct Tensor {
+    /// In Hugging Face's tongue.
+    name: String,
+    shape: Vec<usize>,
+    around: f32,
+    amplitude: f32,
+    /// Heads whose rotary pairs the file has side by side; none where they are as in Hugging Face's files.
+    interleaved_heads: usize,
+}
+
+impl Tensor {
+    fn values(&self) -> Vec<f32> {
+        let values = uniform(&self.name, self.shape.iter().product(), self.amplitude);
+        let values: Vec<f32> = values.into_iter().map(|value| self.around + value).collect();
+        match self.interleaved_heads {
+            0 => values,
+            heads => permute_rows(&values, heads, self.shape.get(1).copied().unwrap_or(1)),
+        }
+    }
+}
+
+/// The model of this name, as a GGUF file to be changed.
+pub fn file(name: &str) -> GgufWriter {
+    let model: Description = super::json(&format!("architectures/{name}/model.json"));
+    let mut file = GgufWriter::new(&model.architecture);
+    let key = |name: &str| format!("{}.{name}", model.architecture);
+    model.numbers.iter().for_each(|(name, &value)| file.set(&key(name), Value::U32(value)));
+    model.fractions.iter().for_each(|(name, &value)| file.set(&key(name), Value::F32(value)));
+    model.texts.iter().for_each(|(name, value)| file.set(&key(name), Value::String(value.clone())));
+    set_vocabulary(&mut file);
+    if let Some(factors) = &model.rope_factors {
+        file.tensor_f32("rope_freqs.weight", &[factors.len() as u64], factors);
+    }
+    for (name, tensor) in &model.tensors {
+        let dims: Vec<u64> = tensor.shape.iter().rev().map(|&size| size as u64).collect();
+        file.tensor_f32(name, &dims, &tensor.values());
+    }
+    file
+}
