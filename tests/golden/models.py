@@ -63,8 +63,11 @@ def check_dequantized(model: LlamaForCausalLM, path: str) -> int:
         "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
         "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
         "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+        "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
     }  # fmt: skip
     heads = {"attn_q": model.config.num_attention_heads, "attn_k": model.config.num_key_value_heads}
+    heads = heads if model.config.model_type == "llama" else {}
+    untied = False
     count = 0
     for tensor in gguf.GGUFReader(path).tensors:
         want = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
@@ -72,16 +75,18 @@ def check_dequantized(model: LlamaForCausalLM, path: str) -> int:
             name = "model.embed_tokens.weight"
         elif tensor.name == "output_norm.weight":
             name = "model.norm.weight"
+        elif tensor.name == "output.weight":
+            name, untied = "lm_head.weight", True
         else:
-            _, layer, part, _ = tensor.name.split(".")
-            name = f"model.layers.{layer}.{names[part]}.weight"
+            _, layer, part, kind = tensor.name.split(".")
+            name = f"model.layers.{layer}.{names[part]}.{kind}"
             if part in heads:
                 want = unpermute(want, heads[part])
         got = state[name].numpy()
         if got.shape != want.shape or not np.array_equal(got.view(np.uint32), want.view(np.uint32)):
             raise SystemExit(f"FAIL: {name} of the loaded model differs from gguf.quants' {tensor.name}")
         count += 1
-    if not torch.equal(state["lm_head.weight"], state["model.embed_tokens.weight"]):
+    if not untied and not torch.equal(state["lm_head.weight"], state["model.embed_tokens.weight"]):
         raise SystemExit("FAIL: the head is not tied to the embedding")
     return count
 

@@ -1,0 +1,97 @@
+"""A real model file: our greedy answers must be llama.cpp's over the same weights, a short run must lower the loss of what is
+held out, PEFT must read the adapter and llama.cpp the merged model, and the memory must be what was told.
+
+  python tests/interop/real_models.py --model MODEL.gguf --llama "python llama_cpp.py" [--tunesmith target/release/tunesmith]
+      [--data docs/starters/people-as-json.jsonl] [--steps 20]
+
+`--llama` drives llama.cpp: `… quantize IN OUT 0` writes a file's weights as F32, and `… greedy MODEL N PROMPT` prints the ids of
+N likeliest tokens, their text and the narrowest margin. It needs torch, transformers, peft and gguf beside it.
+"""
+
+import argparse
+import json
+import pathlib
+import shlex
+import subprocess
+import sys
+import tempfile
+
+PROMPTS = [
+    "The capital of France is",
+    "def fibonacci(n):",
+    "Water boils at a temperature of",
+    "Once upon a time, there was",
+    "The three primary colours are",
+]
+TOKENS = 16
+
+options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+options.add_argument("--model", required=True)
+options.add_argument("--llama", required=True)
+options.add_argument("--tunesmith", default="target/release/tunesmith")
+options.add_argument("--data", default="docs/starters/people-as-json.jsonl")
+options.add_argument("--steps", default="20")
+options.add_argument("--out", help="keep what is made in this folder")
+chosen = options.parse_args()
+failed = []
+
+
+def run(command):
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"FAIL: {command}: {done.stderr[-600:]}")
+    return done.stdout
+
+
+def ours(*words):
+    return run([chosen.tunesmith, *words])
+
+
+def llama(*words):
+    return run([*shlex.split(chosen.llama), *words])
+
+
+def check(name, good, told):
+    print(f"{'good' if good else 'FAIL'}: {name}: {told}", flush=True)
+    if not good:
+        failed.append(name)
+
+
+def same_answers(name, model, plain, *adapter):
+    """Greedy answers of `model`, with an adapter or none, and llama.cpp's of the same weights in F32."""
+    for prompt in PROMPTS:
+        found = ours("generate", "--model", model, *adapter, "--raw", "--prompt", prompt, "--max-new-tokens", TOKENS,
+                     "--temperature", 0).rstrip("\n")  # fmt: skip
+        want = llama("greedy", plain, TOKENS, prompt)
+        text = found.strip()
+        check(f"{name}, {prompt!r}", text in want.replace("\\n", "\n"), f"{text!r}; llama.cpp: {want.strip()!r}")
+
+
+with tempfile.TemporaryDirectory() as temporary:
+    folder = pathlib.Path(chosen.out or temporary)
+    folder.mkdir(exist_ok=True)
+    plain = folder / "plain.gguf"
+    llama("quantize", chosen.model, plain, 0)
+    same_answers("base", chosen.model, plain)
+
+    adapter = folder / "adapter"
+    told = ours("train", "--model", chosen.model, "--data", chosen.data, "--out", adapter, "--max-steps", chosen.steps,
+                "--eval-steps", int(chosen.steps) // 2, "--profile", "--json")  # fmt: skip
+    events = [json.loads(line) for line in told.splitlines()]
+    (folder / "events.jsonl").write_text(told)
+    losses = [event["loss"] for event in events if event.get("event") == "eval"]
+    check("held-out loss", losses[-1] < losses[0], " ".join(f"{loss:.4f}" for loss in losses))
+
+    merged = folder / "merged.gguf"
+    ours("merge", "--model", chosen.model, "--adapter", adapter, "--outtype", "f32", "--out", merged)
+    same_answers("merged", chosen.model, merged, "--adapter", adapter)
+
+    rows, losses = folder / "rows.jsonl", folder / "losses.jsonl"
+    tokens = [json.loads(llama("tokens", plain, prompt)) for prompt in PROMPTS]
+    rows.write_text("".join(f"{json.dumps({'input_ids': ids, 'labels': ids})}\n" for ids in tokens))
+    losses.write_text(ours("eval", "--model", chosen.model, "--adapter", adapter, "--data", rows, "--json"))
+    program = pathlib.Path(__file__).parent.parent / "golden" / "peft_check.py"
+    told = subprocess.run([sys.executable, program, "--base", chosen.model, "--adapter", adapter, "--data", rows,
+                           "--losses", losses], capture_output=True, text=True)  # fmt: skip
+    check("the adapter in PEFT", told.returncode == 0, (told.stdout + told.stderr)[-900:])
+sys.exit(f"FAIL: {', '.join(failed)}" if failed else 0)
