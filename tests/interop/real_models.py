@@ -2,7 +2,7 @@
 held out, PEFT must read the adapter and llama.cpp the merged model, and the memory must be what was told.
 
   python tests/interop/real_models.py --model MODEL.gguf --llama "python llama_cpp.py" [--tunesmith target/release/tunesmith]
-      [--data docs/starters/people-as-json.jsonl] [--steps 20]
+      [--data docs/starters/pirate.jsonl] [--steps 20]
 
 `--llama` drives llama.cpp: `… quantize IN OUT 0` writes a file's weights as F32, and `… greedy MODEL N PROMPT` prints the ids of
 N likeliest tokens, their text and the narrowest margin. It needs torch, transformers, peft and gguf beside it.
@@ -29,7 +29,7 @@ options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.
 options.add_argument("--model", required=True)
 options.add_argument("--llama", required=True)
 options.add_argument("--tunesmith", default="target/release/tunesmith")
-options.add_argument("--data", default="docs/starters/people-as-json.jsonl")
+options.add_argument("--data", default="docs/starters/pirate.jsonl")
 options.add_argument("--steps", default="20")
 options.add_argument("--out", help="keep what is made in this folder")
 chosen = options.parse_args()
@@ -74,8 +74,12 @@ with tempfile.TemporaryDirectory() as temporary:
     llama("quantize", chosen.model, plain, 0)
     same_answers("base", chosen.model, plain)
 
-    adapter = folder / "adapter"
-    told = ours("train", "--model", chosen.model, "--data", chosen.data, "--out", adapter, "--max-steps", chosen.steps,
+    adapter, learnt, held_out = folder / "adapter", folder / "learnt.jsonl", folder / "held-out.jsonl"
+    lines = pathlib.Path(chosen.data).read_text().splitlines(keepends=True)
+    kept = -(-len(lines) // 5)
+    learnt.write_text("".join(lines[:-kept]))
+    held_out.write_text("".join(lines[-kept:]))
+    told = ours("train", "--model", chosen.model, "--data", learnt, "--eval-data", held_out, "--out", adapter, "--max-steps", chosen.steps,
                 "--eval-steps", int(chosen.steps) // 2, "--profile", "--json")  # fmt: skip
     events = [json.loads(line) for line in told.splitlines()]
     (folder / "events.jsonl").write_text(told)

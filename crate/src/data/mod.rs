@@ -9,3 +9,4 @@ pub mod render;
 pub mod rollouts;
 pub mod set;
 pub mod warning;
+pub mod windows;

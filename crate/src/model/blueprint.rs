@@ -157,6 +157,11 @@ impl Module {
         self.path.rsplit('.').next().unwrap_or(self.path)
     }
 
+    /// Whether its result is added to the residual stream.
+    pub fn is_added(self) -> bool {
+        self.outputs == [Features::Hidden]
+    }
+
     /// Whether some of its rows make these features.
     pub fn makes(self, features: Features) -> bool {
         self.outputs.contains(&features)

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::lora::targets;
 use super::parameters::Spec;
-use super::random::random;
 use super::tuning::Tuning;
 use super::{AdapterFile, AfterStep, Mergeable, Parameters, Training};
 use crate::gpu::{Buffer, Context, Plan, Recorder};
+use crate::model::random;
 use crate::model::{Architecture, Group, Hooks, Linears, Model, Module, Site};
 use crate::ops::{Importance, Weight, record_importance, record_mask};
 use crate::settings::config::RunConfig;

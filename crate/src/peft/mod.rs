@@ -16,7 +16,6 @@ mod p_tuning;
 mod parameters;
 mod prefix;
 mod prompt;
-mod random;
 mod saved;
 pub mod score;
 pub mod stream;

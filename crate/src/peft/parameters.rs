@@ -1,9 +1,9 @@
 //! The trainable tensors of a method, one after another in flat buffers.
 
-use super::random::random;
 use crate::Result;
 use crate::gpu::{Buffer, Context};
 use crate::model::Order;
+use crate::model::random;
 use crate::ops::{Parameter, Weight};
 
 /// One trainable tensor.

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::parameters::Spec;
-use super::random::random;
 use super::traits::ENCODED;
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
+use crate::model::random;
 use crate::model::{Hooks, Model, Module};
 use crate::settings::config::{PromptTuningInit, RunConfig};
 use crate::tape::{Tape, Var};

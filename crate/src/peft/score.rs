@@ -4,9 +4,8 @@
 
 use super::Parameters;
 use super::parameters::Spec;
-use super::random::random;
 use crate::Result;
-use crate::model::Model;
+use crate::model::{Model, normal};
 use crate::ops::Weight;
 use crate::settings::config::{Method, Objective, RunConfig};
 
@@ -75,29 +74,4 @@ pub fn is_value(name: &str) -> bool {
 pub fn pad(model: &Model, method: Method) -> Option<u32> {
     let tokens_are_known = !matches!(method, Method::Prompt | Method::PTuning);
     model.tokenizer.pad().or(model.tokenizer.eos()).filter(|_| tokens_are_known)
-}
-
-/// Numbers of the standard normal distribution (Box and Muller 1958).
-fn normal(seed: u32, name: &str) -> impl Iterator<Item = f64> + use<> {
-    let [radii, angles] = ["radius", "angle"].map(|what| random(seed, &format!("{name}.{what}")).map(f64::from));
-    radii.zip(angles).map(|(radius, angle)| {
-        // From [-1, 1) to (0, 1].
-        let radius = (1.0 - radius) / 2.0;
-        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::PI * angle).cos()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_normal() {
-        let numbers: Vec<f64> = normal(42, "head").take(20_000).collect();
-        let mean = numbers.iter().sum::<f64>() / 20_000.0;
-        let variance = numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20_000.0;
-        let beyond = numbers.iter().filter(|x| x.abs() > 2.0).count();
-        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean}, {variance}");
-        assert!((800..1020).contains(&beyond), "{beyond} of 20,000 lie beyond two standard deviations");
-    }
 }

@@ -7,5 +7,6 @@ mod reply;
 mod tags;
 pub mod template;
 pub mod tokenizer;
+pub mod vocabulary;
 
 pub use message::Message;

@@ -123,6 +123,20 @@ impl Tokenizer {
         })
     }
 
+    /// The tokenizer as Hugging Face's `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the library cannot write it.
+    pub fn to_json(&self) -> Result<String> {
+        let mut whole = self.inner.clone();
+        whole.with_decoder(Some(ByteLevel::new(false, true, true)));
+        whole.to_string(true).map_err(|error| Error::Format {
+            file: "tokenizer.json".into(),
+            what: format!("the tokenizer cannot be written: {error}"),
+            help: "use the model's GGUF file".into(),
+        })
+    }
+
     /// Whether a token is a control token, such as "<|im_end|>".
     pub fn is_special(&self, id: u32) -> bool {
         self.inner.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)

@@ -10,7 +10,15 @@ use super::trainer::{Trainer, at_once};
 use crate::clock::now_ms;
 use crate::{Error, Result};
 
+/// What a language model needs to tell a byte of text, which compares models whatever their tokens are.
+const BITS_PER_BYTE: &str = "bits_per_byte";
+
 impl Trainer {
+    /// Has evaluations tell the bits for each byte of text, of which the held-out targets stand for so many.
+    pub fn count_bytes(&mut self, bytes: usize) {
+        self.held_out_bytes = (bytes > 0).then_some(bytes);
+    }
+
     /// Evaluates before the first step, where there is something held out. What is wrong with the metric of the best is told
     /// before anything is learnt.
     pub(super) async fn evaluate_first(&mut self) -> Result<Option<Event>> {
@@ -63,7 +71,16 @@ impl Trainer {
         }
         let peft = Some(self.peft.as_ref());
         let event = match &mut self.held_out_comparison {
-            None => eval_event(self.step, evaluate(&self.model, peft, &self.held_out).await?, false),
+            None => {
+                let mut event = eval_event(self.step, evaluate(&self.model, peft, &self.held_out).await?, false);
+                if let (Event::Eval { loss: Some(loss), tokens, metrics, .. }, Some(bytes)) =
+                    (&mut event, self.held_out_bytes)
+                {
+                    let bits = *loss * *tokens as f64 / std::f64::consts::LN_2;
+                    metrics.insert(BITS_PER_BYTE.into(), (bits / bytes as f64).into());
+                }
+                event
+            }
             Some(comparison) => {
                 let at_once = at_once(&self.config);
                 let evaluated = comparison.evaluate(&self.model, peft, &self.held_out, at_once).await?;

@@ -124,6 +124,8 @@ pub struct Trainer {
     pub(super) config: RunConfig,
     pub(super) dataset: Dataset,
     pub(super) held_out: Vec<Rendered>,
+    /// Bytes of text that the targets of what is held out stand for, where that is known.
+    pub(super) held_out_bytes: Option<usize>,
     /// What it is asked along the way.
     pub(super) samples: Vec<Question>,
     /// What the objective needs, where it is no supervised training.
@@ -281,6 +283,7 @@ impl Trainer {
             config,
             dataset,
             held_out: Vec::new(),
+            held_out_bytes: None,
             samples: Vec::new(),
         })
     }

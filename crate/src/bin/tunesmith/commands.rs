@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command, value_parser};
+use tunesmith::model::fresh::SHAPES;
 use tunesmith::peft::merge::OutType;
 use tunesmith::settings::config::{LOAD_IN_4BIT, Method, Objective, RunConfig};
 use tunesmith::settings::field::{FieldValue, Input};
@@ -25,6 +27,7 @@ pub fn command() -> Command {
         .disable_help_subcommand(true)
         .subcommands([
             train(),
+            pretrain(),
             lab(),
             estimate(),
             eval(),
@@ -54,6 +57,69 @@ fn train() -> Command {
         .arg(file("out", "DIR", "The folder to make: adapter, run.json, metrics, checkpoints").required(true))
         .arg(switch("profile", "Print what a step costs, and the most memory used"))
 }
+
+fn pretrain() -> Command {
+    let shapes = SHAPES.map(|shape| shape.name);
+    Command::new("pretrain")
+        .about("Trains a model from nothing on texts, with a tokenizer of its own")
+        .arg(
+            file("data", "PATH", "Texts: files, folders of .txt, .md and .jsonl, or JSONL with a text in each row")
+                .action(ArgAction::Append)
+                .required_unless_present("resume"),
+        )
+        .arg(
+            file("out", "DIR", "The folder to make: the model as GGUF and for transformers, and its run")
+                .required(true),
+        )
+        .arg(
+            value("shape", "SHAPE", PossibleValuesParser::new(shapes))
+                .default_value("5m")
+                .help("About how many parameters"),
+        )
+        .arg(
+            value("vocab-size", "N", value_parser!(u32).range(1..=1 << 20))
+                .default_value("4096")
+                .help("Tokens that the tokenizer learns"),
+        )
+        .arg(file("tokenizer", "FILE", "Take the tokenizer of this GGUF file instead").conflicts_with("vocab-size"))
+        .arg(
+            value("held-out", "X", between(0.0, 0.9))
+                .default_value("0.1")
+                .help("Share of the text, at its end, that is evaluated and never learnt"),
+        )
+        .arg(switch("resume", "Continue the run in --out from its newest checkpoint"))
+        .arg(switch("profile", "Print what a step costs, and the most memory used"))
+        .arg(json())
+        .args(flags_of(&PRETRAINING))
+}
+
+/// Fields of a run that pre-training has, too.
+const PRETRAINING: [&str; 24] = [
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+    "seed",
+    "shuffle",
+    "recompute",
+    "memory_limit",
+    "max_length",
+    "logging_steps",
+    "eval_steps",
+    "samples",
+    "load_best_model_at_end",
+    "early_stopping_patience",
+    "save_steps",
+    "save_total_limit",
+];
 
 fn lab() -> Command {
     run_flags(Command::new("lab").about("Trains several methods on the same examples and compares them")).arg(

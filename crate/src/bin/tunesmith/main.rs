@@ -1,4 +1,4 @@
-//! The command line: `tunesmith train`, `lab`, `estimate`, `eval`, `score`, `judge`, `generate`, `merge`, `inspect`, `runs`,
+//! The command line: `tunesmith train`, `pretrain`, `lab`, `estimate`, `eval`, `score`, `judge`, `generate`, `merge`, `inspect`, `runs`,
 //! `devices`, `bench`.
 
 mod adapter;
@@ -21,6 +21,7 @@ mod judge;
 mod lab;
 mod lesson;
 mod merge;
+mod pretrain;
 mod profile;
 mod report;
 mod reward_command;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     let mut report = Report::new(matches.get_flag(args::JSON));
     let outcome = match name {
         "train" => train::run(matches, &mut report),
+        "pretrain" => pretrain::run(matches, &mut report),
         "lab" => lab::run(matches, &mut report),
         "estimate" => estimate::run(matches, &mut report),
         "eval" => eval::run(matches, &mut report),

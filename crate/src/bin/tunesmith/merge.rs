@@ -31,7 +31,20 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let model = base::load_gguf(&gguf, &RunConfig::new(Method::Lora), report)?;
     let peft = adapter.load(&model, matches)?;
     let merge = Merge::new(&model, &gguf, peft.as_ref(), outtype)?;
+    let bytes = write(&merge, out, report)?;
+    if report.json() {
+        report.object(&json!({ "event": "merged", "path": out, "bytes": bytes, "outtype": outtype }))?;
+    } else {
+        report.say(&format!("The merged model is in {}, {:.1} MB", out.display(), bytes as f64 / 1e6));
+    }
+    Ok(ExitCode::SUCCESS)
+}
 
+/// Writes a merged model into a file, which appears whole or not at all. Gives its size.
+///
+/// # Errors
+/// For a file that is there already or cannot be written, or a device that failed.
+pub fn write(merge: &Merge, out: &Path, report: &mut Report) -> Result<u64> {
     let failed = |error: std::io::Error| Error::io(out.display().to_string(), error);
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let draft = tempfile::Builder::new().prefix(".draft-").make_in(folder, |path| File::create_new(path));
@@ -49,12 +62,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         std::io::ErrorKind::AlreadyExists => taken(out),
         _ => failed(error.error),
     })?;
-    if report.json() {
-        report.object(&json!({ "event": "merged", "path": out, "bytes": bytes, "outtype": outtype }))?;
-    } else {
-        report.say(&format!("The merged model is in {}, {:.1} MB", out.display(), bytes as f64 / 1e6));
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(bytes)
 }
 
 fn taken(out: &Path) -> Error {

@@ -173,6 +173,7 @@ fn short(metrics: &Map<String, Value>) -> String {
         ("margin", "margin"),
         ("reward", "reward"),
         ("kl", "kl"),
+        ("bits_per_byte", "bits a byte"),
     ];
     let told = names.iter().filter_map(|(name, word)| Some(format!("  {word} {:.3}", metrics.get(*name)?.as_f64()?)));
     told.collect()

@@ -122,7 +122,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
 }
 
 /// The checkpoint to go on from; what there is to say of it, and of newer ones, is told.
-fn newest_checkpoint(record: &mut Record<RunFolder>, report: &mut Report) -> Result<Checkpoint> {
+pub fn newest_checkpoint(record: &mut Record<RunFolder>, report: &mut Report) -> Result<Checkpoint> {
     let (checkpoint, remarks) = block_on(record.newest_checkpoint()).map_err(|error| match error {
         Error::Format { file, what, .. } => {
             let place = if record.store().is_free() { "this or another" } else { "another" };
@@ -139,9 +139,11 @@ fn newest_checkpoint(record: &mut Record<RunFolder>, report: &mut Report) -> Res
 }
 
 /// The rows of a run, and those that are held out, as they lie in their files.
-struct RowFiles {
-    data: Vec<u8>,
-    held_out: Option<Vec<u8>>,
+pub struct RowFiles {
+    /// What is learnt.
+    pub data: Vec<u8>,
+    /// What is held out.
+    pub held_out: Option<Vec<u8>>,
 }
 
 /// Reads those of a new run; there are none where recorded answers are given.
@@ -152,7 +154,7 @@ fn rows(matches: &ArgMatches) -> Result<Option<RowFiles>> {
 }
 
 /// Makes the folder, and writes what is known of the run; `reference` is the adapter that a new one begins from and compares with.
-fn begin(
+pub fn begin(
     record: &mut Record<RunFolder>,
     trainer: &Trainer,
     rows: Option<RowFiles>,
@@ -215,7 +217,7 @@ fn read_config(path: &Path) -> Result<RunConfig> {
 }
 
 /// A resumed run keeps its settings.
-fn agree(asked: &RunConfig, run: &RunConfig) -> Result<()> {
+pub fn agree(asked: &RunConfig, run: &RunConfig) -> Result<()> {
     let (wanted, own) = (asked.to_json(), run.to_json());
     for field in asked.given() {
         // The run's own file has the number that -1 came to.
@@ -240,7 +242,7 @@ fn fresh(model: &Model, config: &RunConfig, init: Option<&Adapter>) -> Result<Rc
 }
 
 /// Trains to the end, or (then it says true) until Ctrl-C.
-fn steps(trainer: &mut Trainer, record: &mut Record<RunFolder>, report: &mut Report) -> Result<bool> {
+pub fn steps(trainer: &mut Trainer, record: &mut Record<RunFolder>, report: &mut Report) -> Result<bool> {
     report.event(&trainer.start_event())?;
     let steps = usize::try_from(trainer.config().max_steps).unwrap_or_default();
     let (every, limit) = (trainer.config().save_steps as usize, trainer.config().save_total_limit as usize);

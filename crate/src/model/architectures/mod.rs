@@ -1,6 +1,6 @@
 //! Every architecture whose forward pass is the decoder's: a file with its table, and a row here.
 
-mod llama;
+pub mod llama;
 mod qwen2;
 mod qwen3;
 
