@@ -37,6 +37,62 @@ fn smollm2_equals_hugging_face() {
     }
 }
 
+/// What sentencepiece makes of a text, with a space put before it and without.
+#[derive(serde::Deserialize)]
+struct Pieces {
+    text: String,
+    prefixed: Vec<u32>,
+    plain: Vec<u32>,
+}
+
+#[derive(serde::Deserialize)]
+struct SentencePieces {
+    tokens: Vec<String>,
+    scores: Vec<f32>,
+    types: Vec<i32>,
+    texts: Vec<Pieces>,
+}
+
+#[test]
+fn sentence_pieces_are_those_of_the_library() {
+    let golden: SentencePieces = tunesmith_tests::golden::json("sentence_pieces.json");
+    let tokenizer = |space_before: Option<bool>| {
+        let mut writer = GgufWriter::new("llama");
+        writer.set("tokenizer.ggml.model", Value::String("llama".into()));
+        writer.set("tokenizer.ggml.tokens", Value::Array(Array::String(golden.tokens.clone())));
+        writer.set("tokenizer.ggml.scores", Value::Array(Array::F32(golden.scores.clone())));
+        writer.set("tokenizer.ggml.token_type", Value::Array(Array::I32(golden.types.clone())));
+        if let Some(space_before) = space_before {
+            writer.set("tokenizer.ggml.add_space_prefix", Value::Bool(space_before));
+        }
+        build(writer).unwrap()
+    };
+    let (prefixed, plain) = (tokenizer(None), tokenizer(Some(false)));
+    assert!(prefixed.add_bos() && prefixed.bos() == Some(1) && prefixed.eos() == Some(2));
+    for Pieces { text, prefixed: with_space, plain: without } in &golden.texts {
+        assert_eq!(prefixed.encode(text, false).unwrap(), *with_space, "{text:?}");
+        assert_eq!(plain.encode(text, false).unwrap(), *without, "{text:?} without a space before");
+        // U+2581 is a space ever after.
+        let spaces = text.replace('\u{2581}', " ");
+        assert_eq!(plain.decode(without), spaces);
+        let mut stream = plain.stream();
+        let streamed: String = without.iter().map(|id| stream.push(*id)).collect();
+        assert_eq!(streamed + &stream.finish(), spaces);
+        assert_eq!(prefixed.decode(with_space), if text.is_empty() { String::new() } else { format!(" {spaces}") });
+        for (id, span) in plain.encode_spans(text, false).unwrap() {
+            let (covered, bytes) = (text[span].replace('\u{2581}', " "), plain.bytes(id));
+            assert!(covered.as_bytes().windows(bytes.len()).any(|window| window == bytes), "{text:?}: {covered:?}");
+        }
+    }
+    // A control token that is written is one only where they are looked for.
+    assert_eq!(plain.encode("<s>", true).unwrap(), [1]);
+    let mut writer = GgufWriter::new("llama");
+    writer.set("tokenizer.ggml.model", Value::String("llama".into()));
+    writer.set("tokenizer.ggml.tokens", Value::Array(Array::String(golden.tokens.clone())));
+    writer.set("tokenizer.ggml.scores", Value::Array(Array::F32(vec![0.0; 3])));
+    assert!(build(writer).err().unwrap().to_string().contains("there are 700 tokens and 3 scores"));
+}
+
 #[test]
 fn smollm2_knows_its_special_tokens() {
     let tokenizer = smollm2();
@@ -149,7 +205,8 @@ fn damaged_vocabularies_are_refused() {
         assert!(error.to_string().contains(words) && error.to_string().contains("small.gguf"), "{error}");
     };
     let texts = |list: &[&str]| Value::Array(Array::String(list.iter().map(|t| t.to_string()).collect()));
-    refused("tokenizer.ggml.model", Value::String("llama".into()), "\"llama\"");
+    refused("tokenizer.ggml.model", Value::String("bert".into()), "\"bert\"");
+    refused("tokenizer.ggml.model", Value::String("llama".into()), "tokenizer.ggml.scores");
     refused("tokenizer.ggml.pre", Value::String("tekken".into()), "\"tekken\"");
     refused("tokenizer.ggml.tokens", texts(&["a"]), "1 tokens and 264 token types");
     refused("tokenizer.ggml.tokens", Value::U32(1), "tokenizer.ggml.tokens");

@@ -4,6 +4,7 @@ mod bounds;
 mod byte_level;
 mod message;
 mod reply;
+mod sentence_piece;
 mod tags;
 pub mod template;
 pub mod tokenizer;

@@ -1,5 +1,6 @@
-//! The tokenizer that a GGUF file describes: byte-level BPE, by the `tokenizers` library.
+//! The tokenizer that a GGUF file describes: byte-level BPE or SentencePiece's, by the `tokenizers` library.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -13,13 +14,26 @@ use tokenizers::{
     SplitDelimiterBehavior,
 };
 
-use super::byte_level;
+use super::{byte_level, sentence_piece};
 use crate::format::gguf::Gguf;
 use crate::{Error, Result};
 
 /// Token types of GGUF that are matched as a whole before the text is split.
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
+/// What SentencePiece falls back to.
+const BYTE: i32 = 6;
+/// What it falls back to where there are no bytes.
+const UNKNOWN: i32 = 2;
+
+/// How a tokenizer cuts texts, by `tokenizer.ggml.model`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// "gpt2": BPE over bytes.
+    ByteLevel,
+    /// "llama": SentencePiece's BPE.
+    SentencePiece,
+}
 
 /// Special tokens that end a turn or a text, under the names that models give them.
 const END_TOKENS: [&str; 10] = [
@@ -46,6 +60,7 @@ const PUNCTUATION: &str = r"[\p{P}\$\+<=>\^~\|]+";
 /// Turns text into token ids and back.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    kind: Kind,
     vocab_size: usize,
     add_bos: bool,
     bos: Option<u32>,
@@ -53,15 +68,25 @@ pub struct Tokenizer {
     pad: Option<u32>,
     end_ids: Vec<u32>,
     control: Vec<String>,
+    /// Tokens that stand for one byte, as SentencePiece has them.
+    byte_ids: HashSet<u32>,
 }
 
 impl Tokenizer {
     /// Builds the tokenizer from the metadata under `tokenizer.ggml`.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
-        let model = gguf.require::<&str>("tokenizer.ggml.model")?;
-        if model != "gpt2" {
-            return Err(unsupported(gguf, "tokenizer", model, "gpt2 (byte-level BPE)"));
-        }
+        let kind = match gguf.require::<&str>("tokenizer.ggml.model")? {
+            "gpt2" => Kind::ByteLevel,
+            "llama" => Kind::SentencePiece,
+            other => {
+                return Err(unsupported(
+                    gguf,
+                    "tokenizer",
+                    other,
+                    "gpt2 (byte-level BPE), llama (SentencePiece's BPE)",
+                ));
+            }
+        };
         let pre = gguf.get::<&str>("tokenizer.ggml.pre")?.unwrap_or("default");
         let tokens = gguf.require::<&[String]>("tokenizer.ggml.tokens")?;
         let types = gguf.get::<&[i32]>("tokenizer.ggml.token_type")?.unwrap_or_default();
@@ -71,21 +96,10 @@ impl Tokenizer {
         }
         let damaged = |e: tokenizers::Error| gguf.invalid(format!("the tokenizer cannot be built: {e}"));
 
-        let vocab: Vocab = tokens.iter().cloned().zip(0..).collect();
-        let merges = gguf.require::<&[String]>("tokenizer.ggml.merges")?;
-        let merges = merges.iter().map(|merge| split_merge(gguf, merge, &vocab)).collect::<Result<Vec<_>>>()?;
-        let bpe = BPE::builder()
-            .vocab_and_merges(vocab, merges)
-            .ignore_merges(pre == "llama-bpe")
-            .build()
-            .map_err(damaged)?;
-        let mut inner = tokenizers::Tokenizer::new(bpe);
-        let split = pre_tokenizer(pre).map_err(damaged)?;
-        let split = split.ok_or_else(|| unsupported(gguf, "pre-tokenizer", pre, &PRE_TOKENIZERS.join(", ")))?;
-        inner.with_pre_tokenizer(Some(split));
-        if pre == "qwen2" {
-            inner.with_normalizer(Some(NFC)).map_err(damaged)?;
-        }
+        let mut inner = match kind {
+            Kind::ByteLevel => byte_level_bpe(gguf, tokens, pre)?,
+            Kind::SentencePiece => sentence_pieces(gguf, tokens, types)?,
+        };
         let added = tokens.iter().zip(types).filter(|(_, kind)| matches!(**kind, CONTROL | USER_DEFINED));
         let added = added.map(|(token, kind)| AddedToken::from(token.as_str(), *kind == CONTROL).normalized(false));
         inner.add_tokens(added).map_err(damaged)?;
@@ -99,7 +113,12 @@ impl Tokenizer {
                 id => Ok(id),
             }
         };
-        let eos = id("eos")?;
+        // Where a file names none, llama.cpp takes those that SentencePiece has at these places.
+        let or = |id: Option<u32>, place: u32| match kind {
+            Kind::SentencePiece if (place as usize) < tokens.len() => id.or(Some(place)),
+            _ => id,
+        };
+        let eos = or(id("eos")?, 2);
         let mut end_ids: Vec<u32> = [eos, id("eot")?, id("eom")?].into_iter().flatten().collect();
         for (id, (token, kind)) in tokens.iter().zip(types).enumerate() {
             if *kind == CONTROL && END_TOKENS.contains(&token.as_str()) {
@@ -113,13 +132,15 @@ impl Tokenizer {
         Ok(Tokenizer {
             inner,
             vocab_size: tokens.len(),
-            add_bos: gguf.get("tokenizer.ggml.add_bos_token")?.unwrap_or(false),
-            bos: id("bos")?,
+            kind,
+            add_bos: gguf.get("tokenizer.ggml.add_bos_token")?.unwrap_or(kind == Kind::SentencePiece),
+            bos: or(id("bos")?, 1),
             eos,
             // Which token pads makes no difference, and files have -1 for none.
             pad: gguf.get::<u32>("tokenizer.ggml.padding_token_id")?.filter(|id| (*id as usize) < tokens.len()),
             end_ids,
             control,
+            byte_ids: types.iter().zip(0..).filter(|(kind, _)| **kind == BYTE).map(|(_, id)| id).collect(),
         })
     }
 
@@ -192,7 +213,11 @@ impl Tokenizer {
 
     /// The bytes that one id stands for; none for an id past the vocabulary.
     pub fn bytes(&self, id: u32) -> Vec<u8> {
-        self.inner.id_to_token(id).map(|token| byte_level::bytes(&token)).unwrap_or_default()
+        let bytes = |token: String| match self.kind {
+            Kind::ByteLevel => byte_level::bytes(&token),
+            Kind::SentencePiece => sentence_piece::bytes(&token, self.byte_ids.contains(&id)),
+        };
+        self.inner.id_to_token(id).map(bytes).unwrap_or_default()
     }
 
     /// The token's own text in the vocabulary, such as "<|im_end|>".
@@ -273,6 +298,39 @@ impl DecodeStream<'_> {
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.pending).into_owned()
     }
+}
+
+/// Byte-level BPE with the merges of the file, and its splitter of this name.
+fn byte_level_bpe(gguf: &Gguf, tokens: &[String], pre: &str) -> Result<tokenizers::Tokenizer> {
+    let damaged = |e: tokenizers::Error| gguf.invalid(format!("the tokenizer cannot be built: {e}"));
+    let vocab: Vocab = tokens.iter().cloned().zip(0..).collect();
+    let merges = gguf.require::<&[String]>("tokenizer.ggml.merges")?;
+    let merges = merges.iter().map(|merge| split_merge(gguf, merge, &vocab)).collect::<Result<Vec<_>>>()?;
+    let bpe =
+        BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(pre == "llama-bpe").build().map_err(damaged)?;
+    let mut inner = tokenizers::Tokenizer::new(bpe);
+    let split = pre_tokenizer(pre).map_err(damaged)?;
+    let split = split.ok_or_else(|| unsupported(gguf, "pre-tokenizer", pre, &PRE_TOKENIZERS.join(", ")))?;
+    inner.with_pre_tokenizer(Some(split));
+    if pre == "qwen2" {
+        inner.with_normalizer(Some(NFC)).map_err(damaged)?;
+    }
+    Ok(inner)
+}
+
+/// SentencePiece's BPE with the scores of the file.
+fn sentence_pieces(gguf: &Gguf, tokens: &[String], types: &[i32]) -> Result<tokenizers::Tokenizer> {
+    let damaged = |e: tokenizers::Error| gguf.invalid(format!("the tokenizer cannot be built: {e}"));
+    let scores = gguf.require::<&[f32]>("tokenizer.ggml.scores")?;
+    if scores.len() != tokens.len() {
+        return Err(gguf.invalid(format!("there are {} tokens and {} scores", tokens.len(), scores.len())));
+    }
+    let unknown = tokens.iter().zip(types).find(|(_, kind)| **kind == UNKNOWN).map(|(token, _)| token.as_str());
+    let bpe = sentence_piece::model(tokens, scores, unknown).map_err(damaged)?;
+    let space_before = gguf.get("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+    let mut inner = tokenizers::Tokenizer::new(bpe);
+    inner.with_normalizer(Some(sentence_piece::normalizer(space_before).map_err(damaged)?)).map_err(damaged)?;
+    Ok(inner)
 }
 
 fn unsupported(gguf: &Gguf, kind: &str, found: &str, supported: &str) -> Error {
