@@ -16,8 +16,11 @@ use crate::golden::{self, Curve, Example, Gradients, Inputs, Summary};
 
 /// The sequences and examples of a model's fixtures.
 pub fn inputs(model: &str) -> Inputs {
-    let small = model == "nano" || model.starts_with("architectures/");
-    golden::json(if small { "nano/inputs.json" } else { "inputs.json" })
+    match model {
+        "pretraining" => golden::json("nano/pretraining/inputs.json"),
+        small if small == "nano" || small.starts_with("architectures/") => golden::json("nano/inputs.json"),
+        _ => golden::json("inputs.json"),
+    }
 }
 
 /// The logits after each id from `first` on, all of one forward pass, the head row by row.

@@ -2,7 +2,7 @@
 
     python tests/golden/make.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only PART ...]
 
-The parts are hash, text, early_stopping, nano, methods, architectures, cut, full, generation, objectives and reinforcement; and ppo, which is made
+The parts are hash, text, early_stopping, nano, methods, architectures, pretraining, cut, full, generation, objectives and reinforcement; and ppo, which is made
 only when it is asked for, and alone, with an older TRL. With --float32 --out DIR those of numbers are computed in f32:
 floor.py compares them with the fixtures.
 """
@@ -23,11 +23,12 @@ import models
 import numerics
 import objectives
 import peft_make
+import pretraining
 import reinforcement
 import text as text_module
 
 HERE = Path(__file__).parent
-PARTS = ["hash", "text", "early_stopping", "nano", "methods", "architectures", "cut", "full", "generation", "objectives", "reinforcement"]
+PARTS = ["hash", "text", "early_stopping", "nano", "methods", "architectures", "pretraining", "cut", "full", "generation", "objectives", "reinforcement"]
 
 
 def nano_inputs() -> dict:
@@ -92,6 +93,7 @@ def main() -> None:
     timed("nano", lambda: make_nano(args.out / "nano", precision))
     timed("methods", lambda: methods.write(nano_inputs(), args.out / "nano" / "methods", precision))
     timed("architectures", lambda: architectures.write(nano_inputs(), args.out / "architectures", precision))
+    timed("pretraining", lambda: pretraining.write(args.out / "nano" / "pretraining", precision))
     if not {"cut", "full", "generation", "objectives", "reinforcement", "ppo"} & set(args.only):
         return
     full = models.load_full(args.model)

@@ -104,6 +104,15 @@ fn nano_curves() {
 }
 
 #[test]
+fn pretraining_curve() {
+    let model = Rc::new(models::load(&models::context(), "nano"));
+    let mut config = RunConfig::new(Method::Full);
+    config.adam_beta2 = 0.95;
+    let adapter: Rc<dyn Peft> = block_on(peft::create(&model, &config)).unwrap().into();
+    curve(&model, &adapter, &config, &inputs("pretraining"), "nano/pretraining/curve", 20, 1e-4);
+}
+
+#[test]
 fn cut_curves() {
     check_curve("cut", Method::Lora, "lora_curve", 20, 1e-4);
     check_curve("cut", Method::Prompt, "prompt_curve", 20, 1e-4);

@@ -7,7 +7,7 @@ use crate::format::gguf_write::GgufWriter;
 use crate::{Error, Result};
 
 /// The shape of a llama whose head is its embedding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
     /// About how many parameters it has, with 4,096 tokens.
     pub name: &'static str,
@@ -19,15 +19,18 @@ pub struct Shape {
     pub heads: usize,
     /// F.
     pub ffn: usize,
+    /// How far a step goes unless told otherwise: larger models want shorter steps. That of `5m` was tried; the others
+    /// are what llama2.c, nanoGPT and GPT-2's followers take for their sizes.
+    pub learning_rate: f64,
 }
 
 /// The shapes that have a name, the smallest first.
 #[rustfmt::skip]
 pub const SHAPES: [Shape; 4] = [
-    Shape { name: "1m", layers: 3, hidden: 128, heads: 4, ffn: 352 },
-    Shape { name: "5m", layers: 5, hidden: 256, heads: 8, ffn: 688 },
-    Shape { name: "15m", layers: 8, hidden: 384, heads: 6, ffn: 1024 },
-    Shape { name: "50m", layers: 9, hidden: 640, heads: 10, ffn: 1792 },
+    Shape { name: "1m", layers: 3, hidden: 128, heads: 4, ffn: 352, learning_rate: 2e-3 },
+    Shape { name: "5m", layers: 5, hidden: 256, heads: 8, ffn: 688, learning_rate: 2e-3 },
+    Shape { name: "15m", layers: 8, hidden: 384, heads: 6, ffn: 1024, learning_rate: 1e-3 },
+    Shape { name: "50m", layers: 9, hidden: 640, heads: 10, ffn: 1792, learning_rate: 6e-4 },
 ];
 
 /// Standard deviation of the weights at the start.

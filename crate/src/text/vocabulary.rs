@@ -102,7 +102,7 @@ mod tests {
     use crate::format::source::MemorySource;
     use crate::text::tokenizer::Tokenizer;
 
-    const TEXT: &str = "the cat sat on the mat, and the cat saw the bat. The end?\n\nNa\u{ef}ve \u{1f600} caf\u{e9}s";
+    const TEXT: &str = "the cat sat on the mat, and the cat saw the bat. The end?\n\nÜber \u{1f600} Größe";
 
     #[test]
     fn what_is_learnt_is_a_tokenizer_and_the_same_every_time() {

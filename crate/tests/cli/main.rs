@@ -9,6 +9,7 @@ mod kills;
 mod lab;
 mod merge;
 mod objectives;
+mod pretrain;
 mod qlora;
 mod record;
 mod reinforcement;

@@ -34,9 +34,13 @@ pub struct Data {
 /// # Errors
 /// As [`text`]. Rows have their own errors.
 pub fn read(path: &Path) -> Result<Data> {
-    let (file, text) = text(path)?;
-    let import = import_jsonl(&file, &text);
-    Ok(Data { file, examples: import.examples, warnings: import.warnings, errors: import.errors })
+    text(path).map(|(file, text)| import(&file, &text))
+}
+
+/// The rows of a text; `file` is where it came from, for messages.
+pub fn import(file: &str, text: &str) -> Data {
+    let import = import_jsonl(file, text);
+    Data { file: file.into(), examples: import.examples, warnings: import.warnings, errors: import.errors }
 }
 
 /// Reads the prompts of a file.

@@ -10,6 +10,7 @@ use serde_json::{Map, json};
 use tunesmith::data::render::Rendered;
 use tunesmith::data::windows::{documents, hold_out, windows};
 use tunesmith::format::gguf::Gguf;
+use tunesmith::format::source::MemorySource;
 use tunesmith::model::fresh::Shape;
 use tunesmith::model::{Model, config_json, tokenizer_config_json};
 use tunesmith::peft::merge::{Merge, OutType};
@@ -35,11 +36,10 @@ const MODEL: &str = "model.gguf";
 const FOLDER: &str = "model";
 
 /// What differs from fine-tuning, after llama2.c and nanoGPT.
-const DEFAULTS: [(&str, &str); 11] = [
+const DEFAULTS: [(&str, &str); 10] = [
     ("method", "full"),
-    ("per_device_train_batch_size", "8"),
+    ("per_device_train_batch_size", "4"),
     ("gradient_accumulation_steps", "1"),
-    ("learning_rate", "1e-3"),
     ("lr_scheduler_type", "cosine"),
     ("warmup_steps", "0.05"),
     ("weight_decay", "0.1"),
@@ -62,12 +62,12 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let out = args::path(matches, "out").expect("a required flag");
     let mut asked = RunConfig::new(Method::Full);
     DEFAULTS.iter().try_for_each(|(field, value)| asked.set(field, value))?;
+    let shape = Shape::named(matches.get_one::<String>("shape").expect("it has a default"))?;
+    asked.set("learning_rate", &shape.learning_rate.to_string())?;
     args::apply(matches, &mut asked)?;
     let resume = matches.get_flag("resume");
-    if !resume {
-        fresh(matches, &asked, out, report)?;
-    }
     let folder = out.join(RUN);
+    let start = if resume { Start::read(out)? } else { Start::new(matches, &asked, shape, out, report)? };
     let (mut record, config, checkpoint) = if resume {
         block_on(Record::open(RunFolder::to_read(&folder)))?;
         let (mut record, config) = block_on(Record::open(RunFolder::of_run(&folder)?))?;
@@ -80,15 +80,13 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         (Record::new(RunFolder::for_new_run(&folder)?), asked, None)
     };
     config.validate()?;
-    let gguf = base::open(&out.join(FRESH))?;
+    let gguf = Gguf::open(Box::new(MemorySource::new(FRESH, start.model.clone())))?;
     let model = Rc::new(base::load_gguf(&gguf, &config, report)?);
-    let rows = |name: &str| {
-        let own = folder.join(name);
-        let path = if resume { own } else { out.join(name) };
-        if path.is_file() { data::render(data::read(&path)?, &model, &config, report) } else { Ok(Vec::new()) }
-    };
-    let mut rows = rows;
-    let (learnt, held_out) = (rows(ROWS)?, rows(HELD_OUT)?);
+    let [learnt, held_out] = [(ROWS, &start.rows), (HELD_OUT, &start.held_out)].map(|(name, rows)| match &rows[..] {
+        "" if name == HELD_OUT => Ok(Vec::new()),
+        rows => data::render(data::import(name, rows), &model, &config, report),
+    });
+    let (learnt, held_out) = (learnt?, held_out?);
     if !resume {
         tell_share(&learnt, &model, report);
     }
@@ -110,8 +108,12 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         checkpoint.restore(&mut trainer)?;
     }
     interrupt::listen()?;
-    let rows = if resume { None } else { Some(moved(out)?) };
-    let begun = train::begin(&mut record, &trainer, rows, None);
+    if !resume {
+        start.write(out)?;
+    }
+    let held_out = (!start.held_out.is_empty()).then(|| start.held_out.into_bytes());
+    let rows = RowFiles { data: start.rows.into_bytes(), held_out };
+    let begun = train::begin(&mut record, &trainer, (!resume).then_some(rows), None);
     let outcome = begun.and_then(|()| train::steps(&mut trainer, &mut record, report)).and_then(|stopped| {
         if matches.get_flag("profile") {
             report.end_bar();
@@ -122,7 +124,10 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         }
         block_on(record.finish(&mut trainer))?;
         write_model(&gguf, &model, &trainer, out, report)?;
-        report.event(&trainer.done_event(&out.display().to_string()))?;
+        // What people are told of a run speaks of its adapter.
+        if report.json() {
+            report.event(&trainer.done_event(&out.display().to_string()))?;
+        }
         Ok(ExitCode::SUCCESS)
     });
     outcome.inspect_err(|_| {
@@ -131,58 +136,88 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     })
 }
 
-/// Makes the folder with the fresh model and the windows of what is learnt and of what is held out.
-fn fresh(matches: &ArgMatches, config: &RunConfig, out: &Path, report: &mut Report) -> Result<()> {
-    let failed = |error: std::io::Error| Error::io(out.display().to_string(), error);
-    if out.join(FRESH).exists() || out.join(RUN).exists() {
-        return Err(Error::Format {
-            file: out.display().to_string(),
-            what: "there is a run from nothing in this folder already".into(),
-            help: "give another --out, or continue the run that is there with --resume".into(),
-        });
-    }
-    let mut texts = Vec::new();
-    for path in matches.get_many::<PathBuf>("data").into_iter().flatten() {
-        for path in files(path)? {
-            let (name, text) = data::text(&path)?;
-            texts.extend(documents(&name, text)?);
+/// What a run begins from.
+struct Start {
+    /// The fresh model, as a GGUF file.
+    model: Vec<u8>,
+    /// The windows that are learnt, and those that are held out, as JSONL.
+    rows: String,
+    held_out: String,
+}
+
+impl Start {
+    /// That of a new run, which is nowhere yet.
+    fn new(matches: &ArgMatches, config: &RunConfig, shape: Shape, out: &Path, report: &mut Report) -> Result<Self> {
+        if let Some(name) = [RUN, MODEL, FOLDER].into_iter().find(|name| out.join(name).exists()) {
+            return Err(taken(out, name));
         }
-    }
-    let share = f64::from(*matches.get_one::<f32>("held-out").expect("it has a default"));
-    let [learnt, held_out] = hold_out(texts, share);
-    if learnt.is_empty() {
-        return Err(Error::Config {
-            field: "data".into(),
-            what: "there is no text in it".into(),
-            help: "give text files, folders of .txt, .md and .jsonl files, or JSONL with a text in each row".into(),
-        });
-    }
-    let shape = Shape::named(matches.get_one::<String>("shape").expect("it has a default"))?;
-    let (metadata, vocab) = match args::path(matches, "tokenizer") {
-        Some(path) => {
-            let gguf = base::open(path)?;
-            let of_tokenizer = gguf.metadata().iter().filter(|(key, _)| key.starts_with("tokenizer."));
-            let metadata = of_tokenizer.map(|(key, value)| (key.clone(), value.clone())).collect();
-            (metadata, Tokenizer::from_gguf(&gguf)?.vocab_size())
+        let mut texts = Vec::new();
+        for path in matches.get_many::<PathBuf>("data").into_iter().flatten() {
+            for path in files(path)? {
+                let (name, text) = data::text(&path)?;
+                texts.extend(documents(&name, text)?);
+            }
         }
-        None => {
-            report.say("Learning the tokenizer");
-            let size = *matches.get_one::<u32>("vocab-size").expect("it has a default") as usize;
-            let vocabulary = Vocabulary::learn(learnt.iter().map(String::as_str), size)?;
-            (vocabulary.metadata(), vocabulary.tokens.len())
+        let share = f64::from(*matches.get_one::<f32>("held-out").expect("it has a default"));
+        let [learnt, held_out] = hold_out(texts, share);
+        if learnt.is_empty() {
+            return Err(Error::Config {
+                field: "data".into(),
+                what: "there is no text in it".into(),
+                help: "give text files, folders of .txt, .md and .jsonl files, or JSONL with a text in each row".into(),
+            });
         }
-    };
-    let bytes = shape.gguf(metadata, vocab, config.max_length as usize, config.seed).finish();
-    std::fs::create_dir_all(out).map_err(failed)?;
-    std::fs::write(out.join(FRESH), bytes).map_err(failed)?;
-    let tokenizer = Tokenizer::from_gguf(&base::open(&out.join(FRESH))?)?;
-    for (name, texts, with_ends) in [(ROWS, learnt, true), (HELD_OUT, held_out, false)] {
-        let rows = windows(&tokenizer, &texts, config.max_length as usize, with_ends)?;
-        if !rows.is_empty() {
-            std::fs::write(out.join(name), rows).map_err(failed)?;
-        }
+        let (metadata, vocab) = match args::path(matches, "tokenizer") {
+            Some(path) => {
+                let gguf = base::open(path)?;
+                let of_tokenizer = gguf.metadata().iter().filter(|(key, _)| key.starts_with("tokenizer."));
+                let metadata = of_tokenizer.map(|(key, value)| (key.clone(), value.clone())).collect();
+                (metadata, Tokenizer::from_gguf(&gguf)?.vocab_size())
+            }
+            None => {
+                report.say("Learning the tokenizer");
+                let size = *matches.get_one::<u32>("vocab-size").expect("it has a default") as usize;
+                let vocabulary = Vocabulary::learn(learnt.iter().map(String::as_str), size)?;
+                (vocabulary.metadata(), vocabulary.tokens.len())
+            }
+        };
+        let length = config.max_length as usize;
+        let model = shape.gguf(metadata, vocab, length, config.seed).finish();
+        let gguf = Gguf::open(Box::new(MemorySource::new(FRESH, model.clone())))?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        let rows = windows(&tokenizer, &learnt, length, true)?;
+        Ok(Self { model, rows, held_out: windows(&tokenizer, &held_out, length, false)? })
     }
-    Ok(())
+
+    /// That of a run that is there already.
+    fn read(out: &Path) -> Result<Self> {
+        let failed = |error: std::io::Error| Error::io(out.join(FRESH).display().to_string(), error);
+        let model = std::fs::read(out.join(FRESH)).map_err(failed)?;
+        let rows = |name: &str| data::text(&out.join(RUN).join(name)).map(|(_, text)| text);
+        let held_out = if out.join(RUN).join(HELD_OUT).is_file() { rows(HELD_OUT)? } else { String::new() };
+        Ok(Self { model, rows: rows(ROWS)?, held_out })
+    }
+
+    /// Writes the fresh model; the windows go into the run's own folder.
+    fn write(&self, out: &Path) -> Result<()> {
+        let path = out.join(FRESH);
+        let failed = |error: std::io::Error| Error::io(path.display().to_string(), error);
+        // One that was left by a run that got nowhere is the same, or somebody else's.
+        if path.exists() && std::fs::read(&path).map_err(failed)? != self.model {
+            return Err(taken(out, FRESH));
+        }
+        std::fs::create_dir_all(out).map_err(failed)?;
+        std::fs::write(&path, &self.model).map_err(failed)
+    }
+}
+
+/// Nothing is overwritten.
+fn taken(out: &Path, name: &str) -> Error {
+    Error::Format {
+        file: out.display().to_string(),
+        what: format!("there is a {name} in this folder already, and a new run would overwrite it"),
+        help: "give another --out, or continue the run that is there with --resume".into(),
+    }
 }
 
 /// A file, or those of a folder and the folders in it, sorted by their names.
@@ -206,20 +241,6 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(all)
-}
-
-/// The windows of a new run, which from here on lie in its own folder.
-fn moved(out: &Path) -> Result<RowFiles> {
-    let take = |name: &str| {
-        let path = out.join(name);
-        let failed = |error: std::io::Error| Error::io(path.display().to_string(), error);
-        let bytes = path.is_file().then(|| std::fs::read(&path).map_err(failed)).transpose()?;
-        if bytes.is_some() {
-            std::fs::remove_file(&path).map_err(failed)?;
-        }
-        Ok(bytes)
-    };
-    Ok(RowFiles { data: take(ROWS)?.unwrap_or_default(), held_out: take(HELD_OUT)? })
 }
 
 /// Tells how much text there is for the parameters.
