@@ -49,12 +49,14 @@ const END_TOKENS: [&str; 10] = [
     "<|return|>",
 ];
 
-const PRE_TOKENIZERS: [&str; 6] = ["smollm", "gpt2", "gpt-2", "llama-bpe", "qwen2", "default"];
+const PRE_TOKENIZERS: [&str; 11] =
+    ["smollm", "gpt2", "gpt-2", "llama-bpe", "qwen2", "default", "starcoder", "refact", "command-r", "mpt", "falcon"];
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const FALCON: &str = r"[\p{P}\$\+<=>\^~\|`]+";
 const PUNCTUATION: &str = r"[\p{P}\$\+<=>\^~\|]+";
 
 /// Turns text into token ids and back.
@@ -364,7 +366,8 @@ fn pre_tokenizer(name: &str) -> tokenizers::Result<Option<PreTokenizerWrapper>> 
     let gpt2: PreTokenizerWrapper = ByteLevel::new(false, true, true).into();
     let steps = match name {
         "gpt2" | "gpt-2" => vec![gpt2],
-        "smollm" => vec![Digits::new(true).into(), gpt2],
+        "falcon" => vec![split(FALCON)?, split(GPT2)?, split("[0-9][0-9][0-9]")?, bytes],
+        "smollm" | "starcoder" | "refact" | "command-r" => vec![Digits::new(true).into(), gpt2],
         "llama-bpe" => vec![split(LLAMA3)?, bytes],
         "qwen2" => vec![split(QWEN2)?, bytes],
         "default" => vec![split(PUNCTUATION)?, split(GPT2)?, split(r"\p{N}+")?, split("[0-9][0-9][0-9]")?, bytes],
