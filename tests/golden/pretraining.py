@@ -22,6 +22,8 @@ def windows() -> list[dict]:
 
 def write(out: Path, precision) -> None:
     model = precision(models.nano()).train()
+    # torch keeps the gradient of inputs from the row of the padding token, which is the end of a text here, too.
+    model.model.embed_tokens.padding_idx = None
     examples = windows()
     named = {name: p for name, p in model.named_parameters()}
     matrices = [p for p in named.values() if p.dim() == 2]

@@ -34,7 +34,8 @@ pub struct ModelConfig {
     pub vocab: usize,
     /// Positions the model was trained for, or as many of them as we make a rotary table for.
     pub context_length: usize,
-    /// How positions turn queries and keys.
+    /// How positions turn queries and keys. Checkpoints know a model by how this is written, too.
+    #[serde(flatten)]
     pub rotary: Rotary,
     /// Added to the mean square in RMSNorm.
     pub norm_eps: f32,

@@ -16,10 +16,13 @@ const FACTORS: &str = "rope_freqs.weight";
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rotary {
     /// Pair i of a head of D numbers turns by `base^(-2i/D)` a position, before scaling.
+    #[serde(rename = "rope_base")]
     pub base: f64,
     /// What becomes of that.
+    #[serde(rename = "rope_scaling", skip_serializing_if = "Scaling::is_none")]
     pub scaling: Scaling,
     /// By how much each pair's frequency is divided, which is how Llama 3 stretches; empty where nothing is.
+    #[serde(rename = "rope_factors", skip_serializing_if = "Vec::is_empty")]
     pub factors: Vec<f32>,
 }
 
@@ -47,6 +50,12 @@ pub enum Scaling {
         /// Times what the paper multiplies queries and keys by.
         attention_factor: f64,
     },
+}
+
+impl Scaling {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 impl Rotary {

@@ -49,8 +49,8 @@ const END_TOKENS: [&str; 10] = [
     "<|return|>",
 ];
 
-const PRE_TOKENIZERS: [&str; 11] =
-    ["smollm", "gpt2", "gpt-2", "llama-bpe", "qwen2", "default", "starcoder", "refact", "command-r", "mpt", "falcon"];
+const PRE_TOKENIZERS: [&str; 10] =
+    ["smollm", "gpt2", "gpt-2", "llama-bpe", "qwen2", "default", "starcoder", "refact", "command-r", "falcon"];
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str =
