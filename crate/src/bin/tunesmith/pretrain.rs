@@ -130,10 +130,7 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     });
-    outcome.inspect_err(|_| {
-        let is_empty = record.is_empty();
-        record.into_store().abandon(is_empty);
-    })
+    outcome.map_err(|error| train::abandoned(record, error))
 }
 
 /// What a run begins from.

@@ -108,17 +108,20 @@ pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
         report.event(&trainer.done_event(&record.place()))?;
         Ok(ExitCode::SUCCESS)
     });
-    outcome.map_err(|error| {
-        let error = match error {
-            Error::NonFinite { step, tensor, help } => {
-                Error::NonFinite { step, tensor, help: format!("{help}; {}", block_on(record.kept())) }
-            }
-            other => other,
-        };
-        let is_empty = record.is_empty();
-        record.into_store().abandon(is_empty);
-        error
-    })
+    outcome.map_err(|error| abandoned(record, error))
+}
+
+/// Why a run ended, with what is kept of it, where it went astray; a folder without anything worth keeping goes.
+pub fn abandoned(record: Record<RunFolder>, error: Error) -> Error {
+    let error = match error {
+        Error::NonFinite { step, tensor, help } => {
+            Error::NonFinite { step, tensor, help: format!("{help}; {}", block_on(record.kept())) }
+        }
+        other => other,
+    };
+    let is_empty = record.is_empty();
+    record.into_store().abandon(is_empty);
+    error
 }
 
 /// The checkpoint to go on from; what there is to say of it, and of newer ones, is told.

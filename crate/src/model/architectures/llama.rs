@@ -1,23 +1,24 @@
-//! Llama (Touvron et al. 2023, arXiv:2302.13971), and whatever has its form: SmolLM, Mistral, TinyLlama.
+//! Llama (Touvron et al. 2023, arXiv:2302.13971), and whatever has its form: SmolLM, Mistral, TinyLlama. The parts of its
+//! block have names here, for most architectures since have some of them.
 
 use crate::model::blueprint::Features::{FeedForward, Hidden, Keys, Queries, Values};
-use crate::model::blueprint::{Architecture, Group, NormPlace, linear, norm};
+use crate::model::blueprint::{Architecture, BlockNorm, Group, Linear, NormPlace, linear, norm};
+
+pub(super) const Q: Linear = linear("self_attn.q_proj", "attn_q", Group::Qkv, &[Queries], Hidden);
+pub(super) const K: Linear = linear("self_attn.k_proj", "attn_k", Group::Qkv, &[Keys], Hidden);
+pub(super) const V: Linear = linear("self_attn.v_proj", "attn_v", Group::Qkv, &[Values], Hidden);
+pub(super) const O: Linear = linear("self_attn.o_proj", "attn_output", Group::Output, &[Hidden], Queries);
+pub(super) const GATE: Linear = linear("mlp.gate_proj", "ffn_gate", Group::GateUp, &[FeedForward], Hidden);
+pub(super) const UP: Linear = linear("mlp.up_proj", "ffn_up", Group::GateUp, &[FeedForward], Hidden);
+pub(super) const DOWN: Linear = linear("mlp.down_proj", "ffn_down", Group::Down, &[Hidden], FeedForward);
+
+pub(super) const BEFORE_ATTENTION: BlockNorm = norm(NormPlace::Attention, "input_layernorm", "attn_norm");
+pub(super) const BEFORE_FEED_FORWARD: BlockNorm = norm(NormPlace::FeedForward, "post_attention_layernorm", "ffn_norm");
 
 /// The table.
 pub static LLAMA: Architecture = Architecture {
     name: "llama",
-    linears: &[
-        linear("self_attn.q_proj", "attn_q", Group::Qkv, &[Queries], Hidden),
-        linear("self_attn.k_proj", "attn_k", Group::Qkv, &[Keys], Hidden),
-        linear("self_attn.v_proj", "attn_v", Group::Qkv, &[Values], Hidden),
-        linear("self_attn.o_proj", "attn_output", Group::Output, &[Hidden], Queries),
-        linear("mlp.gate_proj", "ffn_gate", Group::GateUp, &[FeedForward], Hidden),
-        linear("mlp.up_proj", "ffn_up", Group::GateUp, &[FeedForward], Hidden),
-        linear("mlp.down_proj", "ffn_down", Group::Down, &[Hidden], FeedForward),
-    ],
-    norms: &[
-        norm(NormPlace::Attention, "input_layernorm", "attn_norm"),
-        norm(NormPlace::FeedForward, "post_attention_layernorm", "ffn_norm"),
-    ],
+    linears: &[Q, K, V, O, GATE, UP, DOWN],
+    norms: &[BEFORE_ATTENTION, BEFORE_FEED_FORWARD],
     half_split: false,
 };

@@ -1,25 +1,17 @@
 //! Qwen3 (Yang et al. 2025, arXiv:2505.09388): a llama whose queries and keys are normalised, head by head.
 
-use crate::model::blueprint::Features::{FeedForward, Hidden, Keys, Queries, Values};
-use crate::model::blueprint::{Architecture, Group, NormPlace, linear, norm};
+use super::llama::{BEFORE_ATTENTION, BEFORE_FEED_FORWARD, DOWN, GATE, K, O, Q, UP, V};
+use crate::model::blueprint::{Architecture, NormPlace, norm};
 
 /// The table.
 pub static QWEN3: Architecture = Architecture {
     name: "qwen3",
-    linears: &[
-        linear("self_attn.q_proj", "attn_q", Group::Qkv, &[Queries], Hidden),
-        linear("self_attn.k_proj", "attn_k", Group::Qkv, &[Keys], Hidden),
-        linear("self_attn.v_proj", "attn_v", Group::Qkv, &[Values], Hidden),
-        linear("self_attn.o_proj", "attn_output", Group::Output, &[Hidden], Queries),
-        linear("mlp.gate_proj", "ffn_gate", Group::GateUp, &[FeedForward], Hidden),
-        linear("mlp.up_proj", "ffn_up", Group::GateUp, &[FeedForward], Hidden),
-        linear("mlp.down_proj", "ffn_down", Group::Down, &[Hidden], FeedForward),
-    ],
+    linears: &[Q, K, V, O, GATE, UP, DOWN],
     norms: &[
-        norm(NormPlace::Attention, "input_layernorm", "attn_norm"),
+        BEFORE_ATTENTION,
         norm(NormPlace::Query, "self_attn.q_norm", "attn_q_norm"),
         norm(NormPlace::Key, "self_attn.k_norm", "attn_k_norm"),
-        norm(NormPlace::FeedForward, "post_attention_layernorm", "ffn_norm"),
+        BEFORE_FEED_FORWARD,
     ],
     half_split: true,
 };
