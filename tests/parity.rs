@@ -45,7 +45,7 @@ pub fn logits(model: &Model, ids: &[u32], first: usize) -> Vec<f32> {
     forward.run(0);
     let mut t = Tape::new(context);
     let h = t.leaf(rows, model.config.hidden, &hidden, None);
-    t.logits(h, model.head(), &row, 1, &logits);
+    t.logits(h, model.head(), model.config.logit_cap, &row, 1, &logits);
     let head = t.finish(context).unwrap();
     let mut all = Vec::with_capacity((rows - first) * vocab);
     for index in first as u32..rows as u32 {

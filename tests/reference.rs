@@ -23,7 +23,8 @@ pub use autograd::{Function, Tape, Var};
 pub use choose::{Choice, choose};
 pub use decoder::{Adapter, Batch, Decoder, Lora, Target};
 pub use layers::{
-    dropout, dropout_keeps, embed, embed_backward, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
+    dropout, dropout_keeps, embed, embed_backward, geglu, geglu_backward, rms_norm, rms_norm_backward, rope, swiglu,
+    swiglu_backward,
 };
 pub use loss::{cross_entropy, log_sum_exp};
 pub use lstm::{lstm, lstm_backward};

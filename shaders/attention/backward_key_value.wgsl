@@ -1,5 +1,6 @@
 // dk and dv of attention: dv_j = sum_i p_ij dout_i, dk_j = scale sum_i ds_ij q_i, over the rows i that see key j and
-// over the query heads that share its head. key_ranges[j]: the rows that see key j, [start, end).
+// over the query heads that share its head. key_ranges[j]: the rows that see key j, [start, end), of which a window leaves
+// the first.
 // qkv: [T, (H + 2 K) D]; parts: [keys, 2 K D], which add_parts.wgsl puts in their place. Without subgroups each query
 // head and each `split` of the rows has a part, [splits, keys, 2 H D], which makes more workgroups, and ds is kept for
 // backward_query.wgsl.
@@ -14,6 +15,7 @@
 // variant d80_small: H=1 D4=20 C=5 N=3 L=5
 // variant d96_small: H=1 D4=24 C=6 N=3 L=6
 // variant d128_small: H=1 D4=32 C=8 N=4 L=4 HALVES
+// variant d256_small: H=1 D4=64 C=16 N=4 L=4 HALVES
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
@@ -21,6 +23,7 @@
 // variant d80_sg8: SG=8 D4=20 N=2 B=4 E=5
 // variant d96_sg8: SG=8 D4=24 N=2 B=3 E=8
 // variant d128_sg8: SG=8 D4=32 N=2 B=4 E=8
+// variant d256_sg8: SG=8 D4=64 N=1 B=8 E=8
 // variant d16_sg4: SG=4 D4=4 N=2 B=1 E=4
 // variant d32_sg4: SG=4 D4=8 N=4 B=2 E=4
 // variant d48_sg4: SG=4 D4=12 N=4 B=3 E=4
@@ -28,6 +31,7 @@
 // variant d80_sg4: SG=4 D4=20 N=2 B=5 E=4
 // variant d96_sg4: SG=4 D4=24 N=2 B=6 E=4
 // variant d128_sg4: SG=4 D4=32 N=2 B=8 E=4
+// variant d256_sg4: SG=4 D4=64 N=1 B=16 E=4
 
 struct Params {
     keys: u32,
@@ -43,6 +47,9 @@ struct Params {
     row_tiles: u32,
     kept: u32,
     split: u32,
+    // Keys that a row sees at most: the last of those in its range.
+    window: u32,
+    cap: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -56,6 +63,14 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> ds: array<vec4<f32>>;
 #endif
 
+#import shared/soft_cap.wgsl
+
+// The rows that see a key.
+fn rows_of(key: u32) -> vec2<u32> {
+    let range = key_ranges[key];
+    return vec2<u32>(range.x, max(range.x, min(range.y, key + params.window)));
+}
+
 #ifdef SG
 // One workgroup computes dk and dv for (N SG) keys of one kv head, N a lane, all in arrays as in forward.wgsl. E lanes
 // load a query row, as B vec4 each, and all ask them for it.
@@ -64,8 +79,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let shared_heads = params.heads / params.kv_heads;
     let tiles = (params.keys + $Nu * $SGu - 1u) / ($Nu * $SGu);
     let key0 = group.x * params.stride % tiles * $Nu * $SGu;
-    let first = key_ranges[key0].x;
-    let last = key_ranges[min(key0 + $Nu * $SGu, params.keys) - 1u].y;
+    let first = rows_of(key0).x;
+    let last = rows_of(min(key0 + $Nu * $SGu, params.keys) - 1u).y;
     let row_size = (params.heads + 2u * params.kv_heads) * $D4u;
     let k_at = (params.heads + group.y) * $D4u;
     let v_at = k_at + params.kv_heads * $D4u;
@@ -80,7 +95,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         v[i] = qkv[v_at + at];
     }
 #for n N
-    let range$n = key_ranges[min(key0 + $n * $SGu + lane, params.keys - 1u)];
+    let range$n = rows_of(min(key0 + $n * $SGu + lane, params.keys - 1u));
 #endfor
     for (var head = group.y * shared_heads; head < (group.y + 1u) * shared_heads; head++) {
         for (var row = first; row < last; row++) {
@@ -105,8 +120,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
 #for n N
             let seen$n = row >= range$n.x && row < range$n.y;
-            let p$n = select(0.0, exp(s$n - stat.x), seen$n);
-            let ds$n = select(0.0, p$n * (dp$n - stat.y), seen$n);
+            let s_capped$n = capped(s$n);
+            let p$n = select(0.0, exp(s_capped$n - stat.x), seen$n);
+            let ds$n = select(0.0, p$n * (dp$n - stat.y) * capped_slope(s_capped$n), seen$n);
 #endfor
 #for b B
 #for e E
@@ -135,6 +151,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #import attention/pool.wgsl
 #import attention/tile.wgsl
 #import attention/kept.wgsl
+#import attention/columns.wgsl
 
 // Vec4 d of chunk c of a row: queries, and behind them dout; keys, and behind them values.
 fn load_row(c: u32, row: u32, head: u32, d: u32) -> vec4<f32> {
@@ -164,24 +181,26 @@ const PART = 8u;
 const PART = 16u;
 #endif
 
-// Vec4 i of the rows from `row` on, which are whole there: of dout, or of q.
-fn load_part(of_q: bool, row: u32, last: u32, head: u32, i: u32) -> vec4<f32> {
-    let at = min(row + i / $D4u, last - 1u);
+// Vec4 i of the rows from `row` on, which are COLUMNS from column0 on there: of dout, or of q.
+fn load_part(of_q: bool, row: u32, last: u32, head: u32, column0: u32, i: u32) -> vec4<f32> {
+    let at = min(row + i / COLUMNS, last - 1u);
+    let column = column0 + i % COLUMNS;
     if of_q {
-        return qkv[(at * (params.heads + 2u * params.kv_heads) + head) * $D4u + i % $D4u];
+        return qkv[(at * (params.heads + 2u * params.kv_heads) + head) * $D4u + column];
     }
-    return dout[(at * params.heads + head) * $D4u + i % $D4u];
+    return dout[(at * params.heads + head) * $D4u + column];
 }
 
-// One workgroup computes the part of one query head and one split in dk and dv of TILE keys, against 64 query rows at a
-// time: a lane has the scores of LANE_TILE keys that lie side by side and 4 rows, 16 apart, and then as many keys of N
+// One workgroup computes the part of one query head and one split in COLUMNS of dk and dv of TILE keys, against 64 query
+// rows at a time: a lane has the scores of LANE_TILE keys that lie side by side and 4 rows, 16 apart, and then as many keys of N
 // vec4, 8 apart: of dv the first half of the lanes, and of dk the other. The weights go through memory of the workgroup,
 // those of PART rows at a time. A key's sums go row by row, so the way tiles fall on its rows changes no bit of it.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let across = lane % 16u;
     let down = lane / 16u;
-    let head = group.y;
+    let head = group.y / ($D4u / COLUMNS);
+    let column0 = group.y % ($D4u / COLUMNS) * COLUMNS;
     let kv_head = head / (params.heads / params.kv_heads);
     let key0 = params.first + group.x * TILE;
     let last_key = min(key0 + TILE, params.last) - 1u;
@@ -191,25 +210,25 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     if split_end <= key0 {
         return;
     }
-    let start = max(key_ranges[key0].x, split_start);
-    let end = min(key_ranges[last_key].y, split_end);
+    let start = max(rows_of(key0).x, split_start);
+    let end = min(rows_of(last_key).y, split_end);
     // A lane loads one vec4 of a chunk's rows `line` and `line` + 32, and likewise of its keys.
     let line = lane / 4u;
     let store_at = place(lane % 4u, line);
     // Of the rows that see some key of the lane, the first and the one behind the last.
-    let least = key_ranges[min(key0 + down * LANE_TILE, last_key)].x;
-    let most = key_ranges[min(key0 + (down + 1u) * LANE_TILE - 1u, last_key)].y;
+    let least = rows_of(min(key0 + down * LANE_TILE, last_key)).x;
+    let most = rows_of(min(key0 + (down + 1u) * LANE_TILE - 1u, last_key)).y;
     // Of which result it has a part, and which.
     let of_k = lane >= 64u;
     let side = lane / 64u;
     let sums_across = lane % 8u;
     let sums_down = lane % 64u / 8u;
-    let sums_least = key_ranges[min(key0 + sums_down * LANE_TILE, last_key)].x;
-    let sums_most = key_ranges[min(key0 + (sums_down + 1u) * LANE_TILE - 1u, last_key)].y;
+    let sums_least = rows_of(min(key0 + sums_down * LANE_TILE, last_key)).x;
+    let sums_most = rows_of(min(key0 + (sums_down + 1u) * LANE_TILE - 1u, last_key)).y;
 #for h H
     let line_key$h = min(key0 + line + $h * 32u, last_key);
 #for e 4
-    let range$h_$e = key_ranges[min(key0 + down * LANE_TILE + $h * 4 + $e, last_key)];
+    let range$h_$e = rows_of(min(key0 + down * LANE_TILE + $h * 4 + $e, last_key));
 #for n N
     var sum$h_$e_$n = vec4<f32>();
 #endfor
@@ -267,6 +286,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for e 4
                 {
                     let seen = (rows >= vec4<u32>(range$h_$e.x)) & (rows < vec4<u32>(range$h_$e.y));
+                    if params.cap > 0.0 {
+                        s$h_$e = vec4<f32>(capped(s$h_$e.x), capped(s$h_$e.y), capped(s$h_$e.z), capped(s$h_$e.w));
+                    }
                     p$h_$e = select(vec4<f32>(), exp(s$h_$e - lse), seen);
                     s$h_$e = vec4<f32>();
                 }
@@ -299,13 +321,21 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         let delta = vec4<f32>(near.x, far.x, near.y, far.y);
         // The first rows are on their way, too.
 #for w L
-        var x$w = load_part(of_k, row0, end, head, lane % 64u + $w * 64u);
+        var x$w = load_part(of_k, row0, end, head, column0, lane % 64u + $w * 64u);
 #endfor
         let kept = kept_tile(head, key0 / 64u, row0 / 64u) + (key0 % 64u + down * LANE_TILE) * 16u + across;
 #for h H
 #for e 4
         s$h_$e = p$h_$e * (s$h_$e - delta);
-        ds[kept + $h * 64 + $e * 16] = s$h_$e;
+        if params.cap > 0.0 {
+            // The capped score again, from what it became: to keep it would take too many registers.
+            let score = lse + log(max(p$h_$e, vec4<f32>(1e-37)));
+            s$h_$e *= vec4<f32>(capped_slope(score.x), capped_slope(score.y), capped_slope(score.z), capped_slope(score.w));
+        }
+        // Every part of a wide head finds the same.
+        if column0 == 0u {
+            ds[kept + $h * 64 + $e * 16] = s$h_$e;
+        }
 #endfor
 #endfor
         for (var first = row0; first < row0 + 64u; first += PART) {
@@ -329,14 +359,14 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #ifdef HALVES
             }
 #endif
-            let x_at = PART * (2u * LINE + side * $D4u);
+            let x_at = PART * (2u * LINE + side * COLUMNS);
 #for w L
             pool[x_at + lane % 64u + $w * 64u] = x$w;
 #endfor
             workgroupBarrier();
             if first + PART < row0 + 64u {
 #for w L
-                x$w = load_part(of_k, first + PART, end, head, lane % 64u + $w * 64u);
+                x$w = load_part(of_k, first + PART, end, head, column0, lane % 64u + $w * 64u);
 #endfor
             }
             // Only rows that see some key of the lane. Lanes past the last column work for nothing.
@@ -348,7 +378,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                     let weights$h = pool[(side * PART + i + $t) * LINE + ((sums_down * $Hu + $h) ^ ((i + $t) % 8u))];
 #endfor
 #for n N
-                    let y$n = pool[x_at + (i + $t) * $D4u + sums_across + $n * 8];
+                    let y$n = pool[x_at + (i + $t) * COLUMNS + sums_across + $n * 8];
 #for h H
 #for e 4
                     sum$h_$e_$n = fma(vec4<f32>(weights$h[$e]), y$n, sum$h_$e_$n);
@@ -367,10 +397,10 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         let key = key0 + sums_down * LANE_TILE + $h * 4 + $e;
         if key <= last_key {
 #for n N
-            if sums_across + $n * 8 < $D4 {
+            if sums_across + $n * 8 < COLUMNS {
                 let part_key = group.z * (params.last - params.first) + key - params.first;
                 let of_head = (part_key * 2u + 1u - side) * params.heads + head;
-                parts[of_head * $D4u + sums_across + $n * 8] = sum$h_$e_$n * scale;
+                parts[of_head * $D4u + column0 + sums_across + $n * 8] = sum$h_$e_$n * scale;
             }
 #endfor
         }

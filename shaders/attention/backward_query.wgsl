@@ -9,6 +9,7 @@
 // variant d80: H=2 D4=20 N=2 P=8 W=1 L=2
 // variant d96: H=2 D4=24 N=2 P=8 W=1 L=2
 // variant d128: H=2 D4=32 N=2 P=8 W=1 L=2
+// variant d256: H=2 D4=64 N=2 P=8 W=1 L=2
 // variant d16_small: H=1 D4=4 N=1 P=16 W=1 L=1
 // variant d32_small: H=1 D4=8 N=1 P=16 W=1 L=1
 // variant d48_small: H=1 D4=12 N=1 P=16 W=1 L=2
@@ -16,6 +17,7 @@
 // variant d80_small: H=1 D4=20 N=2 P=8 W=1 L=2
 // variant d96_small: H=1 D4=24 N=2 P=8 W=1 L=2
 // variant d128_small: H=1 D4=32 N=2 P=8 W=1 L=2
+// variant d256_small: H=1 D4=64 N=2 P=8 W=1 L=2
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
@@ -23,6 +25,7 @@
 // variant d80_sg8: SG=8 D4=20 N=2 B=4 E=5
 // variant d96_sg8: SG=8 D4=24 N=2 B=3 E=8
 // variant d128_sg8: SG=8 D4=32 N=2 B=4 E=8
+// variant d256_sg8: SG=8 D4=64 N=1 B=8 E=8
 // variant d16_sg4: SG=4 D4=4 N=2 B=1 E=4
 // variant d32_sg4: SG=4 D4=8 N=4 B=2 E=4
 // variant d48_sg4: SG=4 D4=12 N=4 B=3 E=4
@@ -30,6 +33,7 @@
 // variant d80_sg4: SG=4 D4=20 N=2 B=5 E=4
 // variant d96_sg4: SG=4 D4=24 N=2 B=6 E=4
 // variant d128_sg4: SG=4 D4=32 N=2 B=8 E=4
+// variant d256_sg4: SG=4 D4=64 N=1 B=16 E=4
 
 struct Params {
     rows: u32,
@@ -46,6 +50,9 @@ struct Params {
     last: u32,
     row_tiles: u32,
     kept: u32,
+    // Keys that a row sees at most: the last of those in its range.
+    window: u32,
+    cap: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -64,7 +71,14 @@ struct Params {
 
 #import attention/turn_back.wgsl
 
+// The first key that a row of this range sees.
+fn first_seen(range: vec2<u32>) -> u32 {
+    return max(range.x, range.y - min(range.y, params.window));
+}
+
 #ifdef SG
+#import shared/soft_cap.wgsl
+
 // One workgroup computes dq of (N SG) queries of one kv head, N a lane, as in forward.wgsl.
 @compute @workgroup_size($SG)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
@@ -73,7 +87,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let count = params.rows * shared_heads;
     let tiles = (count + $Nu * $SGu - 1u) / ($Nu * $SGu);
     let first_query = group.x * params.stride % tiles * $Nu * $SGu;
-    let first = ranges[first_query / shared_heads].x;
+    let first = first_seen(ranges[first_query / shared_heads]);
     let last = ranges[(min(first_query + $Nu * $SGu, count) - 1u) / shared_heads].y;
     let row_size = (params.heads + 2u * params.kv_heads) * $D4u;
     let k_at = (params.heads + group.y) * $D4u + min(lane, $Eu - 1u);
@@ -94,7 +108,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for n N
     let delta$n = deltas[$n];
     let query$n = min(first_query + $n * $SGu + lane, count - 1u);
-    let range$n = ranges[query$n / shared_heads];
+    let last$n = ranges[query$n / shared_heads].y;
+    let first$n = first_seen(ranges[query$n / shared_heads]);
     let stat_at$n = query$n / shared_heads * params.heads + head0 + query$n % shared_heads;
     let lse$n = stats[stat_at$n].x;
 #endfor
@@ -118,8 +133,10 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
 #endfor
 #for n N
-        let seen$n = key >= range$n.x && key < range$n.y;
-        let ds$n = vec4<f32>(select(0.0, exp(s$n - lse$n) * (dp$n - delta$n), seen$n));
+        let seen$n = key >= first$n && key < last$n;
+        let s_capped$n = capped(s$n);
+        let slope$n = capped_slope(s_capped$n);
+        let ds$n = vec4<f32>(select(0.0, exp(s_capped$n - lse$n) * (dp$n - delta$n) * slope$n, seen$n));
 #endfor
 #for b B
 #for e E
@@ -152,6 +169,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 }
 #else
 #import attention/kept.wgsl
+#import attention/columns.wgsl
 
 const LANES = 128u;
 // Vec4 of rows that a workgroup has for each key.
@@ -163,13 +181,14 @@ const PLACE = $Pu * (LINE + WIDTH);
 var<workgroup> pool: array<vec4<f32>, 2 * $P * 8 * ($H + 2 * $N)>;
 
 // Vec4 i of the keys from `key` on, which are whole there; lanes behind them load the last.
-fn load_part(key: u32, last: u32, kv_head: u32, i: u32) -> vec4<f32> {
-    let at = min(i, $Pu * $D4u - 1u);
-    let row = min(key + at / $D4u, last - 1u);
-    return qkv[(row * (params.heads + 2u * params.kv_heads) + params.heads + kv_head) * $D4u + at % $D4u];
+fn load_part(key: u32, last: u32, kv_head: u32, column0: u32, i: u32) -> vec4<f32> {
+    let at = min(i, $Pu * COLUMNS - 1u);
+    let row = min(key + at / COLUMNS, last - 1u);
+    let head_at = (row * (params.heads + 2u * params.kv_heads) + params.heads + kv_head) * $D4u;
+    return qkv[head_at + column0 + at % COLUMNS];
 }
 
-// One workgroup computes dq of 64 rows of one head, or of half of them: a lane has 4 H rows, 16 apart, of N vec4, 16
+// One workgroup computes COLUMNS of dq of 64 rows of one head, or of half of them: a lane has 4 H rows, 16 apart, of N vec4, 16
 // apart. A row's sum goes key by key.
 @compute @workgroup_size(128)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
@@ -177,6 +196,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let down = lane / 16u;
     let head = group.y;
     let kv_head = head / (params.heads / params.kv_heads);
+    let column0 = group.z * COLUMNS;
     // The last rows see the most keys, so they go first.
     let tile = params.row_tiles - 1u - group.x * $Hu / 2u;
     let row0 = params.first + tile * 64u;
@@ -190,7 +210,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for e 4
     {
         let range = ranges[min(weight_rows[$e], last_row)];
-        seen_from[$e] = range.x;
+        seen_from[$e] = first_seen(range);
         seen_to[$e] = range.y;
     }
 #endfor
@@ -201,7 +221,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
 #endfor
 #endfor
-    let start = max(ranges[row0].x, params.first) / $Pu * $Pu;
+    let start = max(first_seen(ranges[row0]), params.first) / $Pu * $Pu;
     var place = 0u;
     for (var key0 = start;; key0 += $Pu) {
         // A part is on its way while the one before is multiplied.
@@ -217,7 +237,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             weights$w = ds[tile_at + (key0 % 64u + min(lane / LINE + $w * (LANES / LINE), $Pu - 1u)) * 16u];
 #endfor
 #for w L
-            k$w = load_part(key0, end, kv_head, lane + $w * LANES);
+            k$w = load_part(key0, end, kv_head, column0, lane + $w * LANES);
 #endfor
         }
         if key0 > start {
@@ -256,8 +276,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for w L
         {
             let i = lane + $w * LANES;
-            if i < $Pu * $D4u {
-                pool[place + $Pu * LINE + i / $D4u * WIDTH + i % $D4u] = k$w;
+            if i < $Pu * COLUMNS {
+                pool[place + $Pu * LINE + i / COLUMNS * WIDTH + i % COLUMNS] = k$w;
             }
         }
 #endfor
@@ -269,9 +289,10 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         let row = row0 + half + down * $Hu + $h + $e * 16;
         if row <= last_row {
 #for n N
-            if across + $n * 16 < $D4 {
-                let at = (row * (params.heads + 2u * params.kv_heads) + head) * $D4u + across + $n * 16;
-                o$h_$e_$n = turn_back(o$h_$e_$n * params.scale, row, across + $n * 16, $D4u);
+            if across + $n * 16 < COLUMNS {
+                let i = column0 + across + $n * 16;
+                let at = (row * (params.heads + 2u * params.kv_heads) + head) * $D4u + i;
+                o$h_$e_$n = turn_back(o$h_$e_$n * params.scale, row, i, $D4u);
                 if params.accumulate != 0u {
                     o$h_$e_$n += dqkv[at];
                 }

@@ -1,6 +1,6 @@
 // Causal grouped-query attention, a tile of keys at a time (Dao et al. 2022, arXiv:2205.14135): no T x T matrix exists.
 // out: [T, H * D]; q, k and v are ranges of columns of their bindings; ranges[t]: the keys row t may see, [start, end);
-// stats: [T, H] of (log-sum-exp, 0). Starts and ends never decrease with t, as packing lays segments one after the
+// of those a window leaves the last; stats: [T, H] of (log-sum-exp, 0). Starts and ends never decrease with t, as packing lays segments one after the
 // other.
 // variant d16: H=2 D4=4 C=1 N=1 J=2 L=1 HALVES
 // variant d32: H=2 D4=8 C=2 N=1 J=2 L=2 HALVES
@@ -9,6 +9,7 @@
 // variant d80: H=2 D4=20 C=5 N=2 J=1 L=3
 // variant d96: H=2 D4=24 C=6 N=2 J=1 L=3
 // variant d128: H=2 D4=32 C=8 N=2 J=1 L=4
+// variant d256: H=2 D4=64 C=16 N=2 J=1 L=4
 // variant d16_small: H=1 D4=4 C=1 N=1 J=2 L=1 HALVES
 // variant d32_small: H=1 D4=8 C=2 N=1 J=2 L=2 HALVES
 // variant d48_small: H=1 D4=12 C=3 N=1 J=2 L=3 HALVES
@@ -16,6 +17,7 @@
 // variant d80_small: H=1 D4=20 C=5 N=2 J=1 L=3
 // variant d96_small: H=1 D4=24 C=6 N=2 J=1 L=3
 // variant d128_small: H=1 D4=32 C=8 N=2 J=1 L=4
+// variant d256_small: H=1 D4=64 C=16 N=2 J=1 L=4
 // variant d16_sg8: SG=8 D4=4 N=2 B=1 E=4
 // variant d32_sg8: SG=8 D4=8 N=4 B=1 E=8
 // variant d48_sg8: SG=8 D4=12 N=4 B=2 E=6
@@ -23,6 +25,7 @@
 // variant d80_sg8: SG=8 D4=20 N=2 B=4 E=5
 // variant d96_sg8: SG=8 D4=24 N=2 B=3 E=8
 // variant d128_sg8: SG=8 D4=32 N=2 B=4 E=8
+// variant d256_sg8: SG=8 D4=64 N=1 B=8 E=8
 // variant d16_sg4: SG=4 D4=4 N=2 B=1 E=4
 // variant d32_sg4: SG=4 D4=8 N=4 B=2 E=4
 // variant d48_sg4: SG=4 D4=12 N=4 B=3 E=4
@@ -30,6 +33,7 @@
 // variant d80_sg4: SG=4 D4=20 N=2 B=5 E=4
 // variant d96_sg4: SG=4 D4=24 N=2 B=6 E=4
 // variant d128_sg4: SG=4 D4=32 N=2 B=8 E=4
+// variant d256_sg4: SG=4 D4=64 N=1 B=16 E=4
 
 struct Params {
     rows: u32,
@@ -43,6 +47,9 @@ struct Params {
     scale: f32,
     // With subgroups: by which the tiles are visited.
     stride: u32,
+    // Keys that a row sees at most: the last of those in its range.
+    window: u32,
+    cap: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -52,6 +59,13 @@ struct Params {
 @group(0) @binding(4) var<storage, read> ranges: array<vec2<u32>>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> stats: array<vec2<f32>>;
+
+#import shared/soft_cap.wgsl
+
+// The first key that a row of this range sees.
+fn first_seen(range: vec2<u32>) -> u32 {
+    return max(range.x, range.y - min(range.y, params.window));
+}
 
 #ifdef SG
 const MASKED = -1e30;
@@ -88,11 +102,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         // Segment by segment, so that tiles start where a row's keys do: a row is the same wherever packing puts it. To
         // the rows of other segments the keys are masked, which changes no bit of theirs.
         let start = ranges[row].x;
+        let first = start + (first_seen(ranges[row]) - start) / TILE * TILE;
         var end = ranges[row].y;
         for (row++; row <= last_row && ranges[row].x == start; row++) {
             end = ranges[row].y;
         }
-        for (var key0 = start; key0 < end; key0 += TILE) {
+        for (var key0 = first; key0 < end; key0 += TILE) {
             let keys = min(TILE, end - key0);
             var scores: array<f32, 32 * $N>;
 #for n N
@@ -115,7 +130,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #endfor
 #endfor
 #for n N
-                s$n = select(MASKED, s$n, key >= range$n.x && key < range$n.y);
+                let seen$n = key >= range$n.x && key < range$n.y && key + params.window >= range$n.y;
+                s$n = select(MASKED, capped(s$n), seen$n);
                 top$n = max(top$n, s$n);
                 scores[j * $Nu + $n] = s$n;
 #endfor
@@ -169,12 +185,13 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #else
 #import attention/pool.wgsl
 #import attention/tile.wgsl
+#import attention/columns.wgsl
 
 // Keys whose weights are in memory at a time.
 const PART = 16u * $Ju;
 const MASKED = -1e30;
 
-// One workgroup computes TILE query rows of one head, against 64 keys at a time: a lane has the scores of LANE_TILE
+// One workgroup computes COLUMNS of TILE query rows of one head, against 64 keys at a time: a lane has the scores of LANE_TILE
 // rows that lie side by side and 4 keys, 16 apart, and then as many rows of N vec4 of the result, 16 apart. The weights
 // go through memory of the workgroup, those of PART keys at a time.
 @compute @workgroup_size(128)
@@ -183,6 +200,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let down = lane / 16u;
     let head = group.y;
     let kv_at = head / (params.heads / params.kv_heads) * $D4u;
+    let column0 = group.z * COLUMNS;
     // The last rows see the most keys, so they go first.
     let row0 = ((params.rows + TILE - 1u) / TILE - 1u - group.x) * TILE;
     let last_row = min(row0 + TILE, params.rows) - 1u;
@@ -205,6 +223,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         // Segment by segment, so that tiles start where a row's keys do: a row is the same wherever packing puts it. To
         // the rows of other segments the keys are masked, which changes no bit of theirs.
         let start = ranges[row].x;
+        let first_key = start + (first_seen(ranges[row]) - start) / 64u * 64u;
         if ranges[last_row].x == start {
             row = last_row;
         }
@@ -224,7 +243,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         }
 #endfor
 #endfor
-        for (var key0 = start; key0 < end; key0 += 64u) {
+        for (var key0 = first_key; key0 < end; key0 += 64u) {
             let k_at0 = params.k_at + min(key0 + line, end - 1u) * params.kv_row + kv_at + lane % 4u;
             let k_at1 = params.k_at + min(key0 + line + 32u, end - 1u) * params.kv_row + kv_at + lane % 4u;
 #for h H
@@ -268,8 +287,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             }
             // The first values are on their way, too.
 #for w L
-            var v$w = v[params.v_at + min(key0 + (lane + $w * LANES) / $D4, end - 1u) * params.kv_row + kv_at
-                + (lane + $w * LANES) % $D4];
+            var v$w = v[params.v_at + min(key0 + (lane + $w * LANES) / COLUMNS, end - 1u) * params.kv_row + kv_at
+                + column0 + (lane + $w * LANES) % COLUMNS];
 #endfor
             // The rows' maxima, where the chunk before the last one was.
             let keys = key0 + across + vec4<u32>(0u, 16u, 32u, 48u);
@@ -277,7 +296,11 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for h H
             var top$h = vec4<f32>();
 #for e 4
-            s$h_$e = select(vec4<f32>(MASKED), s$h_$e, keys < vec4<u32>(limit$h[$e]));
+            if params.cap > 0.0 {
+                s$h_$e = vec4<f32>(capped(s$h_$e.x), capped(s$h_$e.y), capped(s$h_$e.z), capped(s$h_$e.w));
+            }
+            s$h_$e = select(vec4<f32>(MASKED), s$h_$e, (keys < vec4<u32>(limit$h[$e]))
+                & (keys + params.window >= vec4<u32>(limit$h[$e])));
             top$h[$e] = max(max(s$h_$e.x, s$h_$e.y), max(s$h_$e.z, s$h_$e.w));
 #endfor
             pool[top_at + $h * 16 + across] = top$h;
@@ -321,8 +344,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 workgroupBarrier();
                 if first + PART < key0 + 64u {
 #for w L
-                    v$w = v[params.v_at + min(first + PART + (lane + $w * LANES) / $D4, end - 1u) * params.kv_row
-                        + kv_at + (lane + $w * LANES) % $D4];
+                    v$w = v[params.v_at + min(first + PART + (lane + $w * LANES) / COLUMNS, end - 1u) * params.kv_row
+                        + kv_at + column0 + (lane + $w * LANES) % COLUMNS];
 #endfor
                 }
                 // None for keys that no row of the lane sees. Lanes past the last column work for nothing.
@@ -334,7 +357,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                         let p$h = pool[(j + $t) * LINE + ((down * $Hu + $h) ^ ((j + $t) % 8u))];
 #endfor
 #for n N
-                        let x$n = pool[PART * 16u + (j + $t) * $D4u + across + $n * 16];
+                        let x$n = pool[PART * 16u + (j + $t) * COLUMNS + across + $n * 16];
 #for h H
 #for e 4
                         o$h_$e_$n = fma(vec4<f32>(p$h[$e]), x$n, o$h_$e_$n);
@@ -364,12 +387,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     {
         let row = row0 + down * LANE_TILE + $h * 4 + $e;
         if row <= last_row {
-            if across == $h * 4 + $e {
+            if across == $h * 4 + $e && column0 == 0u {
                 stats[row * params.heads + head] = vec2<f32>(stat$h[$e], 0.0);
             }
 #for n N
-            if across + $n * 16 < $D4 {
-                out[(row * params.heads + head) * $D4u + across + $n * 16] = o$h_$e_$n / sum$h[$e];
+            if across + $n * 16 < COLUMNS {
+                out[(row * params.heads + head) * $D4u + column0 + across + $n * 16] = o$h_$e_$n / sum$h[$e];
             }
 #endfor
         }

@@ -1,10 +1,11 @@
-// dtable[i] += sum over the rows t with ids[t] = i of dy[t]. dy: [T, C]; dtable: [V, C]. Ids past V are no rows of it.
+// dtable[i] += scale sum over the rows t with ids[t] = i of dy[t]. dy: [T, C]; dtable: [V, C]. Ids past V are no rows of it.
 #import shared/reduce.wgsl
 
 struct Params {
     channels: u32,
     vocab: u32,
     rows: u32,
+    scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -29,7 +30,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     for (var row = group.x; row < params.rows; row++) {
         if ids[row] == token {
             for (var c = lane; c < params.channels; c += 64u) {
-                dtable[token * params.channels + c] += dy[row * params.channels + c];
+                dtable[token * params.channels + c] += params.scale * dy[row * params.channels + c];
             }
         }
     }

@@ -1,4 +1,4 @@
-// y[t] = table[ids[t]], or prompt[ids[t] - vocab] for the virtual tokens that prompt methods put before a segment. What
+// y[t] = scale table[ids[t]], or prompt[ids[t] - vocab] for the virtual tokens that prompt methods put before a segment. What
 // is past the prompt's end, or past the table's where there is none, is zero.
 // table: [V, C] in any encoding, here `rows` of its rows from `first` on: the first piece writes all of y, and others
 // what is theirs. prompt: [n, C]; y: [T, C].
@@ -11,6 +11,7 @@ struct Params {
     rows: u32,
     tokens: u32,
     count: u32,
+    scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -35,7 +36,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let token = ids[i / params.channels];
     let c = i % params.channels;
     if token >= params.first && token - params.first < params.rows {
-        y[i] = weight((token - params.first) * params.channels + c);
+        y[i] = params.scale * weight((token - params.first) * params.channels + c);
     } else if params.first > 0u {
         return;
     } else if token >= params.vocab && token - params.vocab < params.tokens {

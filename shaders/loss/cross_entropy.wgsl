@@ -1,5 +1,7 @@
 // Negative log-likelihood of each row's label, and in place of the logits their gradient times the row's weight:
-// nll = lse(logits) - logits[label]; dlogits = weight (softmax(logits) - onehot(label)).
+// nll = lse(logits) - logits[label]; dlogits = weight (softmax(logits) - onehot(label)). Of logits that were capped
+// (cap.wgsl) the gradient is that of what they were before: z = cap tanh(z' / cap) / temperature has the slope
+// (1 - (z share)^2) / temperature, share = temperature / cap.
 // logits: [R, V], overwritten; labels, weights, nll: indexed from `first`. A label past V is a row without a target.
 // variant plain: LANES=256
 // variant v4: V4 LANES=256
@@ -8,6 +10,9 @@
 struct Params {
     vocab: u32,
     first: u32,
+    // 0 and 1 where nothing was capped.
+    share: f32,
+    temperature: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -93,12 +98,15 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     workgroupBarrier();
     let weight = weights[row];
     for (var i = lane; i < count; i += LANES) {
-        let p = exp(logits[base + i] - all.x) / all.y;
+        let z = logits[base + i];
+        let p = exp(z - all.x) / all.y;
 #ifdef V4
         let hit = vec4<u32>(4u * i) + vec4<u32>(0u, 1u, 2u, 3u) == vec4<u32>(label);
 #else
         let hit = i == label;
 #endif
-        logits[base + i] = weight * (p - select(Numbers(), Numbers(1.0), hit));
+        let share = z * params.share;
+        let slope = (1.0 - share * share) / params.temperature;
+        logits[base + i] = weight * (p - select(Numbers(), Numbers(1.0), hit)) * slope;
     }
 }

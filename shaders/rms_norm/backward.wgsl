@@ -1,4 +1,4 @@
-// dx of RMSNorm. With xhat = x rstd and g = dy gain: dx = rstd (g - xhat mean_c(g xhat)).
+// dx of RMSNorm. With xhat = x rstd and g = dy (gain + offset): dx = rstd (g - xhat mean_c(g xhat)).
 // variant plain: LANES=64
 // variant v4: V4 LANES=64
 // variant v4_sg8: V4 SG=8 LANES=8
@@ -10,6 +10,7 @@ struct Params {
     rows: u32,
     channels: u32,
     accumulate: u32,
+    offset: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -35,11 +36,11 @@ fn main(
     let scale = rstd[row];
     var sum = Numbers();
     for (var c = lane; c < count; c += $LANESu) {
-        sum = fma(dy[base + c] * gain[c], x[base + c] * scale, sum);
+        sum = fma(dy[base + c] * (gain[c] + params.offset), x[base + c] * scale, sum);
     }
     let mean = row_sum(lane, across(sum)) / f32(params.channels);
     for (var c = lane; c < count; c += $LANESu) {
-        var value = scale * (dy[base + c] * gain[c] - x[base + c] * scale * mean);
+        var value = scale * (dy[base + c] * (gain[c] + params.offset) - x[base + c] * scale * mean);
         if params.accumulate != 0u {
             value += dx[base + c];
         }

@@ -1,4 +1,4 @@
-// y[t, c] = x[t, c] * rstd[t] * gain[c], rstd = 1 / sqrt(mean_c x^2 + eps). x, y: [T, C]; rstd: [T].
+// y[t, c] = x[t, c] * rstd[t] * (gain[c] + offset), rstd = 1 / sqrt(mean_c x^2 + eps). x, y: [T, C]; rstd: [T].
 // variant plain: LANES=64
 // variant v4: V4 LANES=64
 // variant v4_sg8: V4 SG=8 LANES=8
@@ -10,6 +10,7 @@ struct Params {
     rows: u32,
     channels: u32,
     eps: f32,
+    offset: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -39,7 +40,7 @@ fn main(
     let total = row_sum(lane, across(sum));
     let scale = 1.0 / sqrt(total / f32(params.channels) + params.eps);
     for (var c = lane; c < count; c += $LANESu) {
-        y[base + c] = x[base + c] * scale * gain[c];
+        y[base + c] = x[base + c] * scale * (gain[c] + params.offset);
     }
     if lane == 0u {
         rstd[row] = scale;

@@ -1,8 +1,30 @@
-// The gradients of SwiGLU. x, dx: [T, 2 F], gate before up; dy: [T, F].
+// The gradients of SwiGLU, or of GeGLU. x, dx: [T, 2 F], gate before up; dy: [T, F].
 // variant plain:
 // variant v4: V4
+// variant gelu_plain: GELU
+// variant gelu_v4: GELU V4
 #import shared/fours.wgsl
+#ifdef GELU
+#import swiglu/gelu.wgsl
+
+// With s = sigmoid(2 u): dup = dy gate s and dgate = dy up (s + gate s (1 - s) 2 u'), u' = sqrt(2/pi) (1 + 3 0.044715 gate^2).
+fn gated_backward(gate: Numbers, up: Numbers, dy: Numbers) -> GateUp {
+    let s = gelu_share(gate);
+    let slope = 1.5957691216057308 * fma(0.134145 * gate, gate, Numbers(1.0));
+    return GateUp(dy * up * fma(gate * s * (1.0 - s), slope, s), dy * gate * s);
+}
+
+struct GateUp {
+    gate: Numbers,
+    up: Numbers,
+}
+#else
 #import shared/swiglu.wgsl
+
+fn gated_backward(gate: Numbers, up: Numbers, dy: Numbers) -> GateUp {
+    return swiglu_backward(gate, up, dy);
+}
+#endif
 
 struct Params {
     // F and the elements of dy, in Numbers.
@@ -24,7 +46,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         return;
     }
     let at = i + i / params.ffn * params.ffn;
-    var gradients = swiglu_backward(x[at], x[at + params.ffn], dy[i]);
+    var gradients = gated_backward(x[at], x[at + params.ffn], dy[i]);
     if params.accumulate != 0u {
         gradients.gate += dx[at];
         gradients.up += dx[at + params.ffn];

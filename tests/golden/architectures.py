@@ -10,7 +10,20 @@ from pathlib import Path
 import gguf
 import torch
 from peft import IA3Config, LNTuningConfig, LoraConfig, PrefixTuningConfig, get_peft_model
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
+    LlamaConfig,
+    Phi3Config,
+    Qwen2Config,
+    Qwen3Config,
+)
+from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
+from transformers.models.gemma2 import modeling_gemma2
+from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
+from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
@@ -20,7 +33,25 @@ import models
 import numerics
 
 # As models.py does for llamas.
-Qwen2RMSNorm.forward = Qwen3RMSNorm.forward = models.rms_norm
+Qwen2RMSNorm.forward = Qwen3RMSNorm.forward = Phi3RMSNorm.forward = models.rms_norm
+
+
+def gemma_norm(self, x: torch.Tensor) -> torch.Tensor:
+    return (1.0 + self.weight) * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps))
+
+
+GemmaRMSNorm.forward = Gemma3RMSNorm.forward = modeling_gemma2.Gemma2RMSNorm.forward = gemma_norm
+
+
+def capped_attention(module, query, key, value, attention_mask, scaling=None, softcap=None, **_):
+    """Gemma 2's own but for its softmax, which rounds to f32; sdpa has no caps."""
+    key, value = (modeling_gemma2.repeat_kv(x, module.num_key_value_groups) for x in (key, value))
+    scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scaling / softcap)
+    weights = torch.softmax(scores + attention_mask, dim=-1)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+modeling_gemma2.eager_attention_forward = capped_attention
 
 STEPS = 5
 SMALL = {
@@ -77,15 +108,60 @@ MODELS = {
         ),
         [],
     ),
+    # Three quarters of a head turn, by factors for contexts as in training, and what they see has a window.
+    "phi3": (
+        Phi3Config(
+            **SMALL | {"num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 64, "intermediate_size": 80},
+            original_max_position_embeddings=64, sliding_window=9, rms_norm_eps=1e-5, tie_word_embeddings=False,
+            **rope(
+                rope_type="longrope", partial_rotary_factor=0.75, original_max_position_embeddings=64, factor=4.0,
+                short_factor=[1.0, 1.1, 1.3, 1.6, 2.0, 2.5], long_factor=[1.0, 2.0, 4.0, 8.0, 12.0, 16.0],
+            ),
+        ),
+        ["dora", "ia3", "prefix"],
+    ),
+    "gemma": (
+        GemmaConfig(
+            **SMALL | {"head_dim": 32}, **rope(rope_type="default"), rms_norm_eps=1e-6, tie_word_embeddings=True,
+            hidden_activation="gelu_pytorch_tanh",
+        ),
+        ["ln_tuning"],
+    ),
+    # Caps that scores and logits come near to.
+    "gemma2": (
+        Gemma2Config(
+            **SMALL | {"num_hidden_layers": 3}, head_dim=16, query_pre_attn_scalar=16, sliding_window=9,
+            attn_logit_softcapping=2.0, final_logit_softcapping=5.0, rms_norm_eps=1e-6, tie_word_embeddings=True,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            **rope(rope_type="default"),
+        ),
+        ["ln_tuning"],
+    ),
+    # Heads as wide as those of Gemma's, a window that the logits' rows go past, and a block in two that sees past it.
+    "gemma3": (
+        Gemma3TextConfig(
+            **SMALL | {"num_hidden_layers": 3, "num_attention_heads": 2}, head_dim=256, query_pre_attn_scalar=256,
+            sliding_window=9, layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            rope_parameters={
+                "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+            },
+            rms_norm_eps=1e-6, tie_word_embeddings=True,
+        ),
+        ["dora", "ia3", "ln_tuning", "prefix"],
+    ),
 }  # fmt: skip
 
-KINDS = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2, "qwen3": gguf.MODEL_ARCH.QWEN3}
+KINDS = {
+    "llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2, "qwen3": gguf.MODEL_ARCH.QWEN3,
+    "phi3": gguf.MODEL_ARCH.PHI3, "gemma": gguf.MODEL_ARCH.GEMMA, "gemma2": gguf.MODEL_ARCH.GEMMA2, "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
+}  # fmt: skip
 
 
-def amplitudes(name: str, shape) -> tuple[float, float]:
+def amplitudes(name: str, shape, kind: str) -> tuple[float, float]:
     """What the values of a tensor lie around, and how far."""
     if "norm" in name:
-        return 1.0, 0.1
+        return 0.0 if "gemma" in kind else 1.0, 0.1
     if name.endswith("bias"):
         return 0.0, 0.3
     if "embed_tokens" in name:
@@ -97,7 +173,7 @@ def create(name: str):
     model = AutoModelForCausalLM.from_config(MODELS[name][0]).float()
     with torch.no_grad():
         for tensor, p in model.named_parameters():
-            around, amplitude = amplitudes(tensor, p.shape)
+            around, amplitude = amplitudes(tensor, p.shape, model.config.model_type)
             p.copy_(around + hashing.uniform(tensor, p.shape, amplitude))
     return model.eval()
 
@@ -110,7 +186,9 @@ def description(model) -> dict:
     tensors = {}
     for tensor, p in model.named_parameters():
         found = names.get_name(tensor, try_suffixes=(".weight", ".bias"))
-        around, amplitude = amplitudes(tensor, p.shape)
+        around, amplitude = amplitudes(tensor, p.shape, kind)
+        # Gemma's files have the gains themselves, and Hugging Face's what they differ from 1 by.
+        around += 1.0 if "gemma" in kind and "norm" in tensor else 0.0
         # A llama's file alone has the pairs of a head side by side.
         heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
         interleaved = next((count for part, count in heads.items() if part in tensor and kind == "llama"), 0)
@@ -128,13 +206,22 @@ def description(model) -> dict:
     }
     fractions = {
         "attention.layer_norm_rms_epsilon": config.rms_norm_eps,
-        "rope.freq_base": config.rope_parameters["rope_theta"],
     }
-    texts, factors = {}, None
+    texts, factors = {}, {}
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if head_dim != config.hidden_size // config.num_attention_heads:
         numbers |= {"attention.key_length": head_dim, "attention.value_length": head_dim}
     rope = config.rope_parameters
+    if kind == "gemma3_text":
+        rope = rope["full_attention"]
+    if kind == "gemma2":
+        fractions["attn_logit_softcapping"] = config.attn_logit_softcapping
+        fractions["final_logit_softcapping"] = config.final_logit_softcapping
+    if getattr(config, "sliding_window", None):
+        numbers["attention.sliding_window"] = config.sliding_window
+    if "gemma" in kind and kind != "gemma":
+        numbers["attention.sliding_window_pattern"] = config.layer_types.index("full_attention") + 1
+    fractions["rope.freq_base"] = rope["rope_theta"]
     if rope["rope_type"] in ("linear", "yarn"):
         texts["rope.scaling.type"] = rope["rope_type"]
         fractions["rope.scaling.factor"] = rope["factor"]
@@ -144,11 +231,23 @@ def description(model) -> dict:
     if rope["rope_type"] == "llama3":
         # The file holds by how much each frequency is divided.
         plain = 1.0 / rope["rope_theta"] ** (torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-        factors = (plain / model.model.rotary_emb.inv_freq.double()).float().tolist()
+        factors["rope_freqs.weight"] = (plain / model.model.rotary_emb.inv_freq.double()).float().tolist()
+    if rope["rope_type"] == "longrope":
+        factors |= {f"rope_factors_{name}.weight": rope[f"{name}_factor"] for name in ("short", "long")}
+        numbers["rope.scaling.original_context_length"] = rope["original_max_position_embeddings"]
+        fractions["rope.scaling.attn_factor"] = model.model.rotary_emb.attention_scaling
+    if rope.get("partial_rotary_factor", 1.0) != 1.0:
+        numbers["rope.dimension_count"] = int(head_dim * rope["partial_rotary_factor"])
     return {
-        "architecture": kind, "numbers": numbers, "fractions": fractions, "texts": texts, "rope_factors": factors,
+        "architecture": kind.removesuffix("_text"), "numbers": numbers, "fractions": fractions, "texts": texts, "rope_factors": factors,
         "tensors": tensors,
     }  # fmt: skip
+
+
+def linears(model) -> list[str]:
+    """The names of the linear layers of its blocks."""
+    fused = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+    return fused if model.config.model_type == "phi3" else models.LINEARS
 
 
 def tuned(model, method: str):
@@ -157,15 +256,16 @@ def tuned(model, method: str):
         for tensor, p in model.named_parameters():
             p.requires_grad = tensor.endswith("bias")
         return model
-    targets = {"target_modules": models.LINEARS, "task_type": "CAUSAL_LM"}
+    targets = {"target_modules": linears(model), "task_type": "CAUSAL_LM"}
     config = {
         "dora": lambda: LoraConfig(r=4, lora_alpha=8, use_dora=True, **targets),
         # Keys and values, as the paper has it: PEFT's own choice for Qwen2 is queries and values.
         "ia3": lambda: IA3Config(
-            target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"], task_type="CAUSAL_LM"
+            target_modules=[n for n in linears(model) if n in ("k_proj", "v_proj", "qkv_proj", "down_proj")],
+            feedforward_modules=["down_proj"], task_type="CAUSAL_LM"
         ),
         "ln_tuning": lambda: LNTuningConfig(
-            target_modules=["input_layernorm", "q_norm", "k_norm", "post_attention_layernorm", "norm"],
+            target_modules=sorted({n.split(".")[-2] for n, _ in model.named_parameters() if "norm" in n}),
             task_type="CAUSAL_LM",
         ),
         "prefix": lambda: PrefixTuningConfig(num_virtual_tokens=5, task_type="CAUSAL_LM"),
@@ -195,10 +295,10 @@ def write(inputs: dict, out: Path, precision) -> None:
         numerics.write_json(folder / "model.json", description(create(name)))
         model = precision(create(name))
         numerics.logits(model, inputs["logits"], folder)
-        peft = models.lora(model, 4, 8)
+        peft = models.lora(model, 4, 8, layers=linears(model))
         numerics.write_gradients(folder, "lora_gradients", numerics.gradients(peft, inputs["step"]), False)
         peft.unload()
-        peft = models.lora(model, 4, 8, 0.0)
+        peft = models.lora(model, 4, 8, 0.0, linears(model))
         numerics.write_curve(folder, "lora_curve", numerics.curve(peft, inputs["curve"], STEPS, 2e-3))
         for method in others:
             peft = tuned(precision(create(name)), method)

@@ -17,8 +17,8 @@ struct Description {
     numbers: BTreeMap<String, u32>,
     fractions: BTreeMap<String, f32>,
     texts: BTreeMap<String, String>,
-    /// By how much the frequency of each rotary pair is divided.
-    rope_factors: Option<Vec<f32>>,
+    /// By how much the frequency of each rotary pair is divided, by the name of that tensor.
+    rope_factors: BTreeMap<String, Vec<f32>>,
     /// By their names in the file.
     tensors: BTreeMap<String, Tensor>,
 }
@@ -54,8 +54,8 @@ pub fn file(name: &str) -> GgufWriter {
     model.fractions.iter().for_each(|(name, &value)| file.set(&key(name), Value::F32(value)));
     model.texts.iter().for_each(|(name, value)| file.set(&key(name), Value::String(value.clone())));
     set_vocabulary(&mut file);
-    if let Some(factors) = &model.rope_factors {
-        file.tensor_f32("rope_freqs.weight", &[factors.len() as u64], factors);
+    for (name, factors) in &model.rope_factors {
+        file.tensor_f32(name, &[factors.len() as u64], factors);
     }
     for (name, tensor) in &model.tensors {
         let dims: Vec<u64> = tensor.shape.iter().rev().map(|&size| size as u64).collect();

@@ -33,7 +33,9 @@ LlamaRMSNorm.forward = rms_norm
 
 def reference(model):
     """The model in f64 arithmetic: the same f32 weights, and transformers' f32 table of rotary angles."""
-    model.double().set_attn_implementation("sdpa")  # the eager softmax rounds to f32
+    model = model.double()
+    if model.config.model_type != "gemma2":  # sdpa has no soft caps: architectures.py has a softmax of its own
+        model.set_attn_implementation("sdpa")  # the eager softmax rounds to f32
     return model
 
 
@@ -126,9 +128,9 @@ def nano() -> LlamaForCausalLM:
     return model.eval()
 
 
-def lora(model, r: int = 16, alpha: int = 32, b: float = LORA_B):
-    """PEFT LoRA on the seven linears; A and B from the hash of their names (b = 0 is PEFT's own start)."""
-    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=LINEARS, task_type="CAUSAL_LM")
+def lora(model, r: int = 16, alpha: int = 32, b: float = LORA_B, layers=LINEARS):
+    """PEFT LoRA on the linears, which are seven in most models; A and B from the hash of their names (b = 0 is PEFT's own start)."""
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=layers, task_type="CAUSAL_LM")
     peft = get_peft_model(model, config).to(model.dtype)
     with torch.no_grad():
         for name, p in trainable(peft).items():

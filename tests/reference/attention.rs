@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tunesmith::ops::Heads;
+use tunesmith::ops::{Heads, Scoring};
 
 use super::Matrix;
 
@@ -20,21 +20,34 @@ fn add(out: &mut [f64], head: usize, factor: f64, x: &[f64]) {
     out[head * x.len()..][..x.len()].iter_mut().zip(x).for_each(|(out, x)| *out += factor * x);
 }
 
-/// The probabilities with which one row's head attends to the keys it sees.
-fn probabilities(q: &[f64], k: &Matrix, kv_head: usize, keys: &Range<usize>) -> Vec<f64> {
-    let scale = (q.len() as f64).sqrt().recip();
-    let scores: Vec<f64> = keys.clone().map(|key| scale * dot(q, head(k.row(key), kv_head, q.len()))).collect();
-    let lse = super::log_sum_exp(&scores);
-    scores.into_iter().map(|score| (score - lse).exp()).collect()
+/// Of the keys that a row may see those in the window.
+fn in_window(keys: &Range<usize>, scoring: Scoring) -> Range<usize> {
+    keys.start.max(keys.end.saturating_sub(scoring.window.unwrap_or(keys.end)))..keys.end
 }
 
-/// `softmax(q k^T / sqrt(D)) v`. q: `[T, H D]`; k, v: `[keys, K D]`; `seen[t]`: the keys that row t sees.
-pub fn attention(q: &Matrix, k: &Matrix, v: &Matrix, heads: Heads, seen: &[Range<usize>]) -> Matrix {
+/// The probabilities with which one row's head attends to these keys, and the slopes of the scores in the products.
+fn probabilities(q: &[f64], k: &Matrix, kv_head: usize, scoring: Scoring, keys: &Range<usize>) -> [Vec<f64>; 2] {
+    let scale = (q.len() as f64).sqrt().recip();
+    let score = |key: usize| {
+        let product = scale * dot(q, head(k.row(key), kv_head, q.len()));
+        scoring.soft_cap.map(f64::from).map_or((product, 1.0), |cap| {
+            let share = (product / cap).tanh();
+            (cap * share, 1.0 - share * share)
+        })
+    };
+    let (scores, slopes): (Vec<f64>, Vec<f64>) = keys.clone().map(score).unzip();
+    let lse = super::log_sum_exp(&scores);
+    [scores.into_iter().map(|score| (score - lse).exp()).collect(), slopes]
+}
+
+/// `softmax(q k^T / sqrt(D)) v`. q: `[T, H D]`; k, v: `[keys, K D]`; `seen[t]`: the keys that row t sees, of which a window
+/// leaves the last.
+pub fn attention(q: &Matrix, k: &Matrix, v: &Matrix, heads: Heads, scoring: Scoring, seen: &[Range<usize>]) -> Matrix {
     let (dim, group) = (heads.head_dim, heads.heads / heads.kv_heads);
     let mut y = Matrix::zeros(q.rows, q.cols);
-    for (row, keys) in seen.iter().enumerate() {
+    for (row, keys) in seen.iter().map(|keys| in_window(keys, scoring)).enumerate() {
         for h in 0..heads.heads {
-            let p = probabilities(head(q.row(row), h, dim), k, h / group, keys);
+            let [p, _] = probabilities(head(q.row(row), h, dim), k, h / group, scoring, &keys);
             for (key, p) in keys.clone().zip(p) {
                 add(y.row_mut(row), h, p, head(v.row(key), h / group, dim));
             }
@@ -49,6 +62,7 @@ pub fn attention_backward(
     k: &Matrix,
     v: &Matrix,
     heads: Heads,
+    scoring: Scoring,
     seen: &[Range<usize>],
     dy: &Matrix,
 ) -> [Matrix; 3] {
@@ -57,14 +71,14 @@ pub fn attention_backward(
     let mut dq = Matrix::zeros(q.rows, q.cols);
     let mut dk = Matrix::zeros(k.rows, k.cols);
     let mut dv = Matrix::zeros(v.rows, v.cols);
-    for (row, keys) in seen.iter().enumerate() {
+    for (row, keys) in seen.iter().map(|keys| in_window(keys, scoring)).enumerate() {
         for h in 0..heads.heads {
             let (query, dy) = (head(q.row(row), h, dim), head(dy.row(row), h, dim));
-            let p = probabilities(query, k, h / group, keys);
+            let [p, slopes] = probabilities(query, k, h / group, scoring, &keys);
             let dp: Vec<f64> = keys.clone().map(|key| dot(dy, head(v.row(key), h / group, dim))).collect();
             let mean = dot(&p, &dp);
             for (j, key) in keys.clone().enumerate() {
-                let ds = p[j] * (dp[j] - mean);
+                let ds = p[j] * (dp[j] - mean) * slopes[j];
                 add(dq.row_mut(row), h, scale * ds, head(k.row(key), h / group, dim));
                 add(dk.row_mut(key), h / group, scale * ds, query);
                 add(dv.row_mut(key), h / group, p[j], dy);

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use tunesmith::ops::Heads;
+use tunesmith::ops::{Heads, Scoring};
 
 use super::decoder::Target;
 use super::layers::sigmoid;
 use super::{
-    Matrix, attention, attention_backward, cross_entropy, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
+    Matrix, attention, attention_backward, cross_entropy, geglu, geglu_backward, rms_norm, rms_norm_backward, rope,
+    swiglu, swiglu_backward,
 };
 
 /// A value on a [`Tape`].
@@ -252,11 +253,11 @@ impl Tape {
     }
 
     /// [`attention`].
-    pub fn attention(&mut self, [q, k, v]: [Var; 3], heads: Heads, seen: &[Range<usize>]) -> Var {
+    pub fn attention(&mut self, [q, k, v]: [Var; 3], heads: Heads, scoring: Scoring, seen: &[Range<usize>]) -> Var {
         let [a, b, c] = [q, k, v].map(|var| self.copy(var));
         let seen = seen.to_vec();
-        self.push(attention(&a, &b, &c, heads, &seen), [q, k, v], move |d| {
-            attention_backward(&a, &b, &c, heads, &seen, d).into()
+        self.push(attention(&a, &b, &c, heads, scoring, &seen), [q, k, v], move |d| {
+            attention_backward(&a, &b, &c, heads, scoring, &seen, d).into()
         })
     }
 
@@ -264,6 +265,12 @@ impl Tape {
     pub fn swiglu(&mut self, gate: Var, up: Var) -> Var {
         let (g, u) = (self.copy(gate), self.copy(up));
         self.push(swiglu(&g, &u), [gate, up], move |d| swiglu_backward(&g, &u, d).into())
+    }
+
+    /// [`geglu`].
+    pub fn geglu(&mut self, gate: Var, up: Var) -> Var {
+        let (g, u) = (self.copy(gate), self.copy(up));
+        self.push(geglu(&g, &u), [gate, up], move |d| geglu_backward(&g, &u, d).into())
     }
 
     /// The root of the sum of the squares of all elements, `[1, 1]`.
@@ -340,8 +347,12 @@ mod tests {
         check("rms_norm", &[(4, 6), (1, 6)], |t, v| t.rms_norm(v[0], v[1], 1e-5));
         check("rope", &[(3, 8)], |t, v| t.rope(v[0], &[0, 5, 9], 4, 1e4));
         let (heads, seen) = (Heads { heads: 2, kv_heads: 1, head_dim: 4 }, [0..1, 0..3, 1..4]);
-        check("attention", &[(3, 8), (4, 4), (4, 4)], |t, v| t.attention([v[0], v[1], v[2]], heads, &seen));
+        for scoring in [Scoring::default(), Scoring { window: Some(2), soft_cap: Some(0.5) }] {
+            let attention = |t: &mut Tape, v: &[Var]| t.attention([v[0], v[1], v[2]], heads, scoring, &seen);
+            check("attention", &[(3, 8), (4, 4), (4, 4)], attention);
+        }
         check("swiglu", &[(4, 3), (4, 3)], |t, v| t.swiglu(v[0], v[1]));
+        check("geglu", &[(4, 3), (4, 3)], |t, v| t.geglu(v[0], v[1]));
         check("norm", &[(4, 3)], |t, v| t.norm(v[0]));
         let targets = [(0, 2, 0.5), (2, 0, 1.5)].map(|(row, label, weight)| Target { row, label, weight });
         check("cross-entropy", &[(3, 5)], |t, v| t.cross_entropy(v[0], &targets));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use tunesmith::ops::Heads;
+use tunesmith::ops::{Heads, Scoring};
 
 use super::{
     Matrix, Module, attention, attention_backward, cross_entropy, embed, rms_norm, rms_norm_backward, rope, swiglu,
@@ -250,7 +250,7 @@ impl Decoder {
             let q = self.turn(&self.linear(adapter, n, Module::QProj, &x), batch, 1.0);
             let k = self.turn(&self.linear(adapter, n, Module::KProj, &x), batch, 1.0);
             let v = self.linear(adapter, n, Module::VProj, &x);
-            let attended = attention(&q, &k, &v, self.heads, &batch.seen);
+            let attended = attention(&q, &k, &v, self.heads, Scoring::default(), &batch.seen);
             let mid = h.plus(&self.linear(adapter, n, Module::OProj, &attended));
             let fed = rms_norm(&mid, &block.ffn_norm, self.norm_eps);
             let gate = self.linear(adapter, n, Module::GateProj, &fed);
@@ -298,7 +298,8 @@ impl Decoder {
             let dfed = back(Module::GateProj, &kept.fed, &dgate).plus(&back(Module::UpProj, &kept.fed, &dup));
             let dmid = dh.plus(&rms_norm_backward(&kept.mid, &block.ffn_norm, self.norm_eps, &dfed));
             let dattended = back(Module::OProj, &kept.attended, &dmid);
-            let [dq, dk, dv] = attention_backward(&kept.q, &kept.k, &kept.v, self.heads, &batch.seen, &dattended);
+            let [dq, dk, dv] =
+                attention_backward(&kept.q, &kept.k, &kept.v, self.heads, Scoring::default(), &batch.seen, &dattended);
             let dx = back(Module::QProj, &kept.x, &self.turn(&dq, batch, -1.0))
                 .plus(&back(Module::KProj, &kept.x, &self.turn(&dk, batch, -1.0)))
                 .plus(&back(Module::VProj, &kept.x, &dv));

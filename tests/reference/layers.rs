@@ -50,6 +50,28 @@ pub fn swiglu_backward(gate: &Matrix, up: &Matrix, dy: &Matrix) -> [Matrix; 2] {
     [dgate, dup]
 }
 
+/// `gelu(gate) up`, of gelu's tanh form.
+pub fn geglu(gate: &Matrix, up: &Matrix) -> Matrix {
+    gate.zip(up, |gate, up| 0.5 * gate * (1.0 + gelu_angle(gate).0.tanh()) * up)
+}
+
+/// The gradients of [`geglu`] to `gate` and `up`.
+pub fn geglu_backward(gate: &Matrix, up: &Matrix, dy: &Matrix) -> [Matrix; 2] {
+    let slope = gate.map(|x| {
+        let (angle, slope) = gelu_angle(x);
+        let tanh = angle.tanh();
+        0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * slope
+    });
+    let dgate = slope.zip(up, |slope, up| slope * up).zip(dy, |a, dy| a * dy);
+    [dgate, geglu(gate, dy)]
+}
+
+/// What gelu takes the tanh of, and its slope.
+fn gelu_angle(x: f64) -> (f64, f64) {
+    let factor = (2.0 / std::f64::consts::PI).sqrt();
+    (factor * (x + 0.044715 * x.powi(3)), factor * (1.0 + 3.0 * 0.044715 * x * x))
+}
+
 /// Turns each interleaved pair (2i, 2i + 1) of each head by `position * base^(-2i/D)`; `sign` -1 turns back, which is
 /// the gradient of turning. Frequencies and angles are rounded to f32, as the models were trained with.
 pub fn rope(x: &Matrix, positions: &[u32], head_dim: usize, base: f64, sign: f64) -> Matrix {

@@ -14,6 +14,8 @@
 
 use std::collections::BTreeMap;
 
+use tunesmith::ops::Scoring;
+
 use super::decoder::Batch;
 use super::{Decoder, Function, Matrix, Module, Tape, Var};
 
@@ -274,7 +276,7 @@ impl<'a> Pass<'a> {
             });
             let v = self.linear(n, Module::VProj, x);
             let [k, v] = before.map_or([k, v], |before| [self.tape.above(before[0], k), self.tape.above(before[1], v)]);
-            let attended = self.tape.attention([q, k, v], self.model.heads, &seen);
+            let attended = self.tape.attention([q, k, v], self.model.heads, Scoring::default(), &seen);
             let o = self.linear(n, Module::OProj, attended);
             let o = self.adapted(&format!("{layer}.self_attn"), o);
             let mid = self.tape.plus(h, o);

@@ -142,6 +142,34 @@ fn qwen3() {
 }
 
 #[test]
+fn phi3() {
+    check("phi3");
+    check_methods("phi3", &[("dora", DORA), ("ia3", IA3), ("prefix", PREFIX)]);
+    check_merged("phi3");
+}
+
+#[test]
+fn gemma() {
+    check("gemma");
+    check_methods("gemma", &[("ln_tuning", LN_TUNING)]);
+    check_merged("gemma");
+}
+
+#[test]
+fn gemma2() {
+    check("gemma2");
+    check_methods("gemma2", &[("ln_tuning", LN_TUNING)]);
+    check_merged("gemma2");
+}
+
+#[test]
+fn gemma3() {
+    check("gemma3");
+    check_methods("gemma3", &[("dora", DORA), ("ia3", IA3), ("ln_tuning", LN_TUNING), ("prefix", PREFIX)]);
+    check_merged("gemma3");
+}
+
+#[test]
 fn stretched_contexts() {
     for name in ["llama3", "llama_linear", "llama_yarn"] {
         check(name);

@@ -260,6 +260,10 @@ fn sizes_and_numbers_that_no_model_has_are_refused() {
         ("llama.rope.freq_base", Value::F32(f32::INFINITY), "rope.freq_base is inf, and"),
         ("llama.rope.scaling.factor", Value::F32(f32::NAN), "rope.scaling.factor is NaN, and a number above 0"),
         ("llama.rope.scaling.type", Value::String("yarn".into()), "rope.scaling.original_context_length"),
+        ("llama.rope.dimension_count", Value::U32(7), "rope.dimension_count is 7, and an even number up to 16"),
+        ("llama.rope.dimension_count", Value::U32(18), "rope.dimension_count is 18, and an even number up to 16"),
+        ("llama.attn_logit_softcapping", Value::F32(-1.0), "attn_logit_softcapping is -1, and a number above 0"),
+        ("llama.final_logit_softcapping", Value::F32(f32::NAN), "final_logit_softcapping is NaN, and a number above 0"),
         (
             "llama.block_count",
             Value::U32(i32::MAX as u32),
@@ -300,11 +304,9 @@ fn what_is_not_supported_is_named_and_not_called_damaged() {
         ("llama.attention.key_length", Value::U32(24), "heads of dimension 24, which is none of"),
         ("llama.attention.key_length", Value::U64(u64::MAX), "heads of dimension 18446744073709551615"),
         ("llama.expert_count", Value::U32(8), "a mixture of 8 experts: not supported"),
-        ("llama.attention.sliding_window", Value::U32(512), "attention in a window"),
         ("llama.attention.causal", Value::Bool(false), "attention to what comes later"),
         ("llama.rope.scaling.type", text("longrope"), "rotary scaling (longrope)"),
         ("llama.attention.value_length", Value::U32(8), "values of another dimension than keys"),
-        ("llama.rope.dimension_count", Value::U32(8), "rotary embedding over a part of the head"),
     ] {
         let error = refused(key, value);
         assert!(error.to_string().contains(words), "{key}: {error}");

@@ -93,7 +93,7 @@ fn the_device_has_the_same_bits() {
         let ids = context.buffer_with("ids", &ids).unwrap();
         let out = Guarded::new(&context, &vec![f32::NAN; source.len()]);
         let mut t = Tape::new(&context);
-        let y = t.embed(rows, &ids, &weight, None);
+        let y = t.embed(rows, &ids, &weight, 1.0, None);
         t.keep(y, &out.buffer);
         t.finish(&context).unwrap().run(0);
         let want = golden.f32(&format!("{case}.values")).1;

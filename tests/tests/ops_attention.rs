@@ -5,8 +5,8 @@ use std::ops::Range;
 use tunesmith::data::batch::{Dataset, Layout, NO_LABEL};
 use tunesmith::data::render::Rendered;
 use tunesmith::gpu::Form;
-use tunesmith::model::{Rotary, Scaling};
-use tunesmith::ops::{CacheLayer, HEAD_DIMS, Heads, Masks, RopeTable};
+use tunesmith::model::Rotary;
+use tunesmith::ops::{CacheLayer, HEAD_DIMS, Heads, Masks, RopeTable, Scoring};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
 use tunesmith_tests::golden::hash::uniform;
@@ -44,13 +44,28 @@ fn masks(bench: &Bench, seen: &[Range<usize>], keys: usize) -> Masks {
     }
 }
 
+/// Every key that the masks give, by its own score.
+const PLAIN: Scoring = Scoring { window: None, soft_cap: None };
+
 /// Attention among the columns of one value.
 fn check(bench: &mut Bench, what: &str, heads: Heads, seen: &[Range<usize>], size: f32) {
-    let masks = masks(bench, seen, seen.len());
-    check_masked(bench, what, heads, seen, &masks, size);
+    check_scored(bench, what, heads, PLAIN, seen, size);
 }
 
-fn check_masked(bench: &mut Bench, what: &str, heads: Heads, seen: &[Range<usize>], masks: &Masks, size: f32) {
+fn check_scored(bench: &mut Bench, what: &str, heads: Heads, scoring: Scoring, seen: &[Range<usize>], size: f32) {
+    let masks = masks(bench, seen, seen.len());
+    check_masked(bench, what, heads, scoring, seen, &masks, size);
+}
+
+fn check_masked(
+    bench: &mut Bench,
+    what: &str,
+    heads: Heads,
+    scoring: Scoring,
+    seen: &[Range<usize>],
+    masks: &Masks,
+    size: f32,
+) {
     let Heads { heads: h, kv_heads, head_dim } = heads;
     let rows = seen.len();
     let name = format!("{what}, {h} heads of {head_dim}, {kv_heads} kv, {rows} rows");
@@ -60,21 +75,21 @@ fn check_masked(bench: &mut Bench, what: &str, heads: Heads, seen: &[Range<usize
     bench.check(&Case {
         inputs: vec![Input::leaf(rows, q + 2 * kv, values)],
         name,
-        build: &|t, at| t.attention(at[0].var(), None, heads, masks),
+        build: &|t, at| t.attention(at[0].var(), None, heads, scoring, masks),
         forward: &|x| {
             let [q, k, v] = parts(&x[0]);
-            attention(&q, &k, &v, heads, seen)
+            attention(&q, &k, &v, heads, scoring, seen)
         },
         backward: &|x, dy| {
             let [q, k, v] = parts(&x[0]);
-            let [dq, dk, dv] = attention_backward(&q, &k, &v, heads, seen, dy);
+            let [dq, dk, dv] = attention_backward(&q, &k, &v, heads, scoring, seen, dy);
             vec![dq.beside(&dk).beside(&dv)]
         },
     });
 }
 
 /// Attention to the keys and values of a cache, which nothing flows back to; those in the rows are not read.
-fn check_cached(bench: &mut Bench, what: &str, heads: Heads, seen: &[Range<usize>], keys: usize) {
+fn check_cached(bench: &mut Bench, what: &str, heads: Heads, scoring: Scoring, seen: &[Range<usize>], keys: usize) {
     let Heads { heads: h, kv_heads, head_dim } = heads;
     let name = format!("{what}, {} rows, {keys} keys", seen.len());
     let masks = masks(bench, seen, keys);
@@ -85,8 +100,8 @@ fn check_cached(bench: &mut Bench, what: &str, heads: Heads, seen: &[Range<usize
     bench.check(&Case {
         inputs: vec![input(0, seen.len(), q + 2 * kv), input(1, keys, kv), input(2, keys, kv)],
         name,
-        build: &|t, at| t.attention(at[0].var(), Some((at[1].var(), at[2].var())), heads, &masks),
-        forward: &|x| attention(&x[0].columns(0..q), &x[1], &x[2], heads, seen),
+        build: &|t, at| t.attention(at[0].var(), Some((at[1].var(), at[2].var())), heads, scoring, &masks),
+        forward: &|x| attention(&x[0].columns(0..q), &x[1], &x[2], heads, scoring, seen),
         backward: &|x, _| x.to_vec(),
     });
 }
@@ -99,7 +114,7 @@ fn check_turned(bench: &mut Bench, heads: Heads, seen: &[Range<usize>], beside: 
     let name = format!("turned, {h} heads of {head_dim}, {kv_heads} kv, beside another: {beside}");
     let masks = masks(bench, seen, rows);
     let (q, kv) = (h * head_dim, kv_heads * head_dim);
-    let rotary = Rotary { base: 1e4, scaling: Scaling::None, factors: Vec::new() };
+    let rotary = Rotary::plain(1e4);
     let table = RopeTable::new(&bench.context, 512, &rotary.frequencies(head_dim), 1.0).unwrap();
     let positions: Vec<u32> = (0..rows as u32).map(|row| row % 23 * 22 + 1).collect();
     let [places, ids] = [&positions, &vec![0; rows]].map(|words| Guarded::new(&bench.context, words).buffer);
@@ -119,21 +134,21 @@ fn check_turned(bench: &mut Bench, heads: Heads, seen: &[Range<usize>], beside: 
         name,
         build: &|t, at| {
             let qkv = t.rope(at[0].var(), q + kv, &places, &table);
-            let y = t.attention(qkv, None, heads, &masks);
+            let y = t.attention(qkv, None, heads, PLAIN, &masks);
             if !beside {
                 return y;
             }
             let placed = t.place_prefix(qkv, &ids, 1, at[1].var(), heads);
-            let again = t.attention(placed, None, heads, &masks);
+            let again = t.attention(placed, None, heads, PLAIN, &masks);
             t.add(y, again)
         },
         forward: &|x| {
             let [q, k, v] = parts(&turn(&x[0], 1.0));
-            attention(&q, &k, &v, heads, seen).scaled(times)
+            attention(&q, &k, &v, heads, PLAIN, seen).scaled(times)
         },
         backward: &|x, dy| {
             let [q, k, v] = parts(&turn(&x[0], 1.0));
-            let [dq, dk, dv] = attention_backward(&q, &k, &v, heads, seen, dy);
+            let [dq, dk, dv] = attention_backward(&q, &k, &v, heads, PLAIN, seen, dy);
             let mut gradients = vec![turn(&dq.beside(&dk).beside(&dv), -1.0).scaled(times)];
             gradients.extend(x.get(1).cloned());
             gradients
@@ -154,7 +169,7 @@ fn check_heads(shapes: &[(usize, usize, usize)]) {
 }
 
 // Two tests, so that software adapters compile the large kernels side by side.
-const LARGE: [(usize, usize, usize); 2] = [(96, 3, 3), (128, 4, 4)];
+const LARGE: [(usize, usize, usize); 3] = [(96, 3, 3), (128, 4, 4), (256, 2, 1)];
 const REST: [(usize, usize, usize); 5] = [(16, 3, 1), (32, 4, 1), (48, 2, 2), (64, 9, 3), (80, 8, 2)];
 
 #[test]
@@ -181,6 +196,27 @@ fn every_length() {
         check(&mut bench, "beside the tiles", heads, &segments(&[31, 2, 7, 33, 9]), 1.0);
         // Scores of +-70: the softmax is nearly an arg max.
         check(&mut bench, "peaked", heads, &segments(&[20, 21]), 6.0);
+    }
+}
+
+/// A row sees the last keys of those that it may see, and scores may be capped.
+#[test]
+fn windows_and_soft_caps() {
+    for mut bench in benches("attention, scored") {
+        let heads = Heads { heads: 3, kv_heads: 1, head_dim: 16 };
+        for window in [1, 2, 31, 33, 64, 200] {
+            let scoring = Scoring { window: Some(window), ..PLAIN };
+            let what = format!("window of {window}");
+            check_scored(&mut bench, &what, heads, scoring, &segments(&[150, 1, 70, 1, 1]), 1.0);
+        }
+        // Scores far within the cap, about it, and far past it.
+        for (cap, size) in [(50.0, 1.0), (2.0, 2.0), (3.0, 6.0)] {
+            let scoring = Scoring { window: Some(20), soft_cap: Some(cap) };
+            check_scored(&mut bench, &format!("cap of {cap}"), heads, scoring, &segments(&[40, 30]), size);
+        }
+        let wide = Heads { heads: 2, kv_heads: 1, head_dim: 256 };
+        let scoring = Scoring { window: Some(20), soft_cap: Some(5.0) };
+        check_scored(&mut bench, "wide", wide, scoring, &segments(&[40, 30]), 2.0);
     }
 }
 
@@ -219,7 +255,7 @@ fn rows_that_are_not_asked() {
         let heads = Heads { heads: 6, kv_heads: 2, head_dim: 16 };
         let [keys_of_row, rows_of_key] =
             [&keys_of_row, &rows_of_key].map(|mask| Guarded::new(&bench.context, mask).buffer);
-        check_masked(&mut bench, "asked", heads, &seen, &Masks { keys_of_row, rows_of_key }, 1.0);
+        check_masked(&mut bench, "asked", heads, PLAIN, &seen, &Masks { keys_of_row, rows_of_key }, 1.0);
     }
 }
 
@@ -251,7 +287,7 @@ fn a_segment_is_the_same_wherever_it_lies() {
             let masks = masks(&bench, &segments(&lengths), rows);
             let mut t = Tape::new(context);
             let qkv = t.leaf(rows, cols, &x.buffer, Some(&dx.buffer));
-            let result = t.attention(qkv, None, heads, &masks);
+            let result = t.attention(qkv, None, heads, PLAIN, &masks);
             t.keep(result, &y.buffer);
             t.seed_grad(result, &dy.buffer);
             t.backward();
@@ -275,7 +311,9 @@ fn more_keys_than_rows() {
         // One new row, and some, after the positions before them; keys behind them are not written yet.
         for (rows, past, keys) in [(1, 0, 1), (1, 0, 40), (1, 37, 64), (5, 28, 50), (33, 31, 64), (32, 64, 97)] {
             let seen: Vec<Range<usize>> = (0..rows).map(|row| 0..past + row + 1).collect();
-            check_cached(&mut bench, &format!("after {past}"), heads, &seen, keys);
+            check_cached(&mut bench, &format!("after {past}"), heads, PLAIN, &seen, keys);
+            let window = Scoring { window: Some(9), ..PLAIN };
+            check_cached(&mut bench, &format!("in a window after {past}"), heads, window, &seen, keys);
         }
     }
 }

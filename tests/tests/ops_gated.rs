@@ -2,7 +2,7 @@
 
 use tunesmith::format::encoding::Encoding;
 use tunesmith::format::ggml::GgmlType;
-use tunesmith::ops::{LowRank, Weight};
+use tunesmith::ops::{Gate, LowRank, Weight};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context, trained};
 use tunesmith_tests::golden::hash::uniform;
@@ -34,7 +34,7 @@ fn check(bench: &mut Bench, rows: usize, ffn: usize, n: usize, ty: Option<GgmlTy
         ],
         name: name.clone(),
         build: &|t, at| {
-            let x = t.swiglu(at[0].var());
+            let x = t.gated(Gate::Silu, at[0].var());
             let (a, b) = (at[2].weight(), at[3].weight());
             let low = LowRank { x, a, b, rank: RANK, segments: vec![(n, true)], scale: 0.5 };
             let y = t.linears(x, &[at[1].weight().clone()], Some(&low), None);
@@ -96,7 +96,7 @@ fn what_another_asks_for_goes_its_own_way() {
         let mut t = Tape::new(&context);
         let x = t.leaf(rows, n, &x, None);
         let gate_up = t.linear(x, &above);
-        let gated = t.swiglu(gate_up);
+        let gated = t.gated(Gate::Silu, gate_up);
         let mut result = t.linear(gated, &below);
         if beside {
             let again = t.linear(gated, &below);

@@ -3,7 +3,7 @@
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::quant::{dequantize, pack, quantize_q4_1};
 use tunesmith::gpu::Context;
-use tunesmith::ops::{Parameter, Piece, Targets, Weight};
+use tunesmith::ops::{Capping, Parameter, Piece, Targets, Weight};
 use tunesmith::tape::Tape;
 use tunesmith_tests::check_op::{Guarded, TOLERANCE, context, contexts, nmse};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};
@@ -16,6 +16,7 @@ type Target = (u32, u32, f32);
 struct Head {
     weight: Weight,
     matrix: Matrix,
+    capping: Option<Capping>,
 }
 
 impl Head {
@@ -26,7 +27,7 @@ impl Head {
         let codes = Guarded::new(context, &packed.codes).buffer;
         let scales = (!packed.scales.is_empty()).then(|| Guarded::new(context, &packed.scales).buffer);
         let weight = Weight::frozen("head", vocab, channels, packed.encoding, codes, scales);
-        Self { weight, matrix: Matrix::from_f32(vocab, channels, &values) }
+        Self { weight, matrix: Matrix::from_f32(vocab, channels, &values), capping: None }
     }
 
     /// The same in pieces of so many rows.
@@ -48,13 +49,25 @@ impl Head {
         Self::new(context, vocab, channels, GgmlType::F32, &blocks)
     }
 
+    /// A logit under the cap, and its slope in what it was.
+    fn capped(&self, logit: f64) -> (f64, f64) {
+        self.capping.map_or((logit, 1.0), |Capping { cap, temperature }| {
+            let (cap, temperature) = (f64::from(cap), f64::from(temperature));
+            let share = (logit / cap).tanh();
+            (cap * share / temperature, (1.0 - share * share) / temperature)
+        })
+    }
+
     /// Each target's loss, their weighted sum, and its gradient to `x`.
     fn reference(&self, x: &Matrix, targets: &[Target]) -> (Vec<f64>, f64, Matrix) {
         let logits = x.times_transposed(&self.matrix);
         let mut dlogits = Matrix::zeros(logits.rows, logits.cols);
         let mut nll = Vec::new();
         for &(row, label, weight) in targets {
-            let (loss, slope) = cross_entropy(logits.row(row as usize), label as usize);
+            let capped: Vec<(f64, f64)> = logits.row(row as usize).iter().map(|&z| self.capped(z)).collect();
+            let (logits, slopes): (Vec<f64>, Vec<f64>) = capped.into_iter().unzip();
+            let (loss, slope) = cross_entropy(&logits, label as usize);
+            let slope = slope.into_iter().zip(slopes).map(|(d, slope)| d * slope);
             dlogits.row_mut(row as usize).iter_mut().zip(slope).for_each(|(to, d)| *to = f64::from(weight) * d);
             nll.push(loss);
         }
@@ -79,7 +92,7 @@ fn check(context: &Context, name: &str, head: &Head, x: &[f32], batches: [&[Targ
     let buffers = Targets::new(context, rows, vocab).unwrap();
     let nll = Guarded::new(context, &vec![f32::NAN; buffers.capacity]);
     let total = Guarded::new(context, &[0f32]);
-    let buffers = Targets { nll: nll.buffer.clone(), total: total.buffer.clone(), ..buffers };
+    let buffers = Targets { nll: nll.buffer.clone(), total: total.buffer.clone(), capping: head.capping, ..buffers };
     let before = uniform(&format!("loss {name} before"), x.len(), 0.1);
     let (value, grad) = (Guarded::new(context, x), Guarded::new(context, &before));
     let mut t = Tape::new(context);
@@ -140,8 +153,8 @@ fn check(context: &Context, name: &str, head: &Head, x: &[f32], batches: [&[Targ
     }
     // A chunk without targets costs nothing.
     if chunks[0] > chunks[1] {
-        // The logits' rows, and a product to them and one back for each piece of the head.
-        let of_chunk = 1 + 2 * head.weight.pieces().len();
+        // The logits' rows, their cap, and a product to them and one back for each piece of the head.
+        let of_chunk = 1 + usize::from(head.capping.is_some()) + 2 * head.weight.pieces().len();
         assert_eq!(dispatches[0] - dispatches[2], of_chunk * (chunks[0] - chunks[1]), "{name}: dispatches of chunks");
     }
     context.check().unwrap();
@@ -225,6 +238,23 @@ fn measured(logits: &[f64], label: usize) -> [f64; 4] {
 }
 
 #[test]
+fn soft_capped_logits() {
+    let context = context();
+    // Logits far within the cap, about it, and far past it.
+    for (cap, temperature, size) in [(30.0, 1.0, 0.5), (2.0, 0.7, 1.0), (3.0, 1.3, 6.0)] {
+        let (rows, channels, vocab) = (37, 48, 65);
+        let name = format!("a cap of {cap}");
+        let x = uniform(&format!("{name} x"), rows * channels, 1.0);
+        let w = uniform(&format!("{name} w"), vocab * channels, size);
+        let capping = Some(Capping { cap, temperature });
+        let head = Head { capping, ..Head::plain(&context, vocab, channels, &w) };
+        let all = targets(&name, rows, vocab, |_| true);
+        let some = targets(&name, rows, vocab, |row| row % 3 == 2);
+        check(&context, &name, &head, &x, [&all, &some], false);
+    }
+}
+
+#[test]
 fn measures() {
     let context = context();
     for (rows, channels, vocab) in [(1, 8, 2), (3, 33, 63), (37, 48, 65), (66, 8, 1100), (150, 36, 97)] {
@@ -297,7 +327,7 @@ fn a_trained_head() {
             let some = targets(&name, rows, vocab, |row| row % 3 == 2 || rows < 3);
             let want_dw = [&all, &some].map(|targets| head_gradient(&head.matrix, &matrix, targets));
             check_gradient(&name, &head.matrix, &want_dw[0], 6, |w| {
-                Head { weight: head.weight.clone(), matrix: w.clone() }.reference(&matrix, &all).1
+                Head { weight: head.weight.clone(), matrix: w.clone(), capping: None }.reference(&matrix, &all).1
             });
             for wants_dx in [true, false] {
                 let (values, grads) = (Guarded::at(&context, 64, &w), Guarded::at(&context, 64, &before));

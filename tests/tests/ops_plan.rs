@@ -1,7 +1,7 @@
 //! The tape's rules and the plan's: who needs a gradient, which buffers share memory, which limits hold.
 
 use tunesmith::gpu::{DeviceInfo, Plan, Recorder, kernels};
-use tunesmith::ops::{Parameter, Weight};
+use tunesmith::ops::{Gate, Parameter, Weight};
 use tunesmith::tape::{Tape, Var};
 use tunesmith_tests::check_op::{Guarded, TOLERANCE, context, contexts, nmse};
 use tunesmith_tests::golden::hash::uniform;
@@ -76,7 +76,7 @@ fn buffers_share_memory_and_stay_right() {
         let parameter = Parameter { values: values.buffer, grads: gradients.buffer.clone(), offset: 64 };
         grads.push(gradients);
         let h = t.linear(y, &Weight::trained("w", w.rows, w.cols, parameter));
-        let gated = t.swiglu(h);
+        let gated = t.gated(Gate::Silu, h);
         y = t.add(gated, gated);
         apart += 2 * 2 * ROWS as u64 * w.rows as u64 * 4;
     }
@@ -129,7 +129,7 @@ fn only_what_is_trained_has_a_backward() {
         let x = t.leaf(8, 8, &values, trained.then_some(&grads.buffer));
         // Nothing trained lies below this one in either case.
         let other = t.leaf(8, 16, &values, None);
-        let below = t.swiglu(other);
+        let below = t.gated(Gate::Silu, other);
         let y = t.add(x, below);
         // A result that nobody reads would not be computed at all.
         t.keep(y, &Guarded::new(&context, &[0f32; 64]).buffer);

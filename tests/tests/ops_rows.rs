@@ -3,14 +3,15 @@
 use tunesmith::format::encoding::Encoding;
 use tunesmith::format::ggml::GgmlType;
 use tunesmith::gpu::{Form, Plan, Recorder, spread};
-use tunesmith::model::{Rotary, Scaling};
-use tunesmith::ops::{Piece, RopeTable, Weight};
+use tunesmith::model::Rotary;
+use tunesmith::ops::{Gate, NormKind, Piece, RopeTable, Weight};
 use tunesmith::tape::Tape;
 use tunesmith_tests::blocks::CODED;
 use tunesmith_tests::check_op::{Bench, Case, Guarded, Input, context};
 use tunesmith_tests::golden::hash::{hashed_ids, uniform};
 use tunesmith_tests::reference::{
-    Matrix, dropout, dropout_keeps, embed, embed_backward, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
+    Matrix, dropout, dropout_keeps, embed, embed_backward, geglu, geglu_backward, rms_norm, rms_norm_backward, rope,
+    swiglu, swiglu_backward,
 };
 
 /// Around a workgroup's 64, its multiples, and primes.
@@ -59,10 +60,17 @@ fn workgroups_spread_over_two_dimensions() {
 }
 
 #[test]
-fn swiglu_op() {
-    let mut bench = Bench::new("swiglu");
-    for (rows, cols) in SHAPES {
-        let name = format!("{rows} x {cols}");
+fn swiglu_and_geglu() {
+    let mut bench = Bench::new("gated");
+    for ((rows, cols), kind) in SHAPES.into_iter().flat_map(|shape| [(shape, Gate::Silu), (shape, Gate::Gelu)]) {
+        let name = format!("{kind:?}, {rows} x {cols}");
+        let (forward, backward) = match kind {
+            Gate::Silu => (
+                swiglu as fn(&Matrix, &Matrix) -> Matrix,
+                swiglu_backward as fn(&Matrix, &Matrix, &Matrix) -> [Matrix; 2],
+            ),
+            Gate::Gelu => (geglu as _, geglu_backward as _),
+        };
         let mut gate = uniform(&format!("swiglu {name} gate"), rows * cols, 8.0);
         // Gates so large that their exponential overflows.
         for (gate, extreme) in gate.iter_mut().skip(1).step_by(7).zip([100.0, -100.0, 1e4, -1e4, 0.0]) {
@@ -73,10 +81,10 @@ fn swiglu_op() {
         bench.check(&Case {
             name,
             inputs: vec![Input::leaf(rows, 2 * cols, x.to_f32())],
-            build: &|t, at| t.swiglu(at[0].var()),
-            forward: &|x| swiglu(&x[0].columns(0..cols), &x[0].columns(cols..2 * cols)),
+            build: &|t, at| t.gated(kind, at[0].var()),
+            forward: &|x| forward(&x[0].columns(0..cols), &x[0].columns(cols..2 * cols)),
             backward: &|x, dy| {
-                let [gate, up] = swiglu_backward(&x[0].columns(0..cols), &x[0].columns(cols..2 * cols), dy);
+                let [gate, up] = backward(&x[0].columns(0..cols), &x[0].columns(cols..2 * cols), dy);
                 vec![gate.beside(&up)]
             },
         });
@@ -112,7 +120,7 @@ fn rms_norm_cases(bench: &mut Bench) {
                 bench.check(&Case {
                     name: format!("{name}, {what}"),
                     inputs: vec![x, gain],
-                    build: &move |t, at| t.rms_norm(at[0].var(), at[1].weight(), eps),
+                    build: &move |t, at| t.rms_norm(at[0].var(), at[1].weight(), NormKind::plain(eps)),
                     forward: &move |x| rms_norm(&x[0], &x[1], f64::from(eps)),
                     backward: &move |x, dy| {
                         let ones = Matrix { rows: 1, cols, data: vec![1.0; cols] };
@@ -132,9 +140,10 @@ fn rms_norm_cases(bench: &mut Bench) {
 fn rms_norm_of_heads() {
     let mut bench = Bench::new("rms_norm of heads");
     // The last has more heads than a dispatch has workgroups in a row.
-    for (rows, heads, dim) in [(1, 1, 4), (5, 3, 16), (13, 2, 7), (4099, 16, 4)] {
-        let name = format!("{rows} rows, {heads} heads of {dim}");
+    for (rows, heads, dim, offset) in [(1, 1, 4, 0.0), (5, 3, 16, 1.0), (13, 2, 7, 1.0), (4099, 16, 4, 0.0)] {
+        let name = format!("{rows} rows, {heads} heads of {dim}, gains from {offset}");
         let eps = 1e-6_f32;
+        let gains = |kept: &Matrix| kept.map(|gain| gain + f64::from(offset));
         let x = uniform(&format!("rms_norm {name} x"), rows * heads * dim, 3.0);
         let gain = uniform(&format!("rms_norm {name} gain"), dim, 2.0);
         let apart = |x: &Matrix| Matrix { rows: rows * heads, cols: dim, data: x.data.clone() };
@@ -142,13 +151,13 @@ fn rms_norm_of_heads() {
         bench.check(&Case {
             name,
             inputs: vec![Input::leaf(rows, heads * dim, x), Input::trained(1, dim, gain)],
-            build: &|t, at| t.rms_norm(at[0].var(), at[1].weight(), eps),
-            forward: &|x| beside(rms_norm(&apart(&x[0]), &x[1], f64::from(eps))),
+            build: &|t, at| t.rms_norm(at[0].var(), at[1].weight(), NormKind { eps, offset }),
+            forward: &|x| beside(rms_norm(&apart(&x[0]), &gains(&x[1]), f64::from(eps))),
             backward: &|x, dy| {
                 let (heads, dy) = (apart(&x[0]), apart(dy));
                 let ones = Matrix { rows: 1, cols: dim, data: vec![1.0; dim] };
                 let xhat = rms_norm(&heads, &ones, f64::from(eps));
-                let dx = rms_norm_backward(&heads, &x[1], f64::from(eps), &dy);
+                let dx = rms_norm_backward(&heads, &gains(&x[1]), f64::from(eps), &dy);
                 vec![beside(dx), xhat.zip(&dy, |xhat, dy| xhat * dy).column_sums()]
             },
         });
@@ -156,7 +165,7 @@ fn rms_norm_of_heads() {
 }
 
 fn rotary(base: f64) -> Rotary {
-    Rotary { base, scaling: Scaling::None, factors: Vec::new() }
+    Rotary::plain(base)
 }
 
 #[test]
@@ -244,7 +253,7 @@ fn embed_op() {
             bench.check(&Case {
                 name: format!("{rows} x {cols}, {ty}"),
                 inputs: vec![table.clone()],
-                build: &|t, at| t.embed(rows, &ids, at[0].weight(), None),
+                build: &|t, at| t.embed(rows, &ids, at[0].weight(), 1.0, None),
                 forward: &|x| embed(&text, &x[0], None),
                 backward: &|x, _| x.to_vec(),
             });
@@ -252,7 +261,7 @@ fn embed_op() {
             bench.check(&Case {
                 name: format!("{rows} x {cols}, {ty}, prompt"),
                 inputs: vec![table.clone(), Input::leaf(tokens, cols, prompt.clone())],
-                build: &|t, at| t.embed(rows, &ids, at[0].weight(), Some(at[1].var())),
+                build: &|t, at| t.embed(rows, &ids, at[0].weight(), 1.0, Some(at[1].var())),
                 forward: &|x| embed(&mixed, &x[0], Some(&x[1])),
                 backward: &|_, dy| embed_backward(&mixed, vocab, tokens, dy).into(),
             });
@@ -261,8 +270,8 @@ fn embed_op() {
                 name: format!("{rows} x {cols}, {ty}, no prompt and a short one"),
                 inputs: vec![table, Input::leaf(1, cols, prompt[..cols].to_vec())],
                 build: &|t, at| {
-                    let without = t.embed(rows, &ids, at[0].weight(), None);
-                    let short = t.embed(rows, &ids, at[0].weight(), Some(at[1].var()));
+                    let without = t.embed(rows, &ids, at[0].weight(), 1.0, None);
+                    let short = t.embed(rows, &ids, at[0].weight(), 1.0, Some(at[1].var()));
                     t.add(without, short)
                 },
                 forward: &|x| embed(&mixed, &x[0], None).plus(&embed(&mixed, &x[0], Some(&x[1]))),
@@ -276,9 +285,12 @@ fn embed_op() {
                 bench.check(&Case {
                     name: format!("{rows} x {cols}, trained, {what}"),
                     inputs: vec![trained.clone(), prompt],
-                    build: &|t, at| t.embed(rows, &buffer, at[0].weight(), Some(at[1].var())),
-                    forward: &|x| embed(ids, &x[0], Some(&x[1])),
-                    backward: &|_, dy| embed_backward(ids, vocab, tokens, dy).into(),
+                    build: &|t, at| t.embed(rows, &buffer, at[0].weight(), 3.0, Some(at[1].var())),
+                    forward: &|x| embed(ids, &x[0].scaled(3.0), Some(&x[1])),
+                    backward: &|_, dy| {
+                        let [table, prompt] = embed_backward(ids, vocab, tokens, dy);
+                        vec![table.scaled(3.0), prompt]
+                    },
                 });
             }
         }
@@ -298,7 +310,7 @@ fn a_table_in_pieces() {
         let out = Guarded::new(&context, &vec![f32::NAN; ids.len() * cols]);
         let mut t = Tape::new(&context);
         let prompt = t.leaf(tokens, cols, &prompt.buffer, None);
-        let y = t.embed(ids.len(), &buffer, table, Some(prompt));
+        let y = t.embed(ids.len(), &buffer, table, 1.0, Some(prompt));
         t.keep(y, &out.buffer);
         t.finish(&context).unwrap().run(0);
         out.read(&context)

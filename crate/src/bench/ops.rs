@@ -9,7 +9,7 @@ use crate::clock::now_ms;
 use crate::data::batch::mix;
 use crate::gpu::{Context, Plan};
 use crate::model::{Group, Inputs, Model, Module, Norm, NormPlace, Site};
-use crate::ops::{Targets, Weight};
+use crate::ops::{Scoring, Targets, Weight};
 use crate::peft::Peft;
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
@@ -132,24 +132,25 @@ impl Ops<'_> {
         // Half of all pairs are seen. Forward two products of them, backward five, as FlashAttention counts.
         let [forward, backward] = [(2.0, 2 * q + 2 * kv), (5.0, 4 * q + 4 * kv)]
             .map(|(products, cols)| Work { operations: products * t * t * q as f64, ..moved(cols) });
-        let attend = |t: &mut Tape, x: &[Var]| t.attention(x[0], None, config.heads(), &inputs.masks);
+        let attend =
+            |t: &mut Tape, x: &[Var]| t.attention(x[0], None, config.heads(), Scoring::default(), &inputs.masks);
         self.op("attention", &[(rows, q + 2 * kv)], [forward, backward], attend, tell).await?;
 
         self.head(rows, tell).await?;
 
         let normed = [moved(2 * c), moved(3 * c)];
         let gain = model.norm_gain(Norm::Block(0, NormPlace::FeedForward));
-        let norm = |t: &mut Tape, x: &[Var]| t.rms_norm(x[0], gain, config.norm_eps);
+        let norm = |t: &mut Tape, x: &[Var]| t.rms_norm(x[0], gain, config.norm_kind());
         self.op("rms_norm", &[(rows, c)], normed, norm, tell).await?;
-        let rotate = |t: &mut Tape, x: &[Var]| t.rope(x[0], q + kv, &inputs.positions, &model.rope);
+        let rotate = |t: &mut Tape, x: &[Var]| t.rope(x[0], q + kv, &inputs.positions, model.rotations(0));
         self.op("rope", &[(rows, q + 2 * kv)], [moved(2 * q + 4 * kv); 2], rotate, tell).await?;
         let gated = [moved(3 * f), moved(5 * f)];
-        self.op("swiglu", &[(rows, 2 * f)], gated, |t, x| t.swiglu(x[0]), tell).await?;
+        self.op("swiglu", &[(rows, 2 * f)], gated, |t, x| t.gated(config.architecture.gate, x[0]), tell).await?;
         // Backward both inputs get the gradient.
         self.op("add", &[(rows, c), (rows, c)], [moved(3 * c); 2], |t, x| t.add(x[0], x[1]), tell).await?;
 
         let mut tape = Tape::new(self.context());
-        let embedded = tape.embed(rows, &inputs.ids, &model.embedding, None);
+        let embedded = tape.embed(rows, &inputs.ids, &model.embedding, 1.0, None);
         // A result that nobody reads would not be computed.
         tape.keep(embedded, &self.context().buffer("embedded", (rows * c * 4) as u64)?);
         let timing = timing::of_plan(self.context(), &tape.finish(self.context())?, 0).await?;

@@ -167,7 +167,7 @@ impl<M: Deref<Target = Model>> Generator<M> {
             let peft = peft.map(|peft| peft as &dyn Hooks);
             let decoder = Decoder { model: &model, peft, training: false, recompute: Recompute::None };
             let h = decoder.forward(&mut t, &inputs, Some(Cache { layers: &layers, places: &places }));
-            t.logits(h, decoder.head(), &last, slots, &logits);
+            t.logits(h, decoder.head(), model.config.logit_cap, &last, slots, &logits);
             t.choose(&logits, &choice);
             let plan = t.finish(context)?;
             Ok(Step { inputs, places, last, plan })

@@ -7,6 +7,8 @@ use std::ops::Deref;
 
 use serde::{Serialize, Serializer};
 
+use crate::ops::Gate;
+
 /// One kind of model: what each of its blocks has, in the order of the forward pass.
 #[derive(Debug)]
 pub struct Architecture {
@@ -18,6 +20,18 @@ pub struct Architecture {
     pub norms: &'static [BlockNorm],
     /// Whether rotary pairs are half-split in its GGUF files, as they are in Hugging Face's, and not interleaved.
     pub half_split: bool,
+    /// What a gate becomes before it is multiplied with up.
+    pub gate: Gate,
+    /// What is added to the gains of norms as Hugging Face's files have them; GGUF files have the sum.
+    pub gain_offset: f32,
+    /// Whether embeddings are multiplied by `sqrt(C)` before the first block.
+    pub scaled_embedding: bool,
+    /// Every so many blocks one turns no queries and keys; 0 where all do.
+    pub unturned_every: usize,
+    /// Where attention is local: every so many blocks one is not, and 0 where all are.
+    pub global_every: usize,
+    /// The base of the rotations of local blocks, where they have one of their own.
+    pub local_rope_base: Option<f64>,
 }
 
 /// A linear layer of every block.
@@ -127,8 +141,12 @@ pub enum NormPlace {
     Query,
     /// Of each head's keys, before they are turned.
     Key,
+    /// Of what attention adds to the residual stream.
+    AfterAttention,
     /// Before the feed-forward.
     FeedForward,
+    /// Of what the feed-forward adds to the residual stream.
+    AfterFeedForward,
 }
 
 impl NormPlace {

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::architectures;
 use super::blueprint::{Architecture, Features, Module, Norm};
-use super::order::Order;
+use super::order::{HeadRows, Order};
 use super::rotary::Rotary;
 use crate::format::gguf::Gguf;
-use crate::ops::{HEAD_DIMS, Heads};
+use crate::ops::{HEAD_DIMS, Heads, NormKind, Scoring};
 use crate::{Error, Result};
 
 /// Everything that shapes the decoder.
@@ -39,6 +39,45 @@ pub struct ModelConfig {
     pub rotary: Rotary,
     /// Added to the mean square in RMSNorm.
     pub norm_eps: f32,
+    /// What some blocks do otherwise than others; `None` where all are alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<Local>,
+    /// The soft cap of attention's scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score_cap: Option<f32>,
+    /// The soft cap of logits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logit_cap: Option<f32>,
+}
+
+/// Blocks whose attention is local: all, but for every so many that look at everything.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Local {
+    /// Keys that a row sees, itself and those before it; `None` where the file gives no window.
+    pub window: Option<usize>,
+    /// Each block of so many is global; 0 where none is.
+    pub global_every: usize,
+    /// How positions turn queries and keys there, where that is otherwise than elsewhere.
+    pub rotary: Option<Rotary>,
+}
+
+impl Local {
+    /// That of a file; `None` where its blocks are all alike.
+    fn from_gguf(gguf: &Gguf, architecture: &Architecture) -> Result<Option<Self>> {
+        let name = architecture.name;
+        let window = gguf.get::<usize>(&format!("{name}.attention.sliding_window"))?.filter(|&rows| rows > 0);
+        let base = architecture.local_rope_base;
+        let rotary = base.map(|base| Rotary::of_local_blocks(gguf, name, base)).transpose()?;
+        if window.is_none() && rotary.is_none() {
+            return Ok(None);
+        }
+        let every = gguf.get(&format!("{name}.attention.sliding_window_pattern"))?;
+        Ok(Some(Self { window, global_every: every.unwrap_or(architecture.global_every), rotary }))
+    }
+
+    fn has(&self, layer: usize) -> bool {
+        self.global_every == 0 || !(layer + 1).is_multiple_of(self.global_every)
+    }
 }
 
 /// The last part of a path.
@@ -52,12 +91,22 @@ const MOST: usize = 1 << 20;
 /// Most positions that a model may have been trained for: more than any was.
 const MOST_CONTEXT: usize = 1 << 30;
 
-/// Positions of the rotary table, at most: 128 MiB of it are the most that a binding holds, and an eighth of that is
-/// what heads of 128 take.
+/// Positions of a rotary table, at most, and numbers in one: 16 MiB, which is what heads of 128 take for so many.
 const MOST_POSITIONS: usize = 1 << 15;
+const MOST_ROTATIONS: usize = 1 << 22;
 
 /// Rows of a prefill pass.
 pub(crate) const PREFILL: usize = 64;
+
+/// A soft cap of the metadata; 0 is none.
+fn soft_cap(gguf: &Gguf, key: &str) -> Result<Option<f32>> {
+    match gguf.get::<f32>(key)?.filter(|&cap| cap != 0.0) {
+        Some(cap) if !(cap.is_finite() && cap > 0.0) => {
+            Err(gguf.invalid(format!("{key} is {cap}, and a number above 0 was expected")))
+        }
+        cap => Ok(cap),
+    }
+}
 
 /// Refuses what a file of this architecture may have and the decoder has not, by name.
 fn refuse_other_kinds(gguf: &Gguf, architecture: &str, head_dim: usize) -> Result<()> {
@@ -65,15 +114,9 @@ fn refuse_other_kinds(gguf: &Gguf, architecture: &str, head_dim: usize) -> Resul
     let experts = gguf.get::<usize>(&key("expert_count"))?.unwrap_or(0);
     let kinds = [
         (experts > 0, format!("a mixture of {experts} experts")),
-        (
-            gguf.get::<usize>(&key("attention.sliding_window"))?.is_some_and(|rows| rows > 0),
-            "attention in a window".into(),
-        ),
+        // Their scores are scaled by hidden size and heads, which no key of the file says.
+        (matches!(architecture, "gemma2" | "gemma3") && head_dim == 128, "Gemma's 27B models".into()),
         (gguf.get::<bool>(&key("attention.causal"))? == Some(false), "attention to what comes later".into()),
-        (
-            gguf.get::<usize>(&key("rope.dimension_count"))?.is_some_and(|dim| dim != head_dim),
-            "rotary embedding over a part of the head".into(),
-        ),
         (
             gguf.get::<usize>(&key("attention.value_length"))?.is_some_and(|dim| dim != head_dim),
             "values of another dimension than keys".into(),
@@ -107,6 +150,7 @@ impl ModelConfig {
         let head_dim: usize = gguf.get(&key("attention.key_length"))?.unwrap_or(hidden / heads);
         refuse_other_kinds(gguf, architecture, head_dim)?;
         let context_length: usize = gguf.require(&key("context_length"))?;
+        let rotary = Rotary::from_gguf(gguf, architecture, head_dim)?;
         let config = Self {
             architecture: blocks,
             name: file_name(gguf.name()).trim_end_matches(".gguf").into(),
@@ -117,9 +161,15 @@ impl ModelConfig {
             head_dim,
             ffn: gguf.require(&key("feed_forward_length"))?,
             vocab: gguf.tensor("token_embd.weight")?.dims.get(1).map_or(0, |&rows| rows as usize),
-            context_length: context_length.min(MOST_POSITIONS),
-            rotary: Rotary::from_gguf(gguf, architecture, head_dim)?,
+            context_length: context_length
+                .min(rotary.context)
+                .min(MOST_POSITIONS)
+                .min(MOST_ROTATIONS / head_dim.max(1)),
+            rotary,
             norm_eps: gguf.require(&key("attention.layer_norm_rms_epsilon"))?,
+            local: Local::from_gguf(gguf, blocks)?,
+            score_cap: soft_cap(gguf, &key("attn_logit_softcapping"))?,
+            logit_cap: soft_cap(gguf, &key("final_logit_softcapping"))?,
         };
         let wrong = |what: String| Err(gguf.invalid(what));
         for (name, count) in [
@@ -164,6 +214,42 @@ impl ModelConfig {
         Heads { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim }
     }
 
+    /// How its norms are taken.
+    pub fn norm_kind(&self) -> NormKind {
+        NormKind { eps: self.norm_eps, offset: self.architecture.gain_offset }
+    }
+
+    /// What embeddings are multiplied by.
+    pub fn embedding_scale(&self) -> f32 {
+        if self.architecture.scaled_embedding { (self.hidden as f32).sqrt() } else { 1.0 }
+    }
+
+    /// What a block does otherwise than global ones.
+    fn local(&self, layer: usize) -> Option<&Local> {
+        self.local.as_ref().filter(|local| local.has(layer))
+    }
+
+    /// What a block makes of the products of queries and keys.
+    pub fn scoring(&self, layer: usize) -> Scoring {
+        Scoring { window: self.local(layer).and_then(|local| local.window), soft_cap: self.score_cap }
+    }
+
+    /// Whether a block turns queries and keys by the rotations of local ones.
+    pub fn turns_locally(&self, layer: usize) -> bool {
+        self.local(layer).is_some_and(|local| local.rotary.is_some())
+    }
+
+    /// Whether a block turns queries and keys at all.
+    pub fn turns(&self, layer: usize) -> bool {
+        let every = self.architecture.unturned_every;
+        every == 0 || !(layer + 1).is_multiple_of(every)
+    }
+
+    /// What a head has.
+    pub fn head_rows(&self) -> HeadRows {
+        HeadRows { dim: self.head_dim, turned: self.rotary.dim.unwrap_or(self.head_dim) }
+    }
+
     /// How many features of a kind there are.
     pub fn features(&self, features: Features) -> usize {
         match features {
@@ -190,7 +276,7 @@ impl ModelConfig {
     /// How the gain of a norm lies on the device, where that is not as in Hugging Face's files.
     pub fn norm_order(&self, norm: Norm) -> Option<Order> {
         let of_heads = matches!(norm, Norm::Block(_, place) if place.is_of_heads());
-        of_heads.then(|| Order::of_rows(std::iter::once((self.head_dim, true)), self.head_dim))
+        of_heads.then(|| Order::of_rows(std::iter::once((self.head_dim, true)), self.head_rows()))
     }
 
     /// How the gain of a norm lies on the device, where that is not as in its GGUF file.
@@ -207,6 +293,6 @@ impl ModelConfig {
     pub fn order(&self, module: Module) -> Option<Order> {
         let parts = module.outputs.iter().map(|&outputs| (self.features(outputs), outputs.are_turned()));
         let turned = module.outputs.iter().any(|outputs| outputs.are_turned());
-        turned.then(|| Order::of_rows(parts, self.head_dim))
+        turned.then(|| Order::of_rows(parts, self.head_rows()))
     }
 }

@@ -83,11 +83,23 @@ impl<'a> Decoder<'a> {
     }
 
     fn normed(&self, t: &mut Tape, norm: Norm, x: Var) -> Var {
-        let eps = self.model.config.norm_eps;
+        let kind = self.model.config.norm_kind();
         match self.peft {
-            Some(peft) => peft.norm(t, norm, x, peft.gain(self.model, norm), eps),
-            None => t.rms_norm(x, self.model.norm_gain(norm), eps),
+            Some(peft) => peft.norm(t, norm, x, peft.gain(self.model, norm), kind),
+            None => t.rms_norm(x, self.model.norm_gain(norm), kind),
         }
+    }
+
+    /// What a group of linear layers makes of `x`, added to the residual stream `h`: normalised, where the architecture has
+    /// a norm for it.
+    fn added(&self, t: &mut Tape, inputs: &Inputs, index: usize, group: Group, x: Var, h: Var) -> Var {
+        let place = if group == Group::Output { NormPlace::AfterAttention } else { NormPlace::AfterFeedForward };
+        if !self.model.config.architecture.has_norm(place) {
+            return self.linears(t, inputs, index, group, x, Some(h));
+        }
+        let y = self.linears(t, inputs, index, group, x, None);
+        let y = self.normed(t, Norm::Block(index, place), y);
+        t.add(h, y)
     }
 
     /// Queries and keys normalised, head by head, where the architecture does that.
@@ -123,25 +135,28 @@ impl<'a> Decoder<'a> {
         let x = self.normed(t, Norm::Block(index, NormPlace::Attention), h);
         let qkv = self.linears(t, inputs, index, Group::Qkv, x, None);
         let qkv = self.normed_heads(t, index, qkv);
-        let qkv = t.rope(qkv, turned, &inputs.positions, &model.rope);
+        let qkv = match model.config.turns(index) {
+            true => t.rope(qkv, turned, &inputs.positions, model.rotations(index)),
+            false => qkv,
+        };
         let qkv = match prefix {
             Some(prefix) => t.place_prefix(qkv, &inputs.ids, model.config.vocab, prefix, heads),
             None => qkv,
         };
         let cached = cache.map(|cache| t.write_cache(qkv, heads, cache.places, &cache.layers[index]));
         let masks = if targets.is_some() { &inputs.target_masks } else { &inputs.masks };
-        let attended = t.attention(qkv, cached, heads, masks);
+        let attended = t.attention(qkv, cached, heads, model.config.scoring(index), masks);
         let [attended, h] = match targets {
             Some(targets) => [attended, h].map(|x| t.gather(x, &targets.rows, targets.capacity)),
             None => [attended, h],
         };
-        let h = self.linears(t, inputs, index, Group::Output, attended, Some(h));
+        let h = self.added(t, inputs, index, Group::Output, attended, h);
         let x = self.normed(t, Norm::Block(index, NormPlace::FeedForward), h);
         let decoder = *self;
         t.block(x, self.recompute == Recompute::GateUp, move |t, x| {
             let gate_up = decoder.linears(t, inputs, index, Group::GateUp, x, None);
-            let x = t.swiglu(gate_up);
-            decoder.linears(t, inputs, index, Group::Down, x, Some(h))
+            let x = t.gated(decoder.model.config.architecture.gate, gate_up);
+            decoder.added(t, inputs, index, Group::Down, x, h)
         })
     }
 
@@ -154,7 +169,7 @@ impl<'a> Decoder<'a> {
     pub fn embed(&self, t: &mut Tape<'a>, inputs: &Inputs) -> Var {
         let table = self.peft.map_or(&self.model.embedding, |peft| peft.embedding(self.model));
         let prompt = self.virtual_tokens(inputs).and_then(|peft| peft.prompt(t));
-        t.embed(inputs.rows, &inputs.ids, table, prompt)
+        t.embed(inputs.rows, &inputs.ids, table, self.model.config.embedding_scale(), prompt)
     }
 
     /// The residual stream behind some of the blocks. With a cache, keys and values go through it. With

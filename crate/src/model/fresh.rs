@@ -1,7 +1,7 @@
 //! Models from nothing: a shape, a vocabulary, and weights that are drawn at random.
 
 use super::architectures::llama::LLAMA;
-use super::{ModelConfig, Norm, Rotary, Scaling, normal};
+use super::{ModelConfig, Norm, Rotary, normal};
 use crate::format::gguf::Value;
 use crate::format::gguf_write::GgufWriter;
 use crate::{Error, Result};
@@ -63,8 +63,11 @@ impl Shape {
             ffn: self.ffn,
             vocab,
             context_length: context,
-            rotary: Rotary { base: ROPE_BASE.into(), scaling: Scaling::None, factors: Vec::new() },
+            rotary: Rotary::plain(ROPE_BASE.into()),
             norm_eps: NORM_EPS,
+            local: None,
+            score_cap: None,
+            logit_cap: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Group, Linears, Model, Module, Norm};
 use crate::gpu::Buffer;
-use crate::ops::Weight;
+use crate::ops::{NormKind, Weight};
 use crate::tape::{Tape, Var};
 
 /// A group of linear layers in the forward pass.
@@ -67,7 +67,7 @@ pub trait Hooks {
     }
 
     /// What a norm of this gain makes of `x`.
-    fn norm(&self, t: &mut Tape, _norm: Norm, x: Var, gain: &Weight, eps: f32) -> Var {
-        t.rms_norm(x, gain, eps)
+    fn norm(&self, t: &mut Tape, _norm: Norm, x: Var, gain: &Weight, kind: NormKind) -> Var {
+        t.rms_norm(x, gain, kind)
     }
 }

@@ -15,14 +15,14 @@ mod rotary;
 mod weights;
 
 pub use blueprint::{Architecture, Features, Group, Module, Norm, NormPlace};
-pub use config::ModelConfig;
 pub(crate) use config::PREFILL;
+pub use config::{Local, ModelConfig};
 pub use decoder::{Cache, Decoder, Inputs};
 pub use hooks::{Hooks, Site};
 pub use hugging_face::{config_json, tokenizer_config_json};
 pub use in_4bit::bytes_in_4bit;
 pub use linears::Linears;
-pub use order::Order;
+pub use order::{HeadRows, Order};
 pub(crate) use random::{normal, random};
 pub use rotary::{Rotary, Scaling};
 pub use weights::{Layer, Model};

@@ -12,21 +12,43 @@ pub struct Order {
     device: Rc<[usize]>,
 }
 
+/// What a head has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadRows {
+    /// D, its rows.
+    pub dim: usize,
+    /// The first of them, whose pairs are turned.
+    pub turned: usize,
+}
+
+impl HeadRows {
+    /// The device place of each file row: row `p R/2 + j` of the R that are turned (element p of pair j) is row `2 j + p` of
+    /// the device.
+    fn place(self, row: usize) -> usize {
+        let (head, within) = (row / self.dim, row % self.dim);
+        if within >= self.turned {
+            return row;
+        }
+        let half = self.turned / 2;
+        head * self.dim + 2 * (within % half) + within / half
+    }
+}
+
 impl Order {
-    /// Rows in parts below each other, each of so many: heads of dimension `dim` whose pairs are turned, or others.
-    pub fn of_rows(parts: impl Iterator<Item = (usize, bool)>, dim: usize) -> Self {
+    /// Rows in parts below each other, each of so many: heads whose pairs are turned, or others.
+    pub fn of_rows(parts: impl Iterator<Item = (usize, bool)>, head: HeadRows) -> Self {
         let mut device = Vec::new();
         for (rows, turned) in parts {
             let first = device.len();
-            device.extend((0..rows).map(|row| first + if turned { rope_place(row, dim) } else { row }));
+            device.extend((0..rows).map(|row| first + if turned { head.place(row) } else { row }));
         }
         Self { columns: false, device: device.into() }
     }
 
     /// Rows or columns that are `count` times over the keys and the values of a layer, `width` of each.
-    pub fn keys_and_values(columns: bool, count: usize, width: usize, dim: usize) -> Self {
+    pub fn keys_and_values(columns: bool, count: usize, width: usize, head: HeadRows) -> Self {
         let place = |i: usize| match i / width % 2 {
-            0 => i - i % width + rope_place(i % width, dim),
+            0 => i - i % width + head.place(i % width),
             _ => i,
         };
         Self { columns, device: (0..2 * count * width).map(place).collect() }
@@ -61,20 +83,15 @@ impl Order {
     }
 }
 
-/// The device place of each file row: within a head of dimension D, row `p D/2 + j` of the file (element p of pair j) is
-/// row `2 j + p` of the device.
-fn rope_place(row: usize, dim: usize) -> usize {
-    let (head, within) = (row / dim, row % dim);
-    head * dim + 2 * (within % (dim / 2)) + within / (dim / 2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HEAD: HeadRows = HeadRows { dim: 4, turned: 4 };
+
     #[test]
     fn rows_go_to_the_file_and_back() {
-        let order = Order::of_rows([(8, true)].into_iter(), 4);
+        let order = Order::of_rows([(8, true)].into_iter(), HEAD);
         let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
         let file = order.turn(&values, false);
         // Device rows 0..4 are pairs (0, 1), (2, 3); the file has first elements, then second elements.
@@ -84,13 +101,20 @@ mod tests {
 
     #[test]
     fn only_parts_that_are_turned_change_places() {
-        let order = Order::of_rows([(4, true), (4, false)].into_iter(), 4);
+        let order = Order::of_rows([(4, true), (4, false)].into_iter(), HEAD);
         assert_eq!(order.turn(&[0, 1, 2, 3, 4, 5, 6, 7], false), [0, 2, 1, 3, 4, 5, 6, 7]);
     }
 
     #[test]
+    fn what_is_not_turned_of_a_head_stays() {
+        let order = Order::of_rows([(12, true)].into_iter(), HeadRows { dim: 6, turned: 4 });
+        let rows: Vec<u8> = (0..12).collect();
+        assert_eq!(order.turn(&rows, false), [0, 2, 1, 3, 4, 5, 6, 8, 7, 9, 10, 11]);
+    }
+
+    #[test]
     fn heads_are_turned_alone() {
-        let order = Order::of_rows([(8, true)].into_iter(), 4);
+        let order = Order::of_rows([(8, true)].into_iter(), HEAD);
         let rows: Vec<u8> = (0..8).collect();
         let pieces = [0, 4].map(|first| order.of_some_rows(first, 4).turn(&rows[first..][..4], true));
         assert_eq!(pieces.concat(), order.turn(&rows, true));
@@ -98,11 +122,11 @@ mod tests {
 
     #[test]
     fn keys_change_places_and_values_do_not() {
-        let order = Order::keys_and_values(true, 2, 4, 4);
+        let order = Order::keys_and_values(true, 2, 4, HEAD);
         let device: Vec<f32> = (0..32).map(|i| i as f32).collect();
         let file = order.turn(&device, false);
         assert_eq!(file[..16], [0., 2., 1., 3., 4., 5., 6., 7., 8., 10., 9., 11., 12., 13., 14., 15.]);
         assert_eq!(order.turn(&file, true), device);
-        assert_eq!(Order::keys_and_values(false, 2, 4, 4).turn(&device, false)[..6], [0., 1., 4., 5., 2., 3.]);
+        assert_eq!(Order::keys_and_values(false, 2, 4, HEAD).turn(&device, false)[..6], [0., 1., 4., 5., 2., 3.]);
     }
 }

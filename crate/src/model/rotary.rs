@@ -11,6 +11,8 @@ use crate::format::quant::dequantize;
 
 /// The tensor of a GGUF file that divides the frequencies of pairs.
 const FACTORS: &str = "rope_freqs.weight";
+/// The same where there is another for contexts past the original one.
+const SHORT_FACTORS: &str = "rope_factors_short.weight";
 
 /// The frequencies of rotary position embedding (Su et al. 2021, arXiv:2104.09864).
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,6 +26,12 @@ pub struct Rotary {
     /// By how much each pair's frequency is divided, which is how Llama 3 stretches; empty where nothing is.
     #[serde(rename = "rope_factors", skip_serializing_if = "Vec::is_empty")]
     pub factors: Vec<f32>,
+    /// Numbers of a head that are turned, the first ones; `None` where all are.
+    #[serde(rename = "rope_dim", skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+    /// Positions for which all of this holds.
+    #[serde(skip)]
+    pub context: usize,
 }
 
 /// How the frequencies were stretched after training.
@@ -50,6 +58,12 @@ pub enum Scaling {
         /// Times what the paper multiplies queries and keys by.
         attention_factor: f64,
     },
+    /// By the factors, which are searched for: one set for contexts as in training, and another for longer ones, which we do
+    /// not go to (Ding et al. 2024, arXiv:2402.13753).
+    LongRope {
+        /// What turned queries and keys are multiplied by.
+        attention_factor: f64,
+    },
 }
 
 impl Scaling {
@@ -59,6 +73,11 @@ impl Scaling {
 }
 
 impl Rotary {
+    /// Every pair of a head, by this base, as far as anyone likes.
+    pub fn plain(base: f64) -> Self {
+        Self { base, scaling: Scaling::None, factors: Vec::new(), dim: None, context: usize::MAX }
+    }
+
     /// Reads and checks the metadata of this architecture, for heads of dimension `head_dim`.
     ///
     /// # Errors
@@ -72,7 +91,21 @@ impl Rotary {
             }
             Err(gguf.invalid(format!("{} is {value}, and a number above 0 was expected", key(name))))
         };
+        let dim = gguf.get::<usize>(&key("dimension_count"))?.filter(|&dim| dim != head_dim);
+        if let Some(dim) = dim.filter(|&dim| dim == 0 || dim > head_dim || !dim.is_multiple_of(2)) {
+            let what = format!("{} is {dim}, and an even number up to {head_dim} was expected", key("dimension_count"));
+            return Err(gguf.invalid(what));
+        }
+        let pairs = dim.unwrap_or(head_dim) / 2;
+        let base = above_zero("freq_base", number("freq_base")?.unwrap_or(10_000.0))?;
         let kind = gguf.get::<&str>(&key("scaling.type"))?;
+        if gguf.find_tensor(SHORT_FACTORS).is_some() {
+            let context = gguf.require::<usize>(&key("scaling.original_context_length"))?;
+            let attention_factor = number("scaling.attn_factor")?.unwrap_or(1.0);
+            let attention_factor = above_zero("scaling.attn_factor", attention_factor)?;
+            let scaling = Scaling::LongRope { attention_factor };
+            return Ok(Self { base, scaling, factors: factors(gguf, SHORT_FACTORS, pairs)?, dim, context });
+        }
         let factor = above_zero("scaling.factor", number("scaling.factor")?.unwrap_or(1.0))?;
         let scaling = match kind {
             // Without a type, a factor scales linearly.
@@ -95,21 +128,37 @@ impl Rotary {
             }
             Some(other) => return Err(gguf.unsupported(&format!("rotary scaling ({other})"))),
         };
-        let base = above_zero("freq_base", number("freq_base")?.unwrap_or(10_000.0))?;
-        Ok(Self { base, scaling, factors: factors(gguf, head_dim / 2)? })
+        Ok(Self { base, scaling, factors: factors(gguf, FACTORS, pairs)?, dim, context: usize::MAX })
+    }
+
+    /// That of local blocks which turn by a base of their own, and are not stretched: the file's, or else the architecture's.
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`] for an impossible number.
+    pub fn of_local_blocks(gguf: &Gguf, architecture: &str, base: f64) -> Result<Self> {
+        let key = format!("{architecture}.rope.freq_base_swa");
+        let base = gguf.get::<f32>(&key)?.map_or(base, f64::from);
+        if base.is_finite() && base >= f64::MIN_POSITIVE {
+            return Ok(Self::plain(base));
+        }
+        Err(gguf.invalid(format!("{key} is {base}, and a number above 0 was expected")))
     }
 
     /// How far each pair of a head of dimension `head_dim` turns a position, in radians, rounded as the models were
-    /// trained with.
+    /// trained with; 0 for those that stay as they are.
     pub fn frequencies(&self, head_dim: usize) -> Vec<f32> {
+        let dim = self.dim.unwrap_or(head_dim);
         let frequency = |pair: usize| {
-            let plain = self.base.powf(-2.0 * pair as f64 / head_dim as f64);
+            if 2 * pair >= dim {
+                return 0.0;
+            }
+            let plain = self.base.powf(-2.0 * pair as f64 / dim as f64);
             let plain = self.factors.get(pair).map_or(plain, |&factor| plain / f64::from(factor));
             match self.scaling {
-                Scaling::None => plain,
+                Scaling::None | Scaling::LongRope { .. } => plain,
                 Scaling::Linear { factor } => plain / factor,
                 Scaling::Yarn { factor, .. } => {
-                    let kept = self.kept(pair, head_dim);
+                    let kept = self.kept(pair, dim);
                     plain * kept + plain / factor * (1.0 - kept)
                 }
             }
@@ -133,25 +182,25 @@ impl Rotary {
             Scaling::Yarn { factor, attention_factor, .. } if factor > 1.0 => {
                 attention_factor * (0.1 * factor.ln() + 1.0)
             }
-            Scaling::Yarn { attention_factor, .. } => attention_factor,
+            Scaling::Yarn { attention_factor, .. } | Scaling::LongRope { attention_factor } => attention_factor,
             Scaling::None | Scaling::Linear { .. } => 1.0,
         }
     }
 }
 
 /// The divisors of so many pairs; none where the file has none.
-fn factors(gguf: &Gguf, pairs: usize) -> Result<Vec<f32>> {
-    let Some(tensor) = gguf.find_tensor(FACTORS) else { return Ok(Vec::new()) };
+fn factors(gguf: &Gguf, name: &str, pairs: usize) -> Result<Vec<f32>> {
+    let Some(tensor) = gguf.find_tensor(name) else { return Ok(Vec::new()) };
     if tensor.dims != [pairs as u64] || gguf.encoding(tensor)? != Encoding::F32 {
         let found = format!("{} of shape {:?}", tensor.ty.name(), tensor.dims);
-        return Err(gguf.invalid(format!("{FACTORS} is {found}, and {pairs} numbers in F32 were expected")));
+        return Err(gguf.invalid(format!("{name} is {found}, and {pairs} numbers in F32 were expected")));
     }
     let mut factors = vec![0.0; pairs];
     gguf.read_tensor_chunks(tensor, 8 << 20, |first, bytes| {
         dequantize(tensor.ty, bytes, &mut factors[first as usize..][..bytes.len() / 4])
     })?;
     match factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
-        Some(wrong) => Err(gguf.invalid(format!("{FACTORS} holds {wrong}, and numbers above 0 were expected"))),
+        Some(wrong) => Err(gguf.invalid(format!("{name} holds {wrong}, and numbers above 0 were expected"))),
         None => Ok(factors),
     }
 }

@@ -12,7 +12,7 @@ use crate::format::encoding::Encoding;
 use crate::format::gguf::{Gguf, TensorInfo};
 use crate::format::quant::{dequantize, pack};
 use crate::gpu::Context;
-use crate::ops::{Piece, RopeTable, Weight};
+use crate::ops::{Piece, RopeTable, Targets, Weight};
 use crate::tape::Tape;
 use crate::text::template::ChatTemplate;
 use crate::text::tokenizer::Tokenizer;
@@ -52,6 +52,8 @@ pub struct Model {
     pub output: Option<Weight>,
     /// Rotary table of every position.
     pub rope: RopeTable,
+    /// The same for local blocks, where they have rotations of their own.
+    pub local_rope: Option<RopeTable>,
     /// Its tokenizer.
     pub tokenizer: Rc<Tokenizer>,
     /// Its chat template; `None` for a model without one.
@@ -129,11 +131,11 @@ impl Model {
             for own in config.architecture.norms {
                 let norm = Norm::Block(layer, own.place);
                 let name = format!("blk.{layer}.{}.weight", own.gguf_name);
-                norms.push(loader.norm(&name, config.norm_width(norm), config.norm_file_order(norm)).await?);
+                norms.push(loader.norm(&name, norm, &config).await?);
             }
             layers.push(Layer { norms, linears: linears.try_into().ok().expect("four groups") });
         }
-        let norm = loader.norm("output_norm.weight", c, None).await?;
+        let norm = loader.norm("output_norm.weight", Norm::Last, &config).await?;
         let output = match gguf.find_tensor("output.weight") {
             Some(_) => Some(loader.weight("output.weight", config.vocab, c).await?),
             None => None,
@@ -142,6 +144,10 @@ impl Model {
         let positions = config.context_length + PREFILL;
         let rope =
             RopeTable::new(context, positions, &config.rotary.frequencies(config.head_dim), config.rotary.magnitude())?;
+        let of_local = config.local.as_ref().and_then(|local| local.rotary.as_ref());
+        let local_rope = of_local
+            .map(|rotary| RopeTable::new(context, positions, &rotary.frequencies(config.head_dim), rotary.magnitude()));
+        let local_rope = local_rope.transpose()?;
         context.wait().await?;
         let hash = format!("{:032x}", loader.hash.digest128());
         Ok(Self {
@@ -151,6 +157,7 @@ impl Model {
             norm,
             output,
             rope,
+            local_rope,
             tokenizer: Rc::new(tokenizer),
             template: template.map(Rc::new),
             template_source,
@@ -167,6 +174,19 @@ impl Model {
     /// The same model where nothing exists: see [`Context::rehearsal`].
     pub fn rehearsal(&self) -> Self {
         Self { context: self.context.rehearsal(), ..self.clone() }
+    }
+
+    /// What a head of this model predicts in a batch: see [`Targets::new`].
+    ///
+    /// # Errors
+    /// As [`Targets::new`].
+    pub fn targets(&self, context: &Context, capacity: usize) -> Result<Targets> {
+        Ok(Targets::new(context, capacity, self.config.vocab)?.capped(self.config.logit_cap))
+    }
+
+    /// By what a block turns queries and keys.
+    pub fn rotations(&self, layer: usize) -> &RopeTable {
+        self.local_rope.as_ref().filter(|_| self.config.turns_locally(layer)).unwrap_or(&self.rope)
     }
 
     /// The gain of a norm, `[1, C]`.
@@ -210,6 +230,7 @@ impl Model {
             + self.norm.bytes()
             + self.output.as_ref().map_or(0, Weight::bytes)
             + self.rope.bytes()
+            + self.local_rope.as_ref().map_or(0, RopeTable::bytes)
     }
 }
 
@@ -263,13 +284,19 @@ impl Part<'_> {
 }
 
 impl<'a> Loader<'a> {
-    async fn norm(&mut self, name: &str, channels: usize, order: Option<Order>) -> Result<Weight> {
+    /// The gain of a norm, in the order of the device and as Hugging Face's files have it.
+    async fn norm(&mut self, name: &str, norm: Norm, config: &ModelConfig) -> Result<Weight> {
+        let (channels, order) = (config.norm_width(norm), config.norm_file_order(norm));
+        let offset = config.architecture.gain_offset;
         let part = self.part(name, 1, channels)?;
         if part.encoding != Encoding::F32 {
             return Err(self.gguf.invalid(format!("{name} is {}, expected F32", part.tensor.ty.name())));
         }
-        let Some(order) = order else { return self.upload(&[part]).await };
-        let values = order.turn(&self.numbers(name, channels)?, true);
+        if order.is_none() && offset == 0.0 {
+            return self.upload(&[part]).await;
+        }
+        let values: Vec<f32> = self.numbers(name, channels)?.into_iter().map(|gain| gain - offset).collect();
+        let values = order.map_or_else(|| values.clone(), |order| order.turn(&values, true));
         let codes = self.context.buffer_with(name, &values)?;
         Ok(Weight::frozen(name, 1, channels, Encoding::F32, codes, None))
     }
@@ -453,12 +480,13 @@ impl<'a> Loader<'a> {
 }
 
 impl Model {
-    /// The embeddings of some tokens, row after row, as f32.
+    /// The embeddings of some tokens as the first block is given them, row after row.
     ///
     /// # Errors
     /// [`crate::Error::Gpu`] when the device failed.
     pub async fn embeddings(&self, ids: &[u32]) -> Result<Vec<f32>> {
-        self.rows(&self.embedding, ids).await
+        let scale = self.config.embedding_scale();
+        Ok(self.rows(&self.embedding, ids).await?.into_iter().map(|x| x * scale).collect())
     }
 
     /// Some rows of a weight in any encoding, one after another, as f32.
@@ -470,7 +498,7 @@ impl Model {
         let ids = self.context.buffer_with("rows", rows)?;
         let out = self.context.buffer("rows", count as u64 * 4)?;
         let mut t = Tape::new(&self.context);
-        let y = t.embed(rows.len(), &ids, weight, None);
+        let y = t.embed(rows.len(), &ids, weight, 1.0, None);
         let copy = t.leaf(rows.len(), weight.cols, &out, None);
         t.copy(y, copy);
         t.finish(&self.context)?.run(0);

@@ -4,7 +4,7 @@ use crate::gpu::{Binding, Buffer, BufferId, Form, Kernel, Recorder, Tunable, ker
 use crate::tape::{Op, Origin, Tape, Turned, Var};
 
 /// Head dimensions that have kernels.
-pub const HEAD_DIMS: [usize; 7] = [16, 32, 48, 64, 80, 96, 128];
+pub const HEAD_DIMS: [usize; 8] = [16, 32, 48, 64, 80, 96, 128, 256];
 
 /// H, K and D.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,24 @@ pub struct Heads {
     pub kv_heads: usize,
     /// D, one of [`HEAD_DIMS`].
     pub head_dim: usize,
+}
+
+/// What a layer makes of the products of queries and keys, and which of them it asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scoring {
+    /// Keys that a row sees at most, itself and those before it: the window of local attention (Beltagy et al. 2020,
+    /// arXiv:2004.05150).
+    pub window: Option<usize>,
+    /// c, where a score s becomes `c tanh(s / c)`.
+    pub soft_cap: Option<f32>,
+}
+
+impl Scoring {
+    /// As kernels read it: more keys than there are, and 0, stand for none.
+    fn params(self) -> (u32, f32) {
+        let all = 1 << 30;
+        (self.window.unwrap_or(all).min(all) as u32, self.soft_cap.unwrap_or(0.0))
+    }
 }
 
 /// Who sees whom, as pairs of u32 `[start, end)`, never decreasing from row to row.
@@ -31,6 +49,7 @@ struct Attention {
     /// Keys and values that are not those in `qkv`.
     cache: Option<(Var, Var)>,
     heads: Heads,
+    scoring: Scoring,
     keys_of_row: BufferId,
     rows_of_key: BufferId,
     stats: BufferId,
@@ -40,13 +59,20 @@ struct Attention {
 impl Tape<'_> {
     /// `softmax(q k^T / sqrt(D)) v`, zeros where a row sees no key: qkv `[T, (H + 2 K) D]` holds the columns of q, k and v
     /// side by side; result `[T, H * D]`. With a cache, k and v are its two `[keys, K * D]`, and nothing flows back.
-    pub fn attention(&mut self, qkv: Var, cache: Option<(Var, Var)>, heads: Heads, masks: &Masks) -> Var {
+    pub fn attention(
+        &mut self,
+        qkv: Var,
+        cache: Option<(Var, Var)>,
+        heads: Heads,
+        scoring: Scoring,
+        masks: &Masks,
+    ) -> Var {
         let needs_grad = self.needs_grad(qkv) && cache.is_none();
         let y = self.var(self.rows(qkv), heads.heads * heads.head_dim, needs_grad);
         let stats = self.list.planned(2 * self.rows(qkv) * heads.heads);
         let keys_of_row = self.list.fixed(&masks.keys_of_row);
         let rows_of_key = self.list.fixed(&masks.rows_of_key);
-        self.push(Attention { qkv, cache, heads, keys_of_row, rows_of_key, stats, y }, needs_grad);
+        self.push(Attention { qkv, cache, heads, scoring, keys_of_row, rows_of_key, stats, y }, needs_grad);
         y
     }
 }
@@ -132,7 +158,11 @@ impl Attention {
                     (_, Form::Small, _) => ("_small", rows.div_ceil(32)),
                     _ => ("", rows.div_ceil(64)),
                 };
-                (form.to_owned(), [groups, heads, 1])
+                // Each sums up 128 columns at most, and the sums of keys and values are shared out in z already.
+                let parts = head_dim.div_ceil(128);
+                let shape =
+                    if name == "backward_key_value" { [groups, heads * parts, 1] } else { [groups, heads, parts] };
+                (form.to_owned(), shape)
             }
             lanes => {
                 // As many rows a lane as a processor's nearest caches have room for, of data and of code, of all heads that
@@ -140,6 +170,7 @@ impl Attention {
                 let tile = lanes as usize
                     * match (name, head_dim, lanes) {
                         ("backward_key_value", 64, 8) => 2,
+                        (_, 256.., _) => 1,
                         (_, 32..=64, _) => 4,
                         _ => 2,
                     };
@@ -160,6 +191,7 @@ impl Attention {
         let Heads { heads, kv_heads, .. } = self.heads;
         let rows = t.rows(self.qkv);
         let (kernel, groups) = self.kernel(&t.list, "backward_query", rows - slab.first, heads);
+        let (window, cap) = self.scoring.params();
         let params = kernels::attention_backward_query::Params {
             rows: rows as u32,
             heads: heads as u32,
@@ -172,6 +204,8 @@ impl Attention {
             last: slab.last as u32,
             row_tiles: slab.row_tiles as u32,
             kept: slab.kept as u32,
+            window,
+            cap,
         };
         let [positions, table] = to.turn;
         let mut bindings: Vec<Binding> =
@@ -192,6 +226,7 @@ impl Attention {
         let width = if kept.is_some() { heads } else { kv_heads };
         let splits = (t.rows(self.qkv) - slab.first).div_ceil(slab.split);
         let parts = t.list.planned(splits * keys * 2 * width * head_dim);
+        let (window, cap) = self.scoring.params();
         let (kernel, [tiles, groups, _]) = self.kernel(&t.list, "backward_key_value", keys, width);
         let params = kernels::attention_backward_key_value::Params {
             keys: t.rows(self.qkv) as u32,
@@ -204,6 +239,8 @@ impl Attention {
             row_tiles: slab.row_tiles as u32,
             kept: slab.kept as u32,
             split: slab.split as u32,
+            window,
+            cap,
         };
         let mut bindings: Vec<Binding> = vec![
             t.value(self.qkv).into(),
@@ -250,6 +287,7 @@ impl Op for Attention {
             None => (self.qkv, self.qkv, row, heads * d4, (heads + kv_heads) * d4),
         };
         let (kernel, groups) = self.kernel(&t.list, "forward", rows, heads);
+        let (window, cap) = self.scoring.params();
         let params = attention_forward::Params {
             rows: rows as u32,
             heads: heads as u32,
@@ -260,6 +298,8 @@ impl Op for Attention {
             v_at: v_at as u32,
             scale: self.scale(),
             stride: stride(groups[0] as usize),
+            window,
+            cap,
         };
         let bindings = [
             t.value(self.qkv).into(),

@@ -8,6 +8,7 @@ use crate::tape::{Op, Tape, Var};
 struct Embed {
     ids: BufferId,
     vocab: usize,
+    scale: f32,
     encoding: Encoding,
     pieces: Vec<Piece>,
     table_grad: Option<Binding>,
@@ -24,9 +25,9 @@ struct Piece {
 }
 
 impl Tape<'_> {
-    /// The rows of `table` `[V, C]` that the first `rows` of `ids` name; an id of V + j names row j of `prompt` `[n, C]`,
+    /// The rows of `table` `[V, C]` that the first `rows` of `ids` name, times `scale`; an id of V + j names row j of `prompt` `[n, C]`,
     /// and one past that, or past V where there is no prompt, a row of zeros.
-    pub fn embed(&mut self, rows: usize, ids: &Buffer, table: &Weight, prompt: Option<Var>) -> Var {
+    pub fn embed(&mut self, rows: usize, ids: &Buffer, table: &Weight, scale: f32, prompt: Option<Var>) -> Var {
         let needs_grad = table.trainable() || prompt.is_some_and(|prompt| self.needs_grad(prompt));
         let y = self.var(rows, table.cols, needs_grad);
         let ids = self.list.fixed(ids);
@@ -36,7 +37,7 @@ impl Tape<'_> {
         };
         let pieces = table.pieces().into_iter().map(bound).collect();
         let table_grad = table.bind_grad(&mut self.list);
-        let op = Embed { ids, vocab: table.rows, encoding: table.encoding(), pieces, table_grad, prompt, y };
+        let op = Embed { ids, vocab: table.rows, scale, encoding: table.encoding(), pieces, table_grad, prompt, y };
         self.push(op, needs_grad);
         y
     }
@@ -54,6 +55,7 @@ impl Op for Embed {
                 rows: piece.rows as u32,
                 tokens: self.prompt.map_or(0, |prompt| t.rows(prompt) as u32),
                 count: count as u32,
+                scale: self.scale,
             };
             // Without a prompt no id reaches that binding; the table stands in.
             let prompt = self.prompt.map_or(piece.codes, |prompt| t.value(prompt).into());
@@ -72,6 +74,7 @@ impl Op for Embed {
                 channels: channels as u32,
                 vocab: self.vocab as u32,
                 rows: rows as u32,
+                scale: self.scale,
             };
             let bindings = [self.ids.into(), dy.into(), dtable];
             t.list.weigh(16.0 * (rows * channels) as f64 + (rows * rows) as f64);

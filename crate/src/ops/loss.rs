@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Weight;
 use crate::Result;
 use crate::format::encoding::Encoding;
-use crate::gpu::{Binding, Buffer, BufferId, Context, kernels};
+use crate::gpu::{Binding, Buffer, BufferId, Context, kernels, spread};
 use crate::tape::{Tape, Var};
 
 /// Rows of logits in memory at a time, at least.
@@ -44,6 +44,24 @@ pub struct Targets {
     pub head: Head,
     /// What the head's input is multiplied by, where not by 1: see [`Targets::at_temperature`].
     pub scale: Option<Weight>,
+    /// What becomes of the logits before anything else.
+    pub capping: Option<Capping>,
+}
+
+/// A soft cap of logits: z becomes `cap tanh(z / cap) / temperature`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Capping {
+    /// What they stay within.
+    pub cap: f32,
+    /// What they are divided by then.
+    pub temperature: f32,
+}
+
+impl Capping {
+    /// At temperature 1, where there is a cap.
+    pub fn new(cap: Option<f32>) -> Option<Self> {
+        cap.map(|cap| Self { cap, temperature: 1.0 })
+    }
 }
 
 /// What is made of the rows that have a target.
@@ -104,6 +122,7 @@ impl Targets {
             chunk,
             head: Head::Losses,
             scale: None,
+            capping: None,
         })
     }
 
@@ -136,11 +155,20 @@ impl Targets {
         Ok(Self { head: Head::Scores(Scores::new(context, self.capacity)?), ..self })
     }
 
-    /// With logits divided by a temperature: their input, of so many channels, is.
+    /// With logits under a soft cap.
+    #[must_use]
+    pub fn capped(self, cap: Option<f32>) -> Self {
+        Self { capping: Capping::new(cap), ..self }
+    }
+
+    /// With logits divided by a temperature: their input, of so many channels, is, or they themselves behind their cap.
     ///
     /// # Errors
     /// As [`Context::buffer`].
     pub fn at_temperature(self, context: &Context, channels: usize, temperature: f32) -> Result<Self> {
+        if let Some(Capping { cap, .. }) = self.capping {
+            return Ok(Self { capping: Some(Capping { cap, temperature }), ..self });
+        }
         let buffer = context.buffer_with("temperature", &vec![temperature.recip(); channels])?;
         let scale = Weight::frozen("temperature", 1, channels, Encoding::F32, buffer, None);
         Ok(Self { scale: Some(scale), ..self })
@@ -231,7 +259,11 @@ impl Tape<'_> {
             self.list.open_gate(gate);
             let logits = self.list.planned(len * vocab);
             self.product_nt(len, piece(x_value), w, logits.into());
-            let params = kernels::loss_cross_entropy::Params { vocab: vocab as u32, first: first as u32 };
+            self.cap(logits, len * vocab, targets.capping);
+            let (share, temperature) =
+                targets.capping.map_or((0.0, 1.0), |capping| (capping.temperature / capping.cap, capping.temperature));
+            let params =
+                kernels::loss_cross_entropy::Params { vocab: vocab as u32, first: first as u32, share, temperature };
             let bindings = [labels.into(), weights.into(), logits.into(), nll.into()];
             self.list.dispatch(kernel, &bindings, &params, [len as u32, 1, 1]);
             // All of it within the gate: the next chunk's logits may lie where these do.
@@ -264,6 +296,7 @@ impl Tape<'_> {
             self.list.open_gate(gate);
             let logits = self.list.planned(len * w.rows);
             self.product_nt(len, rows_of(x, w.cols, &chunk), w, logits.into());
+            self.cap(logits, len * w.rows, targets.capping);
             let params = kernels::loss_measure::Params { vocab: w.rows as u32, first: first as u32 };
             let bindings = [labels.into(), logits.into(), measures.into()];
             self.list.dispatch(kernel, &bindings, &params, [len as u32, 1, 1]);
@@ -272,9 +305,18 @@ impl Tape<'_> {
     }
 
     /// The logits `[count, V]` of the rows of `x` that `rows` (`count` u32) names, into `out`: the head of generation.
-    pub fn logits(&mut self, x: Var, w: &Weight, rows: &Buffer, count: usize, out: &Buffer) {
+    pub fn logits(&mut self, x: Var, w: &Weight, cap: Option<f32>, rows: &Buffer, count: usize, out: &Buffer) {
         let x = self.gather(x, rows, count);
         let out = self.list.fixed(out);
         self.product_nt(count, self.value(x).into(), w, out.into());
+        self.cap(out, count * w.rows, Capping::new(cap));
+    }
+
+    /// Caps so many logits in place, if they are to be.
+    fn cap(&mut self, logits: BufferId, count: usize, capping: Option<Capping>) {
+        if let Some(Capping { cap, temperature }) = capping {
+            let params = kernels::loss_cap::Params { count: count as u32, cap, temperature };
+            self.list.dispatch(&kernels::LOSS_CAP, &[logits.into()], &params, spread(count));
+        }
     }
 }

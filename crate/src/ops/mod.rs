@@ -31,14 +31,16 @@ mod tune;
 mod weight;
 
 pub use activation::Activation;
-pub use attention::{HEAD_DIMS, Heads, Masks};
+pub use attention::{HEAD_DIMS, Heads, Masks, Scoring};
 pub use cache::CacheLayer;
 pub use choose::{Choice, ChooseBy, Chosen};
 pub use direction::Direction;
 pub use importance::{Importance, record_importance, record_mask};
 pub use linear::LowRank;
-pub use loss::{Found, Head, Scores, Targets};
+pub use loss::{Capping, Found, Head, Scores, Targets};
 pub use optimizer::{DECAY_BLOCK, Hyper, PIECE, record_step};
+pub use rms_norm::NormKind;
 pub use rope::RopeTable;
+pub use swiglu::Gate;
 pub use tune::{Tried, tune};
 pub use weight::{Parameter, Piece, Weight};

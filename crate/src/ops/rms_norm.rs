@@ -13,18 +13,34 @@ struct RmsNorm {
     channels: usize,
     gain: Binding,
     grad: Option<Binding>,
-    eps: f32,
+    kind: NormKind,
     y: Var,
     rstd: BufferId,
 }
 
+/// How a norm is taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormKind {
+    /// Added to the mean square.
+    pub eps: f32,
+    /// Added to each gain: Gemma's are kept as what they differ from 1 by.
+    pub offset: f32,
+}
+
+impl NormKind {
+    /// With gains that are kept as they are.
+    pub fn plain(eps: f32) -> Self {
+        Self { eps, offset: 0.0 }
+    }
+}
+
 impl Tape<'_> {
-    /// `x / rms(x) * gain`, row by row. x: `[T, C]`; gain: `[1, C]`, f32. Where the gain has D numbers and a row H D, each
+    /// `x / rms(x) * (gain + offset)`, row by row. x: `[T, C]`; gain: `[1, C]`, f32. Where the gain has D numbers and a row H D, each
     /// of its H heads is normalised by itself.
     ///
     /// # Panics
     /// When a row is not whole heads.
-    pub fn rms_norm(&mut self, x: Var, gain: &Weight, eps: f32) -> Var {
+    pub fn rms_norm(&mut self, x: Var, gain: &Weight, kind: NormKind) -> Var {
         let channels = gain.rows * gain.cols;
         assert!(self.cols(x).is_multiple_of(channels), "{}: rows of {} numbers", gain.name, self.cols(x));
         let rows = self.count(x) / channels;
@@ -32,7 +48,7 @@ impl Tape<'_> {
         let y = self.var(self.rows(x), self.cols(x), needs_grad);
         let (gain, grad) = (gain.bind_dense(&mut self.list), gain.bind_grad(&mut self.list));
         let rstd = self.list.planned(rows);
-        self.push(RmsNorm { x, rows, channels, gain, grad, eps, y, rstd }, needs_grad);
+        self.push(RmsNorm { x, rows, channels, gain, grad, kind, y, rstd }, needs_grad);
         y
     }
 }
@@ -52,7 +68,7 @@ impl Op for RmsNorm {
     fn forward(&self, t: &mut Tape) {
         let bindings = [t.value(self.x).into(), self.gain, t.value(self.y).into(), self.rstd.into()];
         let (rows, channels) = (self.rows as u32, self.channels as u32);
-        let params = kernels::rms_norm_forward::Params { rows, channels, eps: self.eps };
+        let params = kernels::rms_norm_forward::Params { rows, channels, eps: self.kind.eps, offset: self.kind.offset };
         let kernel = self.kernel(t, "forward");
         t.list.dispatch(kernel, &bindings, &params, spread(64 * self.rows));
     }
@@ -76,7 +92,7 @@ impl Op for RmsNorm {
         if let Some((dx, accumulate)) = t.grad_target(self.x) {
             let bindings = [t.value(self.x).into(), self.gain, self.rstd.into(), dy.into(), dx.into()];
             let (rows, channels) = (self.rows as u32, self.channels as u32);
-            let params = kernels::rms_norm_backward::Params { rows, channels, accumulate };
+            let params = kernels::rms_norm_backward::Params { rows, channels, accumulate, offset: self.kind.offset };
             let kernel = self.kernel(t, "backward");
             t.list.dispatch(kernel, &bindings, &params, spread(64 * self.rows));
         }

@@ -14,7 +14,7 @@ pub struct RopeTable {
 
 impl RopeTable {
     /// The table for `positions` positions of heads of so many pairs, from what each turns a position; `magnitude`
-    /// multiplies what is turned.
+    /// multiplies what is turned. A pair that turns by 0 stays as it is.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] when the table is larger than one binding.
@@ -23,6 +23,7 @@ impl RopeTable {
         for position in 0..positions {
             for &frequency in frequencies {
                 let angle = f64::from((position as f64 * f64::from(frequency)) as f32);
+                let magnitude = if frequency == 0.0 { 1.0 } else { magnitude };
                 values.extend([angle.cos(), angle.sin()].map(|part| (magnitude * part) as f32));
             }
         }

@@ -7,7 +7,7 @@ use crate::tape::Tape;
 use crate::{Error, Result};
 
 use super::matmul::{Nn, Nt, Operand, View};
-use super::{Heads, Masks};
+use super::{Heads, Masks, Scoring};
 
 /// Work is timed this often, and the fastest time counts.
 const TIMES: usize = 3;
@@ -148,7 +148,7 @@ fn attention(context: &Context, rows: usize, heads: Heads, times: usize) -> Resu
     let mut t = Tape::new(context);
     let qkv = t.leaf(rows, cols, &qkv, Some(&gradient));
     for _ in 0..times {
-        let y = t.attention(qkv, None, heads, &masks);
+        let y = t.attention(qkv, None, heads, Scoring::default(), &masks);
         t.seed_grad(y, &above);
     }
     t.backward();

@@ -8,7 +8,7 @@ use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
 use crate::model::{Architecture, Hooks, Linears, Model, Module, Norm, Site};
-use crate::ops::Weight;
+use crate::ops::{NormKind, Weight};
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
 
@@ -72,8 +72,8 @@ impl Hooks for BitFit {
         y
     }
 
-    fn norm(&self, t: &mut Tape, norm: Norm, x: Var, gain: &Weight, eps: f32) -> Var {
-        let y = t.rms_norm(x, gain, eps);
+    fn norm(&self, t: &mut Tape, norm: Norm, x: Var, gain: &Weight, kind: NormKind) -> Var {
+        let y = t.rms_norm(x, gain, kind);
         let index = self.layers * self.architecture.linears.len() + self.architecture.norm_index(norm, self.layers);
         let bias = &self.params.tensors[index].weight;
         // Where each head is normalised by itself, all have the same bias.

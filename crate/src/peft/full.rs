@@ -44,7 +44,7 @@ pub(super) fn copy(context: &Context, from: &Weight, first: usize, to: &Weight) 
         let ids: Vec<u32> = (first + start..first + start + rows).map(|row| row as u32).collect();
         let ids = context.buffer_with("rows", &ids)?;
         let mut t = Tape::new(context);
-        let values = t.embed(rows, &ids, from, None);
+        let values = t.embed(rows, &ids, from, 1.0, None);
         t.copy_into(values, &to.some_rows(start, rows));
         t.finish(context)?.run(0);
     }

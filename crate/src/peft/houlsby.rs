@@ -66,12 +66,12 @@ impl AdapterFile for Houlsby {
 
 impl Hooks for Houlsby {
     fn linears(&self, t: &mut Tape, site: Site, x: Var, base: &Linears, residual: Option<Var>) -> Var {
-        let Some(residual) = residual.filter(|_| self.placement.groups().contains(&site.group)) else {
+        if !self.placement.groups().contains(&site.group) {
             return base.apply(t, x, None, residual);
-        };
+        }
         let o = base.apply(t, x, None, None);
         let added = bottleneck::added(t, &self.params, &place(site.layer, site.group), self.non_linearity, o);
-        let h = t.add(residual, o);
+        let h = residual.map_or(o, |residual| t.add(residual, o));
         t.add(h, added)
     }
 }

@@ -48,8 +48,9 @@ const CHUNK: usize = 8 << 20;
 enum Source<'a> {
     /// The base file, byte for byte.
     Base(&'a TensorInfo),
-    /// A weight on the device, row after row; how its numbers lie there, where that is not as in the file.
-    Weight(&'a Weight, Option<Order>),
+    /// A weight on the device, row after row; how its numbers lie there, where that is not as in the file; and what the file
+    /// has more of each.
+    Weight(&'a Weight, Option<Order>, f32),
     /// A linear layer with what the adapter adds.
     Linear(usize, Module),
     /// Its bias.
@@ -118,13 +119,16 @@ impl<'a> Merge<'a> {
                 }
             }
         }
-        let mut weights: BTreeMap<&str, (&Weight, Option<Order>)> =
-            BTreeMap::from([("token_embd.weight", (peft.embedding(model), None)), (OUTPUT, (peft.head(model), None))]);
+        let mut weights: BTreeMap<&str, (&Weight, Option<Order>, f32)> = BTreeMap::from([
+            ("token_embd.weight", (peft.embedding(model), None, 0.0)),
+            (OUTPUT, (peft.head(model), None, 0.0)),
+        ]);
         weights.extend(model.config.architecture.norms(model.config.layers).map(|norm| {
             let weight = model.norm_gain(norm);
-            (weight.name.as_str(), (peft.gain(model, norm), model.config.norm_file_order(norm)))
+            let offset = model.config.architecture.gain_offset;
+            (weight.name.as_str(), (peft.gain(model, norm), model.config.norm_file_order(norm), offset))
         }));
-        weights.retain(|_, (weight, _)| weight.trainable());
+        weights.retain(|_, (weight, ..)| weight.trainable());
         let mut tensors: Vec<Tensor> = gguf
             .tensors()
             .iter()
@@ -132,9 +136,9 @@ impl<'a> Merge<'a> {
                 let (name, dims) = (base.name.as_str(), base.dims.clone());
                 match (linears.get(name), weights.get(name)) {
                     (Some((ty, source)), _) => Tensor { name, dims, ty: *ty, source: source.clone() },
-                    (None, Some((weight, order))) => {
+                    (None, Some((weight, order, offset))) => {
                         let ty = if weight.rows == 1 { GgmlType::F32 } else { outtype.ggml() };
-                        Tensor { name, dims, ty, source: Source::Weight(weight, order.clone()) }
+                        Tensor { name, dims, ty, source: Source::Weight(weight, order.clone(), *offset) }
                     }
                     (None, None) => Tensor { name, dims, ty: base.ty, source: Source::Base(base) },
                 }
@@ -146,7 +150,7 @@ impl<'a> Merge<'a> {
             let base = gguf.tensor("token_embd.weight")?;
             let (dims, source) = (base.dims.clone(), Source::Base(base));
             tensors.push(match head.trainable() {
-                true => Tensor { name: OUTPUT, dims, ty: outtype.ggml(), source: Source::Weight(head, None) },
+                true => Tensor { name: OUTPUT, dims, ty: outtype.ggml(), source: Source::Weight(head, None, 0.0) },
                 false => Tensor { name: OUTPUT, dims, ty: base.ty, source },
             });
         }
@@ -178,11 +182,12 @@ impl<'a> Merge<'a> {
         for tensor in &self.tensors {
             match &tensor.source {
                 Source::Base(base) => self.gguf.read_tensor_chunks(base, CHUNK, |_, bytes| write(bytes))?,
-                Source::Weight(weight, order) => {
+                Source::Weight(weight, order, offset) => {
                     let rows = (CHUNK / 4 / weight.cols).max(1);
                     for first in (0..weight.rows).step_by(rows) {
                         let ids: Vec<u32> = (first..weight.rows.min(first + rows)).map(|row| row as u32).collect();
                         let values = self.model.rows(weight, &ids).await?;
+                        let values: Vec<f32> = values.into_iter().map(|value| value + offset).collect();
                         let values = order.as_ref().map_or_else(|| values.clone(), |order| order.turn(&values, false));
                         write(&encoded(tensor, &values)?)?;
                     }

@@ -34,10 +34,10 @@ impl Tuning for Prefix {
 
     async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
         let (tokens, layers) = (config.num_virtual_tokens as usize, model.config.layers);
-        let (kv_heads, dim) = (model.config.kv_heads, model.config.head_dim);
-        let width = kv_heads * dim;
+        let (kv_heads, head) = (model.config.kv_heads, model.config.head_rows());
+        let width = kv_heads * head.dim;
         let all = 2 * layers * width;
-        let order = |columns| Order::keys_and_values(columns, layers, width, dim);
+        let order = |columns| Order::keys_and_values(columns, layers, width, head);
         let projected = config.method == Method::Prefix && config.prefix_projection;
         let hidden = projected.then_some(config.encoder_hidden_size as usize);
         let random = |name: &str, cols: usize, bound| Spec::uniform(config.seed, name, &[tokens, cols], bound);

@@ -76,7 +76,7 @@ impl Tuning for UniPelt {
             }
             specs.push(zeros(format!("{block}.self_attn.gate_lora.weight"), &[1, channels]));
             specs.push(zeros(format!("{block}.self_attn.gate_lora.bias"), &[1, 1]));
-            let order = Some(Order::keys_and_values(true, 1, width, shape.head_dim));
+            let order = Some(Order::keys_and_values(true, 1, width, shape.head_rows()));
             let prefix = uniform(format!("{block}.self_attn.prefix"), &[tokens, 2 * width], 0.1);
             specs.push(Spec { order, ..prefix });
             specs.push(zeros(format!("{block}.self_attn.gate_prefix"), &[1, 1]));
@@ -148,12 +148,12 @@ impl Hooks for UniPelt {
                 let low = LowRank { x: read, a: &a, b: &b, rank: self.r, segments, scale };
                 base.apply(t, x, Some(&low), None)
             }
-            (Group::Down, Some(residual)) => {
+            (Group::Down, residual) => {
                 let o = base.apply(t, x, None, None);
                 let place = format!("{}.mlp", block(site.layer));
                 let added = bottleneck::added(t, &self.params, &place, self.non_linearity, o);
                 let added = self.gated(t, &format!("{place}.gate_adapter"), o, added);
-                let h = t.add(residual, o);
+                let h = residual.map_or(o, |residual| t.add(residual, o));
                 t.add(h, added)
             }
             _ => base.apply(t, x, None, residual),

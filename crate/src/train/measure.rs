@@ -28,9 +28,9 @@ pub(super) fn asked(model: &Model, needs: Needs, method: Method) -> Asked {
 /// Targets with the head that a loss needs.
 ///
 /// # Errors
-/// As [`Targets::new`].
+/// As [`Model::targets`].
 pub(super) fn targets(model: &Model, capacity: usize, needs: Needs) -> Result<Targets> {
-    let targets = Targets::new(&model.context, capacity, model.config.vocab)?;
+    let targets = model.targets(&model.context, capacity)?;
     let targets = match needs {
         Needs { score: true, .. } => targets.scored(&model.context),
         Needs { values: Some(_), .. } => targets.valued(&model.context),

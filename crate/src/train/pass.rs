@@ -33,7 +33,7 @@ impl Pass {
     /// # Errors
     /// As [`Plan::new`].
     pub fn new(model: &Model, peft: Option<&dyn Peft>, size: Size, training: Option<Recompute>) -> Result<Self> {
-        let targets = Targets::new(&model.context, size.targets, model.config.vocab)?;
+        let targets = model.targets(&model.context, size.targets)?;
         Self::whole(model, peft, size.rows, targets, training)
     }
 

@@ -6,7 +6,6 @@ use crate::Result;
 use crate::data::batch::Size;
 use crate::model::Model;
 use crate::objective::Needs;
-use crate::ops::Targets;
 use crate::peft::Peft;
 use crate::settings::config::RunConfig;
 use crate::tape::Recompute;
@@ -29,7 +28,7 @@ pub(super) fn choose_recompute(
         let rehearsal = model.rehearsal();
         let targets = match needs {
             Some(needs) => measure::targets(&rehearsal, size.targets, needs)?,
-            None => Targets::new(&rehearsal.context, size.targets, model.config.vocab)?,
+            None => model.targets(&rehearsal.context, size.targets)?,
         };
         let _pass = Pass::training(&rehearsal, peft, size.rows, recompute, targets, split)?;
         if there + rehearsal.context.bytes().peak <= config.memory_bytes() {

@@ -430,7 +430,7 @@ impl Trainer {
         }
         let targets = match self.needs {
             Some(needs) => measure::targets(&self.model, size.targets, needs)?,
-            None => Targets::new(&self.model.context, size.targets, self.model.config.vocab)?,
+            None => self.model.targets(&self.model.context, size.targets)?,
         };
         let targets = Targets { total: self.total.clone(), ..targets };
         let (peft, recompute) = (self.peft.as_ref(), self.config.recompute);

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::data::batch::Size;
 use crate::gpu::Tunable;
 use crate::model::Model;
-use crate::ops::{Targets, Tried, tune};
+use crate::ops::{Tried, tune};
 use crate::peft::Peft;
 use crate::tape::Recompute;
 
@@ -18,7 +18,7 @@ pub const TUNE_MS: f64 = 20_000.0;
 /// As [`Pass::training`].
 pub fn untuned(model: &Model, peft: &dyn Peft, size: Size) -> Result<Vec<Tunable>> {
     let rehearsal = model.rehearsal();
-    let targets = Targets::new(&rehearsal.context, size.targets, model.config.vocab)?;
+    let targets = model.targets(&rehearsal.context, size.targets)?;
     Pass::training(&rehearsal, peft, size.rows, Recompute::None, targets, false)?;
     let mut known: std::collections::BTreeSet<String> = model.context.forms().into_keys().collect();
     let work = rehearsal.context.tunables().into_iter();

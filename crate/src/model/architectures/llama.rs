@@ -3,6 +3,7 @@
 
 use crate::model::blueprint::Features::{FeedForward, Hidden, Keys, Queries, Values};
 use crate::model::blueprint::{Architecture, BlockNorm, Group, Linear, NormPlace, linear, norm};
+use crate::ops::Gate;
 
 pub(super) const Q: Linear = linear("self_attn.q_proj", "attn_q", Group::Qkv, &[Queries], Hidden);
 pub(super) const K: Linear = linear("self_attn.k_proj", "attn_k", Group::Qkv, &[Keys], Hidden);
@@ -15,10 +16,19 @@ pub(super) const DOWN: Linear = linear("mlp.down_proj", "ffn_down", Group::Down,
 pub(super) const BEFORE_ATTENTION: BlockNorm = norm(NormPlace::Attention, "input_layernorm", "attn_norm");
 pub(super) const BEFORE_FEED_FORWARD: BlockNorm = norm(NormPlace::FeedForward, "post_attention_layernorm", "ffn_norm");
 
-/// The table.
-pub static LLAMA: Architecture = Architecture {
+/// The table, from which those of other architectures take what is the same.
+pub(super) const TABLE: Architecture = Architecture {
     name: "llama",
     linears: &[Q, K, V, O, GATE, UP, DOWN],
     norms: &[BEFORE_ATTENTION, BEFORE_FEED_FORWARD],
     half_split: false,
+    gate: Gate::Silu,
+    gain_offset: 0.0,
+    scaled_embedding: false,
+    unturned_every: 0,
+    global_every: 0,
+    local_rope_base: None,
 };
+
+/// The table.
+pub static LLAMA: Architecture = TABLE;

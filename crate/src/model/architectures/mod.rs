@@ -1,13 +1,26 @@
 //! Every architecture whose forward pass is the decoder's: a file with its table, and a row here.
 
+mod gemma;
+mod gemma2;
+mod gemma3;
 pub mod llama;
+mod phi3;
 mod qwen2;
 mod qwen3;
 
 use super::blueprint::Architecture;
 
 /// All of them.
-pub static ALL: &[&Architecture] = &[&llama::LLAMA, &qwen2::QWEN2, &qwen3::QWEN3];
+#[rustfmt::skip] // A row each.
+pub static ALL: &[&Architecture] = &[
+    &llama::LLAMA,
+    &qwen2::QWEN2,
+    &qwen3::QWEN3,
+    &gemma::GEMMA,
+    &gemma2::GEMMA2,
+    &gemma3::GEMMA3,
+    &phi3::PHI3,
+];
 
 /// That of this name in GGUF files.
 pub fn named(name: &str) -> Option<&'static Architecture> {
