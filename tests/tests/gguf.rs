@@ -146,6 +146,61 @@ fn no_huge_length_is_believed() {
     }
 }
 
+/// The head of a file that says it has so many tensors and keys, and what follows.
+fn raw(tensors: u64, keys: u64, rest: &[&[u8]]) -> Vec<u8> {
+    let counts = [tensors.to_le_bytes(), keys.to_le_bytes()].concat();
+    [b"GGUF".as_slice(), &3u32.to_le_bytes(), &counts, &rest.concat()].concat()
+}
+
+/// A text, or one that says it is so long.
+fn text(bytes: &[u8], length: Option<u64>) -> Vec<u8> {
+    [length.unwrap_or(bytes.len() as u64).to_le_bytes().as_slice(), bytes].concat()
+}
+
+/// What a tensor is said to be: f32 of these dimensions, at this place in the data.
+fn tensor_info(name: &str, dims: &[u64], place: u64) -> Vec<u8> {
+    let dims_bytes: Vec<u8> = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
+    let count = (dims.len() as u32).to_le_bytes();
+    [text(name.as_bytes(), None).as_slice(), &count, &dims_bytes, &0u32.to_le_bytes(), &place.to_le_bytes()].concat()
+}
+
+/// What other readers of the format were broken with, by the number under which it was made known. What a count or a length
+/// asks for is in each more than the file has, and wraps around where it is multiplied or added without care.
+#[test]
+fn known_holes_of_other_readers_are_closed() {
+    let array_of_texts = |count: u64| {
+        let [array, texts] = [9u32, 8].map(u32::to_le_bytes);
+        raw(0, 1, &[&text(b"a", None), &array, &texts, &count.to_le_bytes(), &[0; 64]])
+    };
+    let [key, kind] = [text(b"a", None), 8u32.to_le_bytes().to_vec()];
+    for (number, bytes) in [
+        ("CVE-2024-21802: more dimensions than a tensor has", raw(1, 0, &[&tensor_info("a", &[1; 100], 0), &[0; 64]])),
+        ("CVE-2024-21825: an array of texts, 16 bytes each", array_of_texts(u64::MAX / 16 + 2)),
+        ("CVE-2024-21836: tensors, 88 bytes each", raw(u64::MAX / 88 + 2, 0, &[&[0; 256]])),
+        ("CVE-2024-23496: keys, 48 bytes each", raw(0, u64::MAX / 48 + 2, &[&[0; 256]])),
+        (
+            "CVE-2024-23605: a text with a byte behind it",
+            raw(0, 1, &[&key, &kind, &text(b"b", Some(u64::MAX)), &[0; 64]]),
+        ),
+        (
+            "CVE-2025-53630: tensors of 2^63 bytes together wrap around",
+            raw(2, 0, &[&tensor_info("a", &[1 << 61], 0), &tensor_info("b", &[1 << 61], 1 << 63), &[0; 256]]),
+        ),
+        (
+            "CVE-2026-27940: a tensor that leaves no room for what is kept beside it",
+            raw(1, 0, &[&tensor_info("a", &[(1 << 62) - 8], 0), &[0; 256]]),
+        ),
+        (
+            "CVE-2026-33298: dimensions whose product wraps around to a few bytes",
+            raw(1, 0, &[&tensor_info("a", &[1 << 32, 1 << 31, 2], 0), &[0; 256]]),
+        ),
+    ] {
+        let error = read_all(bytes).expect_err(number);
+        assert_eq!(error.code(), "format", "{number}: {error}");
+        println!("{number}: {error}");
+    }
+}
+
 #[test]
 fn misplaced_tensors_are_named() {
     let bytes = small();
