@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub mod check_op;
+pub mod fuzz;
 pub mod golden;
 pub mod model_file;
 pub mod models;

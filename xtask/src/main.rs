@@ -1,4 +1,5 @@
-//! Every chore has one name: start, test, check, wasm, model, bench, lab, stages, kills, page-kills, many-rows, fixtures.
+//! Every chore has one name: start, test, check, wasm, model, bench, lab, stages, kills, page-kills, many-rows, fuzz,
+//! fixtures.
 
 mod apt;
 mod bench;
@@ -49,6 +50,8 @@ usage: cargo xtask COMMAND
             the same of a run in the page: kill its renderer; takes how many times (default: 100)
   many-rows bring many rows into the page and begin a run on the default model: how long the page was deaf, and what memory
             it took; takes how many rows (default: 50000)
+  fuzz      give damaged and made-up input to all that parses what people bring; takes how many times for each
+            (default: 1000000)
   fixtures  make the golden numbers of tests/golden again with PyTorch (a download of several GB; optional)";
 
 fn main() -> ExitCode {
@@ -68,9 +71,11 @@ fn main() -> ExitCode {
         ["kills"] => test::kill(1000),
         ["page-kills"] => test::kill_page(100),
         ["many-rows"] => test::many_rows(50_000),
-        [command @ ("kills" | "page-kills" | "many-rows"), number] => match number.parse() {
+        ["fuzz"] => test::fuzz(1_000_000),
+        [command @ ("kills" | "page-kills" | "many-rows" | "fuzz"), number] => match number.parse() {
             Ok(times) if *command == "kills" => test::kill(times),
             Ok(times) if *command == "page-kills" => test::kill_page(times),
+            Ok(times) if *command == "fuzz" => test::fuzz(times),
             Ok(rows) => test::many_rows(rows),
             Err(_) => return wrong_usage(&format!("{command} takes a number, and there is \"{number}\"")),
         },

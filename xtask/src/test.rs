@@ -50,6 +50,14 @@ pub fn kill(times: usize) -> Result<()> {
     run(tests.env("TUNESMITH_KILLS", times.to_string()), "see the lines above")
 }
 
+/// Gives so many damaged inputs to each parser.
+pub fn fuzz(times: usize) -> Result<()> {
+    setup::ensure(&Needs { gpu: true, ..Needs::default() })?;
+    let mut fuzz = cargo();
+    fuzz.args(["run", "--package", "tunesmith-tests", "--example", "fuzz", "--", &times.to_string()]);
+    run(&mut fuzz, "see the lines above")
+}
+
 /// Kills the page's renderer so many times, at random moments of a run, and goes on.
 pub fn kill_page(times: usize) -> Result<()> {
     drive("kills.mjs", &[("TUNESMITH_KILLS", times.to_string())])

@@ -10,9 +10,15 @@ use minijinja::{ErrorKind, State};
 use super::tags::tags;
 use crate::Error;
 
-/// What one rendering may cost: about one for each instruction, and for each 64 bytes that it makes. A loop that does nothing
-/// takes half a second to use it up.
-pub const FUEL: u64 = 5_000_000;
+/// What rendering an ordinary conversation may cost: about one for each instruction, and for each 64 bytes that it makes, which
+/// is 4 MB at most.
+pub const FUEL: u64 = 60_000;
+
+/// The same for a conversation of so many messages and bytes: enough to make of it sixteen times its text.
+pub fn fuel(messages: usize, bytes: usize) -> u64 {
+    (FUEL - 10_000 + 2_000 * messages as u64 + bytes as u64 / 4).max(FUEL)
+}
+
 /// Most bytes of a template.
 const SOURCE: usize = 1 << 20;
 /// Most operators in one tag, and most branches of conditions.

@@ -97,6 +97,8 @@ impl ChatTemplate {
 
     /// As [`ChatTemplate::render_marked`], of messages that may hold marks.
     pub(super) fn render_unchecked(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Marked> {
+        let bytes = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
+        let fuel = bounds::fuel(messages.len(), bytes);
         let messages: Vec<Value> =
             messages.iter().map(|m| context! { role => m.role.as_str(), content => m.content.as_str() }).collect();
         // Templates ask `tools is not none`, so these are none and not undefined.
@@ -104,8 +106,15 @@ impl ChatTemplate {
             messages, add_generation_prompt, tools => Value::from(()), documents => Value::from(()),
             bos_token => self.bos.as_str(), eos_token => self.eos.as_str(),
         };
-        let rendered = self.env.get_template(NAME).and_then(|template| template.render(context)).map_err(failed)?;
-        Ok(unmark(&rendered))
+        let render = |env: &Environment| env.get_template(NAME).and_then(|template| template.render(context));
+        let rendered = if fuel > bounds::FUEL {
+            let mut env = self.env.clone();
+            env.set_fuel(Some(fuel));
+            render(&env)
+        } else {
+            render(&self.env)
+        };
+        Ok(unmark(&rendered.map_err(failed)?))
     }
 
     /// Whether the template says itself which parts are generated.
@@ -277,6 +286,16 @@ mod tests {
         for (source, expected) in cases {
             assert_eq!(render(source).unwrap(), expected, "{source}");
         }
+    }
+
+    #[test]
+    fn long_conversations_are_rendered() {
+        let template = ChatTemplate::new(CHATML, "", "").unwrap();
+        let turn = |content: String| Message { role: "user".into(), content };
+        let many: Vec<Message> = (0..5000).map(|i| turn(format!("turn {i}"))).collect();
+        assert_eq!(template.render(&many, true).unwrap().matches("<|im_end|>").count(), 5000);
+        let long = [turn("a word ".repeat(1 << 20))];
+        assert!(template.render(&long, true).unwrap().len() > 7 << 20);
     }
 
     #[test]
