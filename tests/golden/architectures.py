@@ -19,6 +19,7 @@ from transformers import (
     Phi3Config,
     Qwen2Config,
     Qwen3Config,
+    SmolLM3Config,
 )
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.gemma2 import modeling_gemma2
@@ -26,6 +27,7 @@ from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
+from transformers.models.smollm3.modeling_smollm3 import SmolLM3RMSNorm
 
 import hashing
 import methods
@@ -33,7 +35,7 @@ import models
 import numerics
 
 # As models.py does for llamas.
-Qwen2RMSNorm.forward = Qwen3RMSNorm.forward = Phi3RMSNorm.forward = models.rms_norm
+Qwen2RMSNorm.forward = Qwen3RMSNorm.forward = Phi3RMSNorm.forward = SmolLM3RMSNorm.forward = models.rms_norm
 
 
 def gemma_norm(self, x: torch.Tensor) -> torch.Tensor:
@@ -108,6 +110,14 @@ MODELS = {
         ),
         [],
     ),
+    # The fourth block turns nothing.
+    "smollm3": (
+        SmolLM3Config(
+            **SMALL | {"num_hidden_layers": 4}, **rope(rope_type="default", rope_theta=5e6), rms_norm_eps=1e-6,
+            tie_word_embeddings=True,
+        ),
+        [],
+    ),
     # Three quarters of a head turn, by factors for contexts as in training, and what they see has a window.
     "phi3": (
         Phi3Config(
@@ -154,7 +164,7 @@ MODELS = {
 
 KINDS = {
     "llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2, "qwen3": gguf.MODEL_ARCH.QWEN3,
-    "phi3": gguf.MODEL_ARCH.PHI3, "gemma": gguf.MODEL_ARCH.GEMMA, "gemma2": gguf.MODEL_ARCH.GEMMA2, "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
+    "smollm3": gguf.MODEL_ARCH.SMOLLM3, "phi3": gguf.MODEL_ARCH.PHI3, "gemma": gguf.MODEL_ARCH.GEMMA, "gemma2": gguf.MODEL_ARCH.GEMMA2, "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
 }  # fmt: skip
 
 
@@ -189,9 +199,9 @@ def description(model) -> dict:
         around, amplitude = amplitudes(tensor, p.shape, kind)
         # Gemma's files have the gains themselves, and Hugging Face's what they differ from 1 by.
         around += 1.0 if "gemma" in kind and "norm" in tensor else 0.0
-        # A llama's file alone has the pairs of a head side by side.
+        # The files of llamas have the pairs of a head side by side.
         heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-        interleaved = next((count for part, count in heads.items() if part in tensor and kind == "llama"), 0)
+        interleaved = next((count for part, count in heads.items() if part in tensor and kind in ("llama", "smollm3")), 0)
         tensors[found] = {
             "name": tensor, "shape": list(p.shape), "around": around, "amplitude": amplitude,
             "interleaved_heads": interleaved,

@@ -142,6 +142,12 @@ fn qwen3() {
 }
 
 #[test]
+fn smollm3() {
+    check("smollm3");
+    check_merged("smollm3");
+}
+
+#[test]
 fn phi3() {
     check("phi3");
     check_methods("phi3", &[("dora", DORA), ("ia3", IA3), ("prefix", PREFIX)]);

@@ -7,6 +7,7 @@ pub mod llama;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod smollm3;
 
 use super::blueprint::Architecture;
 
@@ -20,6 +21,7 @@ pub static ALL: &[&Architecture] = &[
     &gemma2::GEMMA2,
     &gemma3::GEMMA3,
     &phi3::PHI3,
+    &smollm3::SMOLLM3,
 ];
 
 /// That of this name in GGUF files.
