@@ -23,7 +23,7 @@
 // variant d80_sg8: SG=8 D4=20 N=2 B=4 E=5
 // variant d96_sg8: SG=8 D4=24 N=2 B=3 E=8
 // variant d128_sg8: SG=8 D4=32 N=2 B=4 E=8
-// variant d256_sg8: SG=8 D4=64 N=1 B=8 E=8
+// variant d256_sg8: SG=8 D4=64 N=2 B=2 E=8 ROLLED
 // variant d16_sg4: SG=4 D4=4 N=2 B=1 E=4
 // variant d32_sg4: SG=4 D4=8 N=4 B=2 E=4
 // variant d48_sg4: SG=4 D4=12 N=4 B=3 E=4
@@ -31,7 +31,7 @@
 // variant d80_sg4: SG=4 D4=20 N=2 B=5 E=4
 // variant d96_sg4: SG=4 D4=24 N=2 B=6 E=4
 // variant d128_sg4: SG=4 D4=32 N=2 B=8 E=4
-// variant d256_sg4: SG=4 D4=64 N=1 B=16 E=4
+// variant d256_sg4: SG=4 D4=64 N=2 B=4 E=4 ROLLED
 
 struct Params {
     keys: u32,
@@ -72,6 +72,11 @@ fn rows_of(key: u32) -> vec2<u32> {
 }
 
 #ifdef SG
+#ifdef ROLLED
+#else
+// The vec4 of a head from which a loop is unrolled: all at once.
+const block = 0u;
+#endif
 // One workgroup computes dk and dv for (N SG) keys of one kv head, N a lane, all in arrays as in forward.wgsl. E lanes
 // load a query row, as B vec4 each, and all ask them for it.
 @compute @workgroup_size($SG)
@@ -87,8 +92,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let lane_at = min(lane, $Eu - 1u);
     var k: array<vec4<f32>, $D4 * $N>;
     var v: array<vec4<f32>, $D4 * $N>;
-    var a: array<vec4<f32>, $D4 * $N>;
-    var b: array<vec4<f32>, $D4 * $N>;
+    var of_k: array<vec4<f32>, $D4 * $N>;
+    var of_v: array<vec4<f32>, $D4 * $N>;
     for (var i = 0u; i < $D4u * $Nu; i++) {
         let at = min(key0 + i % $Nu * $SGu + lane, params.keys - 1u) * row_size + i / $Nu;
         k[i] = qkv[k_at + at] * params.scale;
@@ -104,46 +109,62 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             var s$n = 0.0;
             var dp$n = 0.0;
 #endfor
+#ifdef ROLLED
+            for (var block = 0u; block < $D4u; block += $Bu * $Eu) {
+#endif
 #for b B
-            let q$b = qkv[row * row_size + head * $D4u + $b * $Eu + lane_at];
-            let g$b = dout[(row * params.heads + head) * $D4u + $b * $Eu + lane_at];
+            let q$b = qkv[row * row_size + head * $D4u + block + $b * $Eu + lane_at];
+            let g$b = dout[(row * params.heads + head) * $D4u + block + $b * $Eu + lane_at];
 #for e E
             {
                 let q = subgroupBroadcast(q$b, $eu);
                 let g = subgroupBroadcast(g$b, $eu);
 #for n N
-                s$n += dot(q, k[($b * $E + $e) * $N + $n]);
-                dp$n += dot(g, v[($b * $E + $e) * $N + $n]);
+                s$n += dot(q, k[(block + $b * $E + $e) * $N + $n]);
+                dp$n += dot(g, v[(block + $b * $E + $e) * $N + $n]);
 #endfor
             }
 #endfor
 #endfor
+#ifdef ROLLED
+            }
+#endif
 #for n N
             let seen$n = row >= range$n.x && row < range$n.y;
             let s_capped$n = capped(s$n);
             let p$n = select(0.0, exp(s_capped$n - stat.x), seen$n);
             let ds$n = select(0.0, p$n * (dp$n - stat.y) * capped_slope(s_capped$n), seen$n);
 #endfor
+#ifdef ROLLED
+            for (var block = 0u; block < $D4u; block += $Bu * $Eu) {
+#endif
 #for b B
+#ifdef ROLLED
+            let q$b = qkv[row * row_size + head * $D4u + block + $b * $Eu + lane_at];
+            let g$b = dout[(row * params.heads + head) * $D4u + block + $b * $Eu + lane_at];
+#endif
 #for e E
             {
                 let q = subgroupBroadcast(q$b, $eu);
                 let g = subgroupBroadcast(g$b, $eu);
 #for n N
-                a[($b * $E + $e) * $N + $n] = fma(vec4<f32>(ds$n), q, a[($b * $E + $e) * $N + $n]);
-                b[($b * $E + $e) * $N + $n] = fma(vec4<f32>(p$n), g, b[($b * $E + $e) * $N + $n]);
+                of_k[(block + $b * $E + $e) * $N + $n] = fma(vec4<f32>(ds$n), q, of_k[(block + $b * $E + $e) * $N + $n]);
+                of_v[(block + $b * $E + $e) * $N + $n] = fma(vec4<f32>(p$n), g, of_v[(block + $b * $E + $e) * $N + $n]);
 #endfor
             }
 #endfor
 #endfor
+#ifdef ROLLED
+            }
+#endif
         }
     }
     for (var i = 0u; i < $D4u * $Nu; i++) {
         let key = key0 + i % $Nu * $SGu + lane;
         if key < params.keys {
             let at = (key * 2u * params.kv_heads + group.y) * $D4u + i / $Nu;
-            parts[at] = a[i] * params.scale;
-            parts[at + params.kv_heads * $D4u] = b[i];
+            parts[at] = of_k[i] * params.scale;
+            parts[at + params.kv_heads * $D4u] = of_v[i];
         }
     }
 }

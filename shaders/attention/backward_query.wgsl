@@ -25,7 +25,7 @@
 // variant d80_sg8: SG=8 D4=20 N=2 B=4 E=5
 // variant d96_sg8: SG=8 D4=24 N=2 B=3 E=8
 // variant d128_sg8: SG=8 D4=32 N=2 B=4 E=8
-// variant d256_sg8: SG=8 D4=64 N=1 B=8 E=8
+// variant d256_sg8: SG=8 D4=64 N=2 B=2 E=8 ROLLED
 // variant d16_sg4: SG=4 D4=4 N=2 B=1 E=4
 // variant d32_sg4: SG=4 D4=8 N=4 B=2 E=4
 // variant d48_sg4: SG=4 D4=12 N=4 B=3 E=4
@@ -33,7 +33,7 @@
 // variant d80_sg4: SG=4 D4=20 N=2 B=5 E=4
 // variant d96_sg4: SG=4 D4=24 N=2 B=6 E=4
 // variant d128_sg4: SG=4 D4=32 N=2 B=8 E=4
-// variant d256_sg4: SG=4 D4=64 N=1 B=16 E=4
+// variant d256_sg4: SG=4 D4=64 N=2 B=4 E=4 ROLLED
 
 struct Params {
     rows: u32,
@@ -77,6 +77,11 @@ fn first_seen(range: vec2<u32>) -> u32 {
 }
 
 #ifdef SG
+#ifdef ROLLED
+#else
+// The vec4 of a head from which a loop is unrolled: all at once.
+const block = 0u;
+#endif
 #import shared/soft_cap.wgsl
 
 // One workgroup computes dq of (N SG) queries of one kv head, N a lane, as in forward.wgsl.
@@ -118,36 +123,51 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         var s$n = 0.0;
         var dp$n = 0.0;
 #endfor
+#ifdef ROLLED
+        for (var block = 0u; block < $D4u; block += $Bu * $Eu) {
+#endif
 #for b B
-        let k$b = qkv[k_at + key * row_size + $b * $Eu];
-        let v$b = qkv[v_at + key * row_size + $b * $Eu];
+        let k$b = qkv[k_at + key * row_size + block + $b * $Eu];
+        let v$b = qkv[v_at + key * row_size + block + $b * $Eu];
 #for e E
         {
             let k = subgroupBroadcast(k$b, $eu);
             let v = subgroupBroadcast(v$b, $eu);
 #for n N
-            s$n += dot(k, q[($b * $E + $e) * $N + $n]);
-            dp$n += dot(v, g[($b * $E + $e) * $N + $n]);
+            s$n += dot(k, q[(block + $b * $E + $e) * $N + $n]);
+            dp$n += dot(v, g[(block + $b * $E + $e) * $N + $n]);
 #endfor
         }
 #endfor
 #endfor
+#ifdef ROLLED
+        }
+#endif
 #for n N
         let seen$n = key >= first$n && key < last$n;
         let s_capped$n = capped(s$n);
         let slope$n = capped_slope(s_capped$n);
         let ds$n = vec4<f32>(select(0.0, exp(s_capped$n - lse$n) * (dp$n - delta$n) * slope$n, seen$n));
 #endfor
+#ifdef ROLLED
+        for (var block = 0u; block < $D4u; block += $Bu * $Eu) {
+#endif
 #for b B
+#ifdef ROLLED
+        let k$b = qkv[k_at + key * row_size + block + $b * $Eu];
+#endif
 #for e E
         {
             let k = subgroupBroadcast(k$b, $eu);
 #for n N
-            a[($b * $E + $e) * $N + $n] = fma(ds$n, k, a[($b * $E + $e) * $N + $n]);
+            a[(block + $b * $E + $e) * $N + $n] = fma(ds$n, k, a[(block + $b * $E + $e) * $N + $n]);
 #endfor
         }
 #endfor
 #endfor
+#ifdef ROLLED
+        }
+#endif
     }
 #for n N
     if first_query + $n * $SGu + lane < count {

@@ -25,7 +25,7 @@
 // variant d80_sg8: SG=8 D4=20 N=2 B=4 E=5
 // variant d96_sg8: SG=8 D4=24 N=2 B=3 E=8
 // variant d128_sg8: SG=8 D4=32 N=2 B=4 E=8
-// variant d256_sg8: SG=8 D4=64 N=1 B=8 E=8
+// variant d256_sg8: SG=8 D4=64 N=2 B=2 E=8 ROLLED
 // variant d16_sg4: SG=4 D4=4 N=2 B=1 E=4
 // variant d32_sg4: SG=4 D4=8 N=4 B=2 E=4
 // variant d48_sg4: SG=4 D4=12 N=4 B=3 E=4
@@ -33,7 +33,7 @@
 // variant d80_sg4: SG=4 D4=20 N=2 B=5 E=4
 // variant d96_sg4: SG=4 D4=24 N=2 B=6 E=4
 // variant d128_sg4: SG=4 D4=32 N=2 B=8 E=4
-// variant d256_sg4: SG=4 D4=64 N=1 B=16 E=4
+// variant d256_sg4: SG=4 D4=64 N=2 B=4 E=4 ROLLED
 
 struct Params {
     rows: u32,
@@ -68,6 +68,11 @@ fn first_seen(range: vec2<u32>) -> u32 {
 }
 
 #ifdef SG
+#ifdef ROLLED
+#else
+// The vec4 of a head from which a loop is unrolled: all at once.
+const block = 0u;
+#endif
 const MASKED = -1e30;
 // Keys between two changes of what the exponentials are relative to.
 const TILE = 32u;
@@ -75,7 +80,8 @@ const TILE = 32u;
 // One workgroup, a subgroup, computes (N SG) queries of one kv head, N a lane: query i is row i / S of the (i % S)-th
 // of the S heads that share it. E lanes load a key, as B vec4 each, and all ask them for it. Queries and sums are too
 // many for registers, so they are arrays; loops too long to unroll go over all of each, which keeps it in memory from
-// the start.
+// the start. Of a head of 256 a block is unrolled at a time (ROLLED), and N is 2: with 1, Mesa unrolls those loops and takes
+// five minutes to compile this.
 @compute @workgroup_size($SG)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let shared_heads = params.heads / params.kv_heads;
@@ -118,17 +124,23 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 #for n N
                 var s$n = 0.0;
 #endfor
+#ifdef ROLLED
+                for (var block = 0u; block < $D4u; block += $Bu * $Eu) {
+#endif
 #for b B
-                let k$b = k[params.k_at + key * params.kv_row + $b * $Eu + lane_at];
+                let k$b = k[params.k_at + key * params.kv_row + block + $b * $Eu + lane_at];
 #for e E
                 {
                     let y = subgroupBroadcast(k$b, $eu);
 #for n N
-                    s$n += dot(y, x[($b * $E + $e) * $N + $n]);
+                    s$n += dot(y, x[(block + $b * $E + $e) * $N + $n]);
 #endfor
                 }
 #endfor
 #endfor
+#ifdef ROLLED
+                }
+#endif
 #for n N
                 let seen$n = key >= range$n.x && key < range$n.y && key + params.window >= range$n.y;
                 s$n = select(MASKED, capped(s$n), seen$n);
@@ -140,9 +152,15 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
             let f$n = select(exp(m$n - top$n), 1.0, m$n == top$n);
             m$n = top$n;
             l$n *= f$n;
+#ifdef ROLLED
+            for (var d = 0u; d < $D4u; d++) {
+                o[d * $Nu + $nu] *= f$n;
+            }
+#else
 #for d D4
             o[$d * $N + $n] *= f$n;
 #endfor
+#endif
 #endfor
             for (var j = 0u; j < keys; j++) {
 #for n N
@@ -150,17 +168,23 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
                 let p$n = select(0.0, exp(s$n - m$n), s$n > MASKED);
                 l$n += p$n;
 #endfor
+#ifdef ROLLED
+                for (var block = 0u; block < $D4u; block += $Bu * $Eu) {
+#endif
 #for b B
-                let v$b = v[params.v_at + (key0 + j) * params.kv_row + $b * $Eu + lane_at];
+                let v$b = v[params.v_at + (key0 + j) * params.kv_row + block + $b * $Eu + lane_at];
 #for e E
                 {
                     let y = subgroupBroadcast(v$b, $eu);
 #for n N
-                    o[($b * $E + $e) * $N + $n] = fma(vec4<f32>(p$n), y, o[($b * $E + $e) * $N + $n]);
+                    o[(block + $b * $E + $e) * $N + $n] = fma(vec4<f32>(p$n), y, o[(block + $b * $E + $e) * $N + $n]);
 #endfor
                 }
 #endfor
 #endfor
+#ifdef ROLLED
+                }
+#endif
             }
         }
     }

@@ -170,7 +170,6 @@ impl Attention {
                 let tile = lanes as usize
                     * match (name, head_dim, lanes) {
                         ("backward_key_value", 64, 8) => 2,
-                        (_, 256.., _) => 1,
                         (_, 32..=64, _) => 4,
                         _ => 2,
                     };
