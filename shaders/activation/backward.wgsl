@@ -1,6 +1,7 @@
 // dx (+)= dy f'(x), elementwise.
 // variant relu: RELU
 // variant gelu: GELU
+// variant gelu_tanh: GELU_TANH
 // variant silu: SILU
 // variant tanh: TANH
 // variant sigmoid: SIGMOID
@@ -28,6 +29,14 @@ fn slope(x: f32) -> f32 {
 fn slope(x: f32) -> f32 {
     let z = clamp(x, -13.0, 13.0);
     return fma(z, 0.39894228 * exp(-0.5 * z * z), normal(x));
+}
+#endif
+#ifdef GELU_TANH
+#import shared/fours.wgsl
+#import shared/gelu.wgsl
+
+fn slope(x: f32) -> f32 {
+    return gelu_slope(x, gelu_share(x));
 }
 #endif
 #ifdef SILU

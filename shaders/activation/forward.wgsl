@@ -1,6 +1,7 @@
 // y = f(x), elementwise.
 // variant relu: RELU
 // variant gelu: GELU
+// variant gelu_tanh: GELU_TANH
 // variant silu: SILU
 // variant tanh: TANH
 // variant sigmoid: SIGMOID
@@ -23,6 +24,14 @@ fn f(x: f32) -> f32 {
 
 fn f(x: f32) -> f32 {
     return x * normal(x);
+}
+#endif
+#ifdef GELU_TANH
+#import shared/fours.wgsl
+#import shared/gelu.wgsl
+
+fn f(x: f32) -> f32 {
+    return x * gelu_share(x);
 }
 #endif
 #ifdef SILU

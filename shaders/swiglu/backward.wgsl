@@ -5,13 +5,12 @@
 // variant gelu_v4: GELU V4
 #import shared/fours.wgsl
 #ifdef GELU
-#import swiglu/gelu.wgsl
+#import shared/gelu.wgsl
 
-// With s = sigmoid(2 u): dup = dy gate s and dgate = dy up (s + gate s (1 - s) 2 u'), u' = sqrt(2/pi) (1 + 3 0.044715 gate^2).
+// dup = dy gelu(gate) and dgate = dy up gelu'(gate).
 fn gated_backward(gate: Numbers, up: Numbers, dy: Numbers) -> GateUp {
     let s = gelu_share(gate);
-    let slope = 1.5957691216057308 * fma(0.134145 * gate, gate, Numbers(1.0));
-    return GateUp(dy * up * fma(gate * s * (1.0 - s), slope, s), dy * gate * s);
+    return GateUp(dy * up * gelu_slope(gate, s), dy * gate * s);
 }
 
 struct GateUp {

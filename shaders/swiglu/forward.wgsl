@@ -5,7 +5,7 @@
 // variant gelu_v4: GELU V4
 #import shared/fours.wgsl
 #ifdef GELU
-#import swiglu/gelu.wgsl
+#import shared/gelu.wgsl
 #endif
 
 struct Params {

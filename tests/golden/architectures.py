@@ -15,6 +15,7 @@ from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
+    GPT2Config,
     LlamaConfig,
     Phi3Config,
     Qwen2Config,
@@ -160,23 +161,41 @@ MODELS = {
         ),
         ["dora", "ia3", "ln_tuning", "prefix"],
     ),
+    # Wider in its feed-forward than four times, as none of its own are.
+    "gpt2": (
+        GPT2Config(
+            vocab_size=512, n_embd=48, n_inner=208, n_layer=2, n_head=3, n_positions=256, bos_token_id=1, eos_token_id=2,
+            pad_token_id=2, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, attn_implementation="eager",
+        ),
+        ["dora", "ia3", "ln_tuning", "prefix", "bitfit"],
+    ),
 }  # fmt: skip
 
 KINDS = {
     "llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2, "qwen3": gguf.MODEL_ARCH.QWEN3,
-    "smollm3": gguf.MODEL_ARCH.SMOLLM3, "phi3": gguf.MODEL_ARCH.PHI3, "gemma": gguf.MODEL_ARCH.GEMMA, "gemma2": gguf.MODEL_ARCH.GEMMA2, "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
+    "smollm3": gguf.MODEL_ARCH.SMOLLM3, "phi3": gguf.MODEL_ARCH.PHI3, "gemma": gguf.MODEL_ARCH.GEMMA,
+    "gemma2": gguf.MODEL_ARCH.GEMMA2, "gemma3_text": gguf.MODEL_ARCH.GEMMA3, "gpt2": gguf.MODEL_ARCH.GPT2,
 }  # fmt: skip
+
+
+def is_norm(name: str) -> bool:
+    return "norm" in name or ".ln_" in name
+
+
+def is_transposed(name: str, kind: str) -> bool:
+    """GPT-2's linear layers are `[in, out]` in Hugging Face's files, and as others' in GGUF files."""
+    return kind == "gpt2" and ".c_" in name and name.endswith("weight")
 
 
 def amplitudes(name: str, shape, kind: str) -> tuple[float, float]:
     """What the values of a tensor lie around, and how far."""
-    if "norm" in name:
+    if is_norm(name) and name.endswith("weight"):
         return 0.0 if "gemma" in kind else 1.0, 0.1
     if name.endswith("bias"):
         return 0.0, 0.3
-    if "embed_tokens" in name:
+    if any(table in name for table in ("embed_tokens", "wte", "wpe")):
         return 0.0, 0.35
-    return 0.0, math.sqrt(3.0 / shape[1])
+    return 0.0, math.sqrt(3.0 / shape[0 if is_transposed(name, kind) else 1])
 
 
 def create(name: str):
@@ -200,24 +219,31 @@ def description(model) -> dict:
         # Gemma's files have the gains themselves, and Hugging Face's what they differ from 1 by.
         around += 1.0 if "gemma" in kind and "norm" in tensor else 0.0
         # The files of llamas have the pairs of a head side by side.
-        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+        heads = {"q_proj": config.num_attention_heads, "k_proj": getattr(config, "num_key_value_heads", None)}
         interleaved = next((count for part, count in heads.items() if part in tensor and kind in ("llama", "smollm3")), 0)
         tensors[found] = {
             "name": tensor, "shape": list(p.shape), "around": around, "amplitude": amplitude,
             "interleaved_heads": interleaved,
         }  # fmt: skip
+        if is_transposed(tensor, kind):
+            tensors[found]["transposed"] = True
+    is_gpt2 = kind == "gpt2"
     numbers = {
         "block_count": config.num_hidden_layers,
         "context_length": config.max_position_embeddings,
         "embedding_length": config.hidden_size,
-        "feed_forward_length": config.intermediate_size,
+        "feed_forward_length": config.n_inner if is_gpt2 else config.intermediate_size,
         "attention.head_count": config.num_attention_heads,
-        "attention.head_count_kv": config.num_key_value_heads,
-    }
-    fractions = {
-        "attention.layer_norm_rms_epsilon": config.rms_norm_eps,
     }
     texts, factors = {}, {}
+    if is_gpt2:
+        fractions = {"attention.layer_norm_epsilon": config.layer_norm_epsilon}
+        return {
+            "architecture": kind, "numbers": numbers, "fractions": fractions, "texts": texts,
+            "rope_factors": factors, "tensors": tensors,
+        }  # fmt: skip
+    numbers["attention.head_count_kv"] = config.num_key_value_heads
+    fractions = {"attention.layer_norm_rms_epsilon": config.rms_norm_eps}
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if head_dim != config.hidden_size // config.num_attention_heads:
         numbers |= {"attention.key_length": head_dim, "attention.value_length": head_dim}
@@ -256,8 +282,8 @@ def description(model) -> dict:
 
 def linears(model) -> list[str]:
     """The names of the linear layers of its blocks."""
-    fused = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
-    return fused if model.config.model_type == "phi3" else models.LINEARS
+    own = {"phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"], "gpt2": ["c_attn", "c_proj", "c_fc"]}
+    return own.get(model.config.model_type, models.LINEARS)
 
 
 def tuned(model, method: str):
@@ -267,15 +293,16 @@ def tuned(model, method: str):
             p.requires_grad = tensor.endswith("bias")
         return model
     targets = {"target_modules": linears(model), "task_type": "CAUSAL_LM"}
+    last = "mlp.c_proj" if model.config.model_type == "gpt2" else "down_proj"
     config = {
         "dora": lambda: LoraConfig(r=4, lora_alpha=8, use_dora=True, **targets),
         # Keys and values, as the paper has it: PEFT's own choice for Qwen2 is queries and values.
         "ia3": lambda: IA3Config(
-            target_modules=[n for n in linears(model) if n in ("k_proj", "v_proj", "qkv_proj", "down_proj")],
-            feedforward_modules=["down_proj"], task_type="CAUSAL_LM"
+            target_modules=[n for n in linears(model) if n in ("k_proj", "v_proj", "qkv_proj", "c_attn")] + [last],
+            feedforward_modules=[last], task_type="CAUSAL_LM"
         ),
         "ln_tuning": lambda: LNTuningConfig(
-            target_modules=sorted({n.split(".")[-2] for n, _ in model.named_parameters() if "norm" in n}),
+            target_modules=sorted({n.split(".")[-2] for n, _ in model.named_parameters() if is_norm(n)}),
             task_type="CAUSAL_LM",
         ),
         "prefix": lambda: PrefixTuningConfig(num_virtual_tokens=5, task_type="CAUSAL_LM"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use tunesmith::format::gguf::Value;
 use tunesmith::format::gguf_write::GgufWriter;
+use tunesmith::model::Order;
 
 use super::hash::uniform;
 use super::rows::permute_rows;
@@ -32,6 +33,9 @@ struct Tensor {
     amplitude: f32,
     /// Heads whose rotary pairs the file has side by side; none where they are as in Hugging Face's files.
     interleaved_heads: usize,
+    /// Whether the file has its rows and columns the other way round.
+    #[serde(default)]
+    transposed: bool,
 }
 
 impl Tensor {
@@ -39,9 +43,19 @@ impl Tensor {
         let values = uniform(&self.name, self.shape.iter().product(), self.amplitude);
         let values: Vec<f32> = values.into_iter().map(|value| self.around + value).collect();
         match self.interleaved_heads {
+            0 if self.transposed => Order::Transposed(self.shape[1]).turn(&values, true),
             0 => values,
             heads => permute_rows(&values, heads, self.shape.get(1).copied().unwrap_or(1)),
         }
+    }
+
+    /// As the file has them, the fastest first.
+    fn dims(&self) -> Vec<u64> {
+        let mut dims: Vec<u64> = self.shape.iter().rev().map(|&size| size as u64).collect();
+        if self.transposed {
+            dims.reverse();
+        }
+        dims
     }
 }
 
@@ -58,8 +72,7 @@ pub fn file(name: &str) -> GgufWriter {
         file.tensor_f32(name, &[factors.len() as u64], factors);
     }
     for (name, tensor) in &model.tensors {
-        let dims: Vec<u64> = tensor.shape.iter().rev().map(|&size| size as u64).collect();
-        file.tensor_f32(name, &dims, &tensor.values());
+        file.tensor_f32(name, &tensor.dims(), &tensor.values());
     }
     file
 }

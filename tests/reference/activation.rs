@@ -24,11 +24,18 @@ fn normal(x: f64) -> f64 {
     0.5 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2))
 }
 
+/// What gelu takes the tanh of, and its slope.
+fn gelu_angle(x: f64) -> (f64, f64) {
+    let factor = (2.0 / std::f64::consts::PI).sqrt();
+    (factor * (x + 0.044715 * x.powi(3)), factor * (1.0 + 3.0 * 0.044715 * x * x))
+}
+
 /// `f(x)`.
 pub fn activation(f: Activation, x: f64) -> f64 {
     match f {
         Activation::Relu => x.max(0.0),
         Activation::Gelu => x * normal(x),
+        Activation::GeluTanh => 0.5 * x * (1.0 + gelu_angle(x).0.tanh()),
         Activation::Silu => x * sigmoid(x),
         Activation::Tanh => x.tanh(),
         Activation::Sigmoid => sigmoid(x),
@@ -42,6 +49,11 @@ pub fn activation_slope(f: Activation, x: f64) -> f64 {
         Activation::Gelu => {
             let density = (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
             normal(x) + x * density
+        }
+        Activation::GeluTanh => {
+            let (angle, slope) = gelu_angle(x);
+            let tanh = angle.tanh();
+            0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * slope
         }
         Activation::Silu => sigmoid(x) + x * sigmoid(x) * (1.0 - sigmoid(x)),
         Activation::Tanh => 1.0 - x.tanh().powi(2),

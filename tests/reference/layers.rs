@@ -1,6 +1,8 @@
 //! The ops that work row by row or element by element.
 
-use super::Matrix;
+use tunesmith::ops::Activation;
+
+use super::{Matrix, activation, activation_slope};
 
 /// `x / sqrt(mean(x^2) + eps) * gain`, row by row. `gain` is `[1, C]`.
 pub fn rms_norm(x: &Matrix, gain: &Matrix, eps: f64) -> Matrix {
@@ -52,24 +54,14 @@ pub fn swiglu_backward(gate: &Matrix, up: &Matrix, dy: &Matrix) -> [Matrix; 2] {
 
 /// `gelu(gate) up`, of gelu's tanh form.
 pub fn geglu(gate: &Matrix, up: &Matrix) -> Matrix {
-    gate.zip(up, |gate, up| 0.5 * gate * (1.0 + gelu_angle(gate).0.tanh()) * up)
+    gate.zip(up, |gate, up| activation(Activation::GeluTanh, gate) * up)
 }
 
 /// The gradients of [`geglu`] to `gate` and `up`.
 pub fn geglu_backward(gate: &Matrix, up: &Matrix, dy: &Matrix) -> [Matrix; 2] {
-    let slope = gate.map(|x| {
-        let (angle, slope) = gelu_angle(x);
-        let tanh = angle.tanh();
-        0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * slope
-    });
+    let slope = gate.map(|x| activation_slope(Activation::GeluTanh, x));
     let dgate = slope.zip(up, |slope, up| slope * up).zip(dy, |a, dy| a * dy);
     [dgate, geglu(gate, dy)]
-}
-
-/// What gelu takes the tanh of, and its slope.
-fn gelu_angle(x: f64) -> (f64, f64) {
-    let factor = (2.0 / std::f64::consts::PI).sqrt();
-    (factor * (x + 0.044715 * x.powi(3)), factor * (1.0 + 3.0 * 0.044715 * x * x))
 }
 
 /// Turns each interleaved pair (2i, 2i + 1) of each head by `position * base^(-2i/D)`; `sign` -1 turns back, which is

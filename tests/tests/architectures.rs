@@ -176,6 +176,15 @@ fn gemma3() {
 }
 
 #[test]
+fn gpt2() {
+    check("gpt2");
+    let methods = [("dora", DORA), ("ia3", IA3), ("ln_tuning", LN_TUNING), ("prefix", PREFIX)];
+    check_methods("gpt2", &methods);
+    check_biases("gpt2");
+    check_merged("gpt2");
+}
+
+#[test]
 fn stretched_contexts() {
     for name in ["llama3", "llama_linear", "llama_yarn"] {
         check(name);

@@ -60,6 +60,42 @@ fn workgroups_spread_over_two_dimensions() {
 }
 
 #[test]
+fn center() {
+    let mut bench = Bench::new("center");
+    let centered = |x: &Matrix| {
+        let mut y = x.clone();
+        for row in y.data.chunks_mut(x.cols) {
+            let mean = row.iter().sum::<f64>() / x.cols as f64;
+            row.iter_mut().for_each(|value| *value -= mean);
+        }
+        y
+    };
+    for (rows, cols) in SHAPES {
+        let name = format!("{rows} x {cols}");
+        // Around something far from 0, as the residual stream of a trained model may be.
+        let mut x = uniform(&format!("center {name}"), rows * cols, 2.0);
+        x.iter_mut().for_each(|x| *x += 3.0);
+        bench.check(&Case {
+            name: name.clone(),
+            inputs: vec![Input::leaf(rows, cols, x.clone())],
+            build: &|t, at| t.center(at[0].var()),
+            forward: &|x| centered(&x[0]),
+            backward: &|_, dy| vec![centered(dy)],
+        });
+        bench.check(&Case {
+            name: format!("{name}, beside what it came of"),
+            inputs: vec![Input::leaf(rows, cols, x)],
+            build: &|t, at| {
+                let y = t.center(at[0].var());
+                t.add(at[0].var(), y)
+            },
+            forward: &|x| x[0].plus(&centered(&x[0])),
+            backward: &|_, dy| vec![dy.plus(&centered(dy))],
+        });
+    }
+}
+
+#[test]
 fn swiglu_and_geglu() {
     let mut bench = Bench::new("gated");
     for ((rows, cols), kind) in SHAPES.into_iter().flat_map(|shape| [(shape, Gate::Silu), (shape, Gate::Gelu)]) {

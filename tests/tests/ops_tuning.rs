@@ -100,7 +100,15 @@ fn scale_and_bias() {
 #[test]
 fn activations() {
     let mut bench = Bench::new("activation");
-    for f in [Activation::Relu, Activation::Gelu, Activation::Silu, Activation::Tanh, Activation::Sigmoid] {
+    let all = [
+        Activation::Relu,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Silu,
+        Activation::Tanh,
+        Activation::Sigmoid,
+    ];
+    for f in all {
         for (rows, cols) in SHAPES {
             // Of every size: adapters begin near zero, where the slope is all there is.
             for size in [1e-4, 0.1, 1.0, 8.0] {

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::clock::now_ms;
 use crate::data::batch::mix;
 use crate::gpu::{Context, Plan};
-use crate::model::{Group, Inputs, Model, Module, Norm, NormPlace, Site};
+use crate::model::{FeedForward, Group, Inputs, Model, Module, Norm, NormPlace, Site};
 use crate::ops::{Scoring, Targets, Weight};
 use crate::peft::Peft;
 use crate::settings::config::RunConfig;
@@ -116,7 +116,7 @@ impl Ops<'_> {
             self.op(&format!("linear {names}"), leaf, [frozen; 2], run, tell).await?;
 
             let site = Site { layer: 0, group, counter: None };
-            let paths: Vec<String> = modules.map(|module| format!("{}.", Site::path(0, module))).collect();
+            let paths: Vec<String> = modules.map(|module| format!("{}.", module.path_in(0))).collect();
             let of_group = |name: &str| paths.iter().any(|path| name.contains(path));
             let tensors = self.peft.params().tensors.iter().filter(|tensor| of_group(&tensor.name));
             let adapter: usize = tensors.map(|tensor| tensor.count()).sum();
@@ -139,13 +139,23 @@ impl Ops<'_> {
         self.head(rows, tell).await?;
 
         let normed = [moved(2 * c), moved(3 * c)];
-        let gain = model.norm_gain(Norm::Block(0, NormPlace::FeedForward));
+        let gain = &model.norm(Norm::Block(0, NormPlace::FeedForward)).gain;
         let norm = |t: &mut Tape, x: &[Var]| t.rms_norm(x[0], gain, config.norm_kind());
         self.op("rms_norm", &[(rows, c)], normed, norm, tell).await?;
-        let rotate = |t: &mut Tape, x: &[Var]| t.rope(x[0], q + kv, &inputs.positions, model.rotations(0));
-        self.op("rope", &[(rows, q + 2 * kv)], [moved(2 * q + 4 * kv); 2], rotate, tell).await?;
-        let gated = [moved(3 * f), moved(5 * f)];
-        self.op("swiglu", &[(rows, 2 * f)], gated, |t, x| t.gated(config.architecture.gate, x[0]), tell).await?;
+        if let Some(rotations) = model.rotations(0) {
+            let rotate = |t: &mut Tape, x: &[Var]| t.rope(x[0], q + kv, &inputs.positions, rotations);
+            self.op("rope", &[(rows, q + 2 * kv)], [moved(2 * q + 4 * kv); 2], rotate, tell).await?;
+        }
+        match config.architecture.feed_forward {
+            FeedForward::Gated(gate) => {
+                let traffic = [moved(3 * f), moved(5 * f)];
+                self.op("swiglu", &[(rows, 2 * f)], traffic, |t, x| t.gated(gate, x[0]), tell).await?;
+            }
+            FeedForward::Plain(function) => {
+                let traffic = [moved(2 * f), moved(3 * f)];
+                self.op("activation", &[(rows, f)], traffic, |t, x| t.activation(x[0], function), tell).await?;
+            }
+        }
         // Backward both inputs get the gradient.
         self.op("add", &[(rows, c), (rows, c)], [moved(3 * c); 2], |t, x| t.add(x[0], x[1]), tell).await?;
 

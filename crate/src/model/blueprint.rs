@@ -7,7 +7,7 @@ use std::ops::Deref;
 
 use serde::{Serialize, Serializer};
 
-use crate::ops::Gate;
+use crate::ops::{Activation, Gate};
 
 /// One kind of model: what each of its blocks has, in the order of the forward pass.
 #[derive(Debug)]
@@ -18,10 +18,16 @@ pub struct Architecture {
     pub linears: &'static [Linear],
     /// The norms of a block.
     pub norms: &'static [BlockNorm],
-    /// Whether rotary pairs are half-split in its GGUF files, as they are in Hugging Face's, and not interleaved.
-    pub half_split: bool,
-    /// What a gate becomes before it is multiplied with up.
-    pub gate: Gate,
+    /// The Hugging Face paths of what is not in a block, and of the blocks.
+    pub paths: Paths,
+    /// How it knows where a token stands.
+    pub positions: Positions,
+    /// What stands between the first and the last layer of the feed-forward.
+    pub feed_forward: FeedForward,
+    /// Whether its norms take the mean away first, and have biases: LayerNorm (Ba et al. 2016, arXiv:1607.06450), and not RMSNorm.
+    pub layer_norm: bool,
+    /// Whether Hugging Face's files have the matrices of its linear layers the other way round, `[in, out]`.
+    pub transposed: bool,
     /// What is added to the gains of norms as Hugging Face's files have them; GGUF files have the sum.
     pub gain_offset: f32,
     /// Whether embeddings are multiplied by `sqrt(C)` before the first block.
@@ -32,6 +38,47 @@ pub struct Architecture {
     pub global_every: usize,
     /// The base of the rotations of local blocks, where they have one of their own.
     pub local_rope_base: Option<f64>,
+}
+
+/// The Hugging Face paths of what is not in a block, and of the blocks.
+#[derive(Debug)]
+pub struct Paths {
+    /// The token embeddings: `model.embed_tokens`.
+    pub embedding: &'static str,
+    /// The blocks, without their number: `model.layers`.
+    pub blocks: &'static str,
+    /// The last norm: `model.norm`.
+    pub norm: &'static str,
+}
+
+/// The path of the language-model head, in every architecture.
+pub const HEAD: &str = "lm_head";
+
+/// How a model knows where a token stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// Queries and keys are turned, by pairs that stand beside each other in GGUF files, as they do on the device.
+    Interleaved,
+    /// The same by pairs that are half a head apart in GGUF files, as they are in Hugging Face's.
+    HalfSplit,
+    /// Each position has a row of a table, which is added to the token's embedding: its Hugging Face path, `transformer.wpe`.
+    Learned(&'static str),
+}
+
+impl Positions {
+    /// The Hugging Face path of the table of positions, where there is one.
+    pub fn table(self) -> Option<&'static str> {
+        if let Self::Learned(path) = self { Some(path) } else { None }
+    }
+}
+
+/// What stands between the first and the last layer of a feed-forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedForward {
+    /// The first layer makes a gate and an up, which are multiplied: the gate by this function first.
+    Gated(Gate),
+    /// A function of single numbers.
+    Plain(Activation),
 }
 
 /// A linear layer of every block.
@@ -121,7 +168,7 @@ pub enum Group {
     Qkv,
     /// What follows attention.
     Output,
-    /// gate and up.
+    /// gate and up, or up alone.
     GateUp,
     /// down.
     Down,
@@ -161,7 +208,7 @@ impl NormPlace {
 #[derive(Clone, Copy, Debug)]
 pub struct Module {
     index: usize,
-    linear: &'static Linear,
+    architecture: &'static Architecture,
 }
 
 impl Module {
@@ -170,9 +217,21 @@ impl Module {
         self.index
     }
 
-    /// The last part of the Hugging Face path: `q_proj`.
+    /// What tells it from the others of its block: the last part of its Hugging Face path, `q_proj`, or all of that.
     pub fn name(self) -> &'static str {
-        self.path.rsplit('.').next().unwrap_or(self.path)
+        let last = |path: &'static str| path.rsplit('.').next().unwrap_or(path);
+        let alike = self.architecture.linears.iter().filter(|other| last(other.path) == last(self.path));
+        if alike.count() == 1 { last(self.path) } else { self.path }
+    }
+
+    /// Its Hugging Face path in a block: `model.layers.3.self_attn.q_proj`.
+    pub fn path_in(self, layer: usize) -> String {
+        format!("{}.{}", self.architecture.block_path(layer), self.path)
+    }
+
+    /// Whether its matrix is the other way round in Hugging Face's files: `[in, out]`.
+    pub fn is_transposed(self) -> bool {
+        self.architecture.transposed
     }
 
     /// Whether its result is added to the residual stream.
@@ -190,13 +249,13 @@ impl Deref for Module {
     type Target = Linear;
 
     fn deref(&self) -> &Linear {
-        self.linear
+        &self.architecture.linears[self.index]
     }
 }
 
 impl PartialEq for Module {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.linear, other.linear)
+        self.index == other.index && self.architecture == other.architecture
     }
 }
 
@@ -232,7 +291,7 @@ pub enum Norm {
 impl Architecture {
     /// The linear layers of a block, in the order of the forward pass.
     pub fn modules(&'static self) -> impl Iterator<Item = Module> + Clone {
-        self.linears.iter().enumerate().map(|(index, linear)| Module { index, linear })
+        (0..self.linears.len()).map(move |index| Module { index, architecture: self })
     }
 
     /// Those of a group, in the order in which their results stand.
@@ -271,9 +330,20 @@ impl Architecture {
     /// The Hugging Face path of a norm: `model.layers.3.input_layernorm`.
     pub fn norm_path(&self, norm: Norm) -> String {
         match norm {
-            Norm::Block(layer, place) => format!("model.layers.{layer}.{}", self.norms[self.place(place)].path),
-            Norm::Last => "model.norm".into(),
+            Norm::Block(layer, place) => format!("{}.{}", self.block_path(layer), self.norms[self.place(place)].path),
+            Norm::Last => self.paths.norm.into(),
         }
+    }
+
+    /// The Hugging Face path of a block: `model.layers.3`.
+    pub fn block_path(&self, layer: usize) -> String {
+        format!("{}.{layer}", self.paths.blocks)
+    }
+
+    /// The ends of the norms' paths, as PEFT has them in its lists.
+    pub fn norm_names(&self) -> impl Iterator<Item = &'static str> {
+        let last = self.paths.norm.rsplit('.').next().unwrap_or(self.paths.norm);
+        self.norms.iter().map(|norm| norm.name()).chain([last])
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::architectures;
-use super::blueprint::{Architecture, Features, Module, Norm};
+use super::blueprint::{Architecture, Features, Module, Norm, Positions};
 use super::order::{HeadRows, Order};
 use super::rotary::Rotary;
 use crate::format::gguf::Gguf;
@@ -37,7 +37,7 @@ pub struct ModelConfig {
     /// How positions turn queries and keys. Checkpoints know a model by how this is written, too.
     #[serde(flatten)]
     pub rotary: Rotary,
-    /// Added to the mean square in RMSNorm.
+    /// Added to the mean square in norms.
     pub norm_eps: f32,
     /// What some blocks do otherwise than others; `None` where all are alike.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,6 +151,7 @@ impl ModelConfig {
         refuse_other_kinds(gguf, architecture, head_dim)?;
         let context_length: usize = gguf.require(&key("context_length"))?;
         let rotary = Rotary::from_gguf(gguf, architecture, head_dim)?;
+        let norm_eps = key(if blocks.layer_norm { "attention.layer_norm_epsilon" } else { "attention.layer_norm_rms_epsilon" });
         let config = Self {
             architecture: blocks,
             name: file_name(gguf.name()).trim_end_matches(".gguf").into(),
@@ -166,7 +167,7 @@ impl ModelConfig {
                 .min(MOST_POSITIONS)
                 .min(MOST_ROTATIONS / head_dim.max(1)),
             rotary,
-            norm_eps: gguf.require(&key("attention.layer_norm_rms_epsilon"))?,
+            norm_eps: gguf.require(&norm_eps)?,
             local: Local::from_gguf(gguf, blocks)?,
             score_cap: soft_cap(gguf, &key("attn_logit_softcapping"))?,
             logit_cap: soft_cap(gguf, &key("final_logit_softcapping"))?,
@@ -192,8 +193,7 @@ impl ModelConfig {
             return wrong("a dimension of the model is 0".into());
         }
         if !(config.norm_eps.is_finite() && config.norm_eps >= 0.0) {
-            let name = key("attention.layer_norm_rms_epsilon");
-            return wrong(format!("{name} is {}, and a number from 0 on was expected", config.norm_eps));
+            return wrong(format!("{norm_eps} is {}, and a number from 0 on was expected", config.norm_eps));
         }
         // The head takes its rows in pieces of a buffer, which start at multiples of 256 bytes.
         if !config.hidden.is_multiple_of(4) {
@@ -242,12 +242,18 @@ impl ModelConfig {
     /// Whether a block turns queries and keys at all.
     pub fn turns(&self, layer: usize) -> bool {
         let every = self.architecture.unturned_every;
-        every == 0 || !(layer + 1).is_multiple_of(every)
+        self.has_rotations() && (every == 0 || !(layer + 1).is_multiple_of(every))
+    }
+
+    /// Whether positions turn anything.
+    pub fn has_rotations(&self) -> bool {
+        self.architecture.positions.table().is_none()
     }
 
     /// What a head has.
     pub fn head_rows(&self) -> HeadRows {
-        HeadRows { dim: self.head_dim, turned: self.rotary.dim.unwrap_or(self.head_dim) }
+        let turned = if self.has_rotations() { self.rotary.dim.unwrap_or(self.head_dim) } else { 0 };
+        HeadRows { dim: self.head_dim, turned }
     }
 
     /// How many features of a kind there are.
@@ -281,18 +287,29 @@ impl ModelConfig {
 
     /// How the gain of a norm lies on the device, where that is not as in its GGUF file.
     pub fn norm_file_order(&self, norm: Norm) -> Option<Order> {
-        self.norm_order(norm).filter(|_| self.architecture.half_split)
+        self.norm_order(norm).filter(|_| self.architecture.positions == Positions::HalfSplit)
     }
 
     /// How the rows of a linear layer lie on the device, where that is not as in its GGUF file.
     pub fn file_order(&self, module: Module) -> Option<Order> {
-        self.order(module).filter(|_| self.architecture.half_split)
+        self.order(module).filter(|_| self.architecture.positions == Positions::HalfSplit)
+    }
+
+    /// How the matrix of a linear layer lies on the device, where that is not as in Hugging Face's files.
+    pub fn matrix_order(&self, module: Module) -> Option<Order> {
+        if self.architecture.transposed { Some(Order::Transposed(self.shape(module).0)) } else { self.order(module) }
+    }
+
+    /// The shape of a linear layer's matrix in Hugging Face's files.
+    pub fn matrix_shape(&self, module: Module) -> [usize; 2] {
+        let (rows, cols) = self.shape(module);
+        if self.architecture.transposed { [cols, rows] } else { [rows, cols] }
     }
 
     /// How the rows of a linear layer lie on the device, where that is not as in Hugging Face's files.
     pub fn order(&self, module: Module) -> Option<Order> {
         let parts = module.outputs.iter().map(|&outputs| (self.features(outputs), outputs.are_turned()));
-        let turned = module.outputs.iter().any(|outputs| outputs.are_turned());
+        let turned = self.has_rotations() && module.outputs.iter().any(|outputs| outputs.are_turned());
         turned.then(|| Order::of_rows(parts, self.head_rows()))
     }
 }

@@ -1,6 +1,6 @@
 //! The forward pass of a decoder, described on a tape; the tuning method is asked at each hook.
 
-use super::{Features, Group, Hooks, Model, Norm, NormPlace, Site};
+use super::{Features, FeedForward, Group, Hooks, Model, Norm, NormPlace, Site};
 use crate::Result;
 use crate::gpu::{Buffer, Context};
 use crate::ops::{CacheLayer, Masks, Targets, Weight};
@@ -83,11 +83,16 @@ impl<'a> Decoder<'a> {
     }
 
     fn normed(&self, t: &mut Tape, norm: Norm, x: Var) -> Var {
-        let kind = self.model.config.norm_kind();
-        match self.peft {
-            Some(peft) => peft.norm(t, norm, x, peft.gain(self.model, norm), kind),
-            None => t.rms_norm(x, self.model.norm_gain(norm), kind),
-        }
+        let own = self.model.norm(norm);
+        let (gain, bias) = match self.peft {
+            Some(peft) => (peft.gain(self.model, norm), peft.norm_bias(self.model, norm)),
+            None => (&own.gain, own.bias.as_ref()),
+        };
+        let x = if self.model.config.architecture.layer_norm { t.center(x) } else { x };
+        let y = t.rms_norm(x, gain, self.model.config.norm_kind());
+        let Some(bias) = bias else { return y };
+        // Where each head is normalised by itself, all have the same bias.
+        (0..t.cols(y)).step_by(bias.cols).fold(y, |y, first| t.bias(y, first, bias))
     }
 
     /// What a group of linear layers makes of `x`, added to the residual stream `h`: normalised, where the architecture has
@@ -135,9 +140,9 @@ impl<'a> Decoder<'a> {
         let x = self.normed(t, Norm::Block(index, NormPlace::Attention), h);
         let qkv = self.linears(t, inputs, index, Group::Qkv, x, None);
         let qkv = self.normed_heads(t, index, qkv);
-        let qkv = match model.config.turns(index) {
-            true => t.rope(qkv, turned, &inputs.positions, model.rotations(index)),
-            false => qkv,
+        let qkv = match model.rotations(index) {
+            Some(rotations) => t.rope(qkv, turned, &inputs.positions, rotations),
+            None => qkv,
         };
         let qkv = match prefix {
             Some(prefix) => t.place_prefix(qkv, &inputs.ids, model.config.vocab, prefix, heads),
@@ -154,8 +159,11 @@ impl<'a> Decoder<'a> {
         let x = self.normed(t, Norm::Block(index, NormPlace::FeedForward), h);
         let decoder = *self;
         t.block(x, self.recompute == Recompute::GateUp, move |t, x| {
-            let gate_up = decoder.linears(t, inputs, index, Group::GateUp, x, None);
-            let x = t.gated(decoder.model.config.architecture.gate, gate_up);
+            let x = decoder.linears(t, inputs, index, Group::GateUp, x, None);
+            let x = match decoder.model.config.architecture.feed_forward {
+                FeedForward::Gated(gate) => t.gated(gate, x),
+                FeedForward::Plain(function) => t.activation(x, function),
+            };
             decoder.added(t, inputs, index, Group::Down, x, h)
         })
     }
@@ -169,7 +177,16 @@ impl<'a> Decoder<'a> {
     pub fn embed(&self, t: &mut Tape<'a>, inputs: &Inputs) -> Var {
         let table = self.peft.map_or(&self.model.embedding, |peft| peft.embedding(self.model));
         let prompt = self.virtual_tokens(inputs).and_then(|peft| peft.prompt(t));
-        t.embed(inputs.rows, &inputs.ids, table, self.model.config.embedding_scale(), prompt)
+        let h = t.embed(inputs.rows, &inputs.ids, table, self.model.config.embedding_scale(), prompt);
+        let positions = self.peft.map_or(self.model.positions.as_ref(), |peft| peft.positions(self.model));
+        match positions {
+            Some(table) => {
+                // Past the table's end there are only rows that fill a pass up, and those get zeros.
+                let places = t.embed(inputs.rows, &inputs.positions, table, 1.0, None);
+                t.add(h, places)
+            }
+            None => h,
+        }
     }
 
     /// The residual stream behind some of the blocks. With a cache, keys and values go through it. With

@@ -1,8 +1,8 @@
 //! The places in the forward pass that a tuning method may change.
 
-use super::{Group, Linears, Model, Module, Norm};
+use super::{Group, Linears, Model, Norm};
 use crate::gpu::Buffer;
-use crate::ops::{NormKind, Weight};
+use crate::ops::Weight;
 use crate::tape::{Tape, Var};
 
 /// A group of linear layers in the forward pass.
@@ -14,13 +14,6 @@ pub struct Site<'a> {
     pub group: Group,
     /// The counter of dropout while training; `None` switches dropout off.
     pub counter: Option<&'a Buffer>,
-}
-
-impl Site<'_> {
-    /// The Hugging Face path: `model.layers.3.self_attn.q_proj`.
-    pub fn path(layer: usize, module: Module) -> String {
-        format!("model.layers.{layer}.{}", module.path)
-    }
 }
 
 /// What a tuning method makes of the forward pass; each hook by itself changes nothing.
@@ -56,6 +49,11 @@ pub trait Hooks {
         &model.embedding
     }
 
+    /// The table of positions, where the model has one.
+    fn positions<'a>(&'a self, model: &'a Model) -> Option<&'a Weight> {
+        model.positions.as_ref()
+    }
+
     /// The language-model head `[V, C]`.
     fn head<'a>(&'a self, model: &'a Model) -> &'a Weight {
         model.head()
@@ -63,11 +61,11 @@ pub trait Hooks {
 
     /// The gain of a norm, `[1, C]`.
     fn gain<'a>(&'a self, model: &'a Model, norm: Norm) -> &'a Weight {
-        model.norm_gain(norm)
+        &model.norm(norm).gain
     }
 
-    /// What a norm of this gain makes of `x`.
-    fn norm(&self, t: &mut Tape, _norm: Norm, x: Var, gain: &Weight, kind: NormKind) -> Var {
-        t.rms_norm(x, gain, kind)
+    /// The bias of a norm, `[1, C]`, where it has one.
+    fn norm_bias<'a>(&'a self, model: &'a Model, norm: Norm) -> Option<&'a Weight> {
+        model.norm(norm).bias.as_ref()
     }
 }

@@ -14,7 +14,7 @@ mod random;
 mod rotary;
 mod weights;
 
-pub use blueprint::{Architecture, Features, Group, Module, Norm, NormPlace};
+pub use blueprint::{Architecture, Features, FeedForward, Group, HEAD, Module, Norm, NormPlace};
 pub(crate) use config::PREFILL;
 pub use config::{Local, ModelConfig};
 pub use decoder::{Cache, Decoder, Inputs};
@@ -25,4 +25,4 @@ pub use linears::Linears;
 pub use order::{HeadRows, Order};
 pub(crate) use random::{normal, random};
 pub use rotary::{Rotary, Scaling};
-pub use weights::{Layer, Model};
+pub use weights::{Layer, Model, NormWeights};

@@ -1,15 +1,17 @@
-//! The order of rotary pairs, which is not the same in files and on the device.
+//! How numbers lie in files and on the device, which is not always the same.
 
 use std::rc::Rc;
 
-/// In which order a tensor lies on the device, where that is not the file's: rows of q and k are half-split in the files
+/// In which order a tensor lies on the device, where that is not the file's. Rows of q and k are half-split in the files
 /// of Hugging Face and interleaved on the device, as they are in a llama's GGUF.
 #[derive(Clone, Debug)]
-pub struct Order {
-    /// Whether columns change places, not rows.
-    columns: bool,
-    /// For each row or column of the file, its place on the device.
-    device: Rc<[usize]>,
+pub enum Order {
+    /// For each row of the file, its place on the device.
+    Rows(Rc<[usize]>),
+    /// For each column of the file, its place on the device.
+    Columns(Rc<[usize]>),
+    /// The rows of the device, of which there are so many, are the file's columns.
+    Transposed(usize),
 }
 
 /// What a head has.
@@ -42,7 +44,7 @@ impl Order {
             let first = device.len();
             device.extend((0..rows).map(|row| first + if turned { head.place(row) } else { row }));
         }
-        Self { columns: false, device: device.into() }
+        Self::Rows(device.into())
     }
 
     /// Rows or columns that are `count` times over the keys and the values of a layer, `width` of each.
@@ -51,29 +53,42 @@ impl Order {
             0 => i - i % width + head.place(i % width),
             _ => i,
         };
-        Self { columns, device: (0..2 * count * width).map(place).collect() }
+        let device = (0..2 * count * width).map(place).collect();
+        if columns { Self::Columns(device) } else { Self::Rows(device) }
     }
 
     /// The order of some of the rows, no head of which goes on outside.
     ///
     /// # Panics
-    /// Where a head is cut.
+    /// Where a head is cut, and where it is not rows that change places.
     pub fn of_some_rows(&self, first: usize, count: usize) -> Self {
+        let Self::Rows(device) = self else { panic!("some rows of what has its rows in another order") };
         let place = |&place: &usize| {
             assert!((first..first + count).contains(&place), "rows {first} and {count} more are whole heads");
             place - first
         };
-        Self { columns: self.columns, device: self.device[first..][..count].iter().map(place).collect() }
+        Self::Rows(device[first..][..count].iter().map(place).collect())
     }
 
     /// Values `[rows, cols]` in device order to file order, or back.
     pub fn turn<T: Copy + Default>(&self, values: &[T], to_device: bool) -> Vec<T> {
         let mut out = vec![T::default(); values.len()];
-        let count = self.device.len();
         // As columns, each is one number of a row; as rows, all the numbers of one.
-        let (outer, inner) = if self.columns { (values.len() / count, 1) } else { (1, values.len() / count) };
+        let (device, outer, inner) = match self {
+            Self::Rows(device) => (device, 1, values.len() / device.len()),
+            Self::Columns(device) => (device, values.len() / device.len(), 1),
+            Self::Transposed(device_rows) => {
+                let cols = if to_device { *device_rows } else { values.len() / device_rows };
+                let rows = values.len() / cols;
+                for (row, values) in values.chunks(cols).enumerate() {
+                    values.iter().enumerate().for_each(|(col, &value)| out[col * rows + row] = value);
+                }
+                return out;
+            }
+        };
+        let count = device.len();
         for block in 0..outer {
-            for (file, &device) in self.device.iter().enumerate() {
+            for (file, &device) in device.iter().enumerate() {
                 let at = |place: usize| (block * count + place) * inner;
                 let (from, to) = if to_device { (at(file), at(device)) } else { (at(device), at(file)) };
                 out[to..][..inner].copy_from_slice(&values[from..][..inner]);
@@ -128,5 +143,13 @@ mod tests {
         assert_eq!(file[..16], [0., 2., 1., 3., 4., 5., 6., 7., 8., 10., 9., 11., 12., 13., 14., 15.]);
         assert_eq!(order.turn(&file, true), device);
         assert_eq!(Order::keys_and_values(false, 2, 4, HEAD).turn(&device, false)[..6], [0., 1., 4., 5., 2., 3.]);
+    }
+
+    #[test]
+    fn a_matrix_goes_to_the_file_transposed_and_back() {
+        let device: Vec<u8> = (0..6).collect();
+        let file = Order::Transposed(2).turn(&device, false);
+        assert_eq!(file, [0, 3, 1, 4, 2, 5]);
+        assert_eq!(Order::Transposed(2).turn(&file, true), device);
     }
 }

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::config::PREFILL;
 use super::in_4bit::{Upload, check_in_4bit};
-use super::{Group, Linears, ModelConfig, Module, Norm, Order};
+use super::{Group, Linears, ModelConfig, Module, Norm, Order, Rotary};
 use crate::Result;
 use crate::format::encoding::Encoding;
 use crate::format::gguf::{Gguf, TensorInfo};
@@ -20,11 +20,26 @@ use crate::text::tokenizer::Tokenizer;
 /// Most bytes of the file in memory at a time.
 const CHUNK: usize = 8 << 20;
 
+/// The frozen weights of a norm, `[1, C]` each.
+#[derive(Clone)]
+pub struct NormWeights {
+    /// What is multiplied with.
+    pub gain: Weight,
+    /// What is added then, where the architecture has that.
+    pub bias: Option<Weight>,
+}
+
+impl NormWeights {
+    fn all(&self) -> impl Iterator<Item = &Weight> {
+        std::iter::once(&self.gain).chain(&self.bias)
+    }
+}
+
 /// The frozen weights of one block.
 #[derive(Clone)]
 pub struct Layer {
-    /// The gains of its norms, `[1, C]` each, in the order of the forward pass.
-    norms: Vec<Weight>,
+    /// Its norms, in the order of the forward pass.
+    norms: Vec<NormWeights>,
     linears: [Linears; 4],
 }
 
@@ -44,16 +59,18 @@ pub struct Model {
     pub config: ModelConfig,
     /// Token embeddings `[V, C]`.
     pub embedding: Weight,
+    /// What is added to them by a token's position, `[positions, C]`, where it is learned.
+    pub positions: Option<Weight>,
     /// The blocks.
     pub layers: Vec<Layer>,
-    /// Gain of the last norm, `[1, C]`.
-    pub norm: Weight,
+    /// The last norm.
+    last_norm: NormWeights,
     /// The language-model head `[V, C]`; `None` when it is the embedding.
     pub output: Option<Weight>,
-    /// Rotary table of every position.
-    pub rope: RopeTable,
+    /// Rotary table of every position, where positions turn anything.
+    rope: Option<RopeTable>,
     /// The same for local blocks, where they have rotations of their own.
-    pub local_rope: Option<RopeTable>,
+    local_rope: Option<RopeTable>,
     /// Its tokenizer.
     pub tokenizer: Rc<Tokenizer>,
     /// Its chat template; `None` for a model without one.
@@ -96,7 +113,7 @@ impl Model {
         load_in_4bit: bool,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Self> {
-        let config = ModelConfig::from_gguf(gguf)?;
+        let mut config = ModelConfig::from_gguf(gguf)?;
         let tokenizer = Tokenizer::from_gguf(gguf)?;
         if tokenizer.vocab_size() > config.vocab {
             return Err(gguf.invalid(format!(
@@ -121,6 +138,10 @@ impl Model {
         };
         let c = config.hidden;
         let embedding = loader.weight("token_embd.weight", config.vocab, c).await?;
+        let positions = match config.has_rotations() {
+            true => None,
+            false => Some(loader.positions(&mut config).await?),
+        };
         let mut layers = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
             let mut linears = Vec::with_capacity(4);
@@ -130,31 +151,32 @@ impl Model {
             let mut norms = Vec::new();
             for own in config.architecture.norms {
                 let norm = Norm::Block(layer, own.place);
-                let name = format!("blk.{layer}.{}.weight", own.gguf_name);
+                let name = format!("blk.{layer}.{}", own.gguf_name);
                 norms.push(loader.norm(&name, norm, &config).await?);
             }
             layers.push(Layer { norms, linears: linears.try_into().ok().expect("four groups") });
         }
-        let norm = loader.norm("output_norm.weight", Norm::Last, &config).await?;
+        let last_norm = loader.norm("output_norm", Norm::Last, &config).await?;
         let output = match gguf.find_tensor("output.weight") {
             Some(_) => Some(loader.weight("output.weight", config.vocab, c).await?),
             None => None,
         };
         // Generation fills its last pass up with rows behind the context.
-        let positions = config.context_length + PREFILL;
-        let rope =
-            RopeTable::new(context, positions, &config.rotary.frequencies(config.head_dim), config.rotary.magnitude())?;
+        let rows = config.context_length + PREFILL;
+        let table = |rotary: &Rotary| {
+            RopeTable::new(context, rows, &rotary.frequencies(config.head_dim), rotary.magnitude())
+        };
+        let rope = config.has_rotations().then(|| table(&config.rotary)).transpose()?;
         let of_local = config.local.as_ref().and_then(|local| local.rotary.as_ref());
-        let local_rope = of_local
-            .map(|rotary| RopeTable::new(context, positions, &rotary.frequencies(config.head_dim), rotary.magnitude()));
-        let local_rope = local_rope.transpose()?;
+        let local_rope = of_local.map(table).transpose()?;
         context.wait().await?;
         let hash = format!("{:032x}", loader.hash.digest128());
         Ok(Self {
             context: context.clone(),
             embedding,
+            positions,
             layers,
-            norm,
+            last_norm,
             output,
             rope,
             local_rope,
@@ -184,16 +206,17 @@ impl Model {
         Ok(Targets::new(context, capacity, self.config.vocab)?.capped(self.config.logit_cap))
     }
 
-    /// By what a block turns queries and keys.
-    pub fn rotations(&self, layer: usize) -> &RopeTable {
-        self.local_rope.as_ref().filter(|_| self.config.turns_locally(layer)).unwrap_or(&self.rope)
+    /// By what a block turns queries and keys; `None` where it turns none.
+    pub fn rotations(&self, layer: usize) -> Option<&RopeTable> {
+        let local = self.local_rope.as_ref().filter(|_| self.config.turns_locally(layer));
+        local.or(self.rope.as_ref()).filter(|_| self.config.turns(layer))
     }
 
-    /// The gain of a norm, `[1, C]`.
-    pub fn norm_gain(&self, norm: Norm) -> &Weight {
+    /// The weights of a norm.
+    pub fn norm(&self, norm: Norm) -> &NormWeights {
         match norm {
             Norm::Block(layer, place) => &self.layers[layer].norms[self.config.architecture.place(place)],
-            Norm::Last => &self.norm,
+            Norm::Last => &self.last_norm,
         }
     }
 
@@ -217,20 +240,13 @@ impl Model {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
 
-    /// Bytes on the device: the weights and the rotary table.
+    /// Bytes on the device: the weights and the rotary tables.
     pub fn gpu_bytes(&self) -> u64 {
-        let layers: u64 = self
-            .layers
-            .iter()
-            .flat_map(|layer| layer.linears.iter().flat_map(Linears::all).chain(&layer.norms))
-            .map(Weight::bytes)
-            .sum();
-        self.embedding.bytes()
-            + layers
-            + self.norm.bytes()
-            + self.output.as_ref().map_or(0, Weight::bytes)
-            + self.rope.bytes()
-            + self.local_rope.as_ref().map_or(0, RopeTable::bytes)
+        let linears = self.layers.iter().flat_map(|layer| &layer.linears).flat_map(Linears::all);
+        let norms = self.layers.iter().flat_map(|layer| &layer.norms).chain([&self.last_norm]).flat_map(NormWeights::all);
+        let others = std::iter::once(&self.embedding).chain(&self.positions).chain(&self.output);
+        let tables = [&self.rope, &self.local_rope].into_iter().flatten();
+        linears.chain(norms).chain(others).map(Weight::bytes).sum::<u64>() + tables.map(RopeTable::bytes).sum::<u64>()
     }
 }
 
@@ -284,16 +300,42 @@ impl Part<'_> {
 }
 
 impl<'a> Loader<'a> {
-    /// The gain of a norm, in the order of the device and as Hugging Face's files have it.
-    async fn norm(&mut self, name: &str, norm: Norm, config: &ModelConfig) -> Result<Weight> {
+    /// The table of positions; the context is no longer than that.
+    async fn positions(&mut self, config: &mut ModelConfig) -> Result<Weight> {
+        let name = "position_embd.weight";
+        let rows = self.gguf.tensor(name)?.dims.get(1).map_or(0, |&rows| rows as usize);
+        config.context_length = config.context_length.min(rows);
+        self.weight(name, rows, config.hidden).await
+    }
+
+    /// A norm, in the order of the device and as Hugging Face's files have it.
+    async fn norm(&mut self, name: &str, norm: Norm, config: &ModelConfig) -> Result<NormWeights> {
+        let gain = self.gain(&format!("{name}.weight"), norm, config).await?;
+        let bias = match config.architecture.layer_norm {
+            true => {
+                let part = self.part(&format!("{name}.bias"), 1, config.norm_width(norm))?;
+                Some(self.vector(part).await?)
+            }
+            false => None,
+        };
+        Ok(NormWeights { gain, bias })
+    }
+
+    /// A vector as it is in the file, which must be f32.
+    async fn vector(&mut self, part: Part<'_>) -> Result<Weight> {
+        if part.encoding != Encoding::F32 {
+            return Err(self.gguf.invalid(format!("{} is {}, expected F32", part.tensor.name, part.tensor.ty.name())));
+        }
+        self.upload(&[part]).await
+    }
+
+    /// The gain of a norm.
+    async fn gain(&mut self, name: &str, norm: Norm, config: &ModelConfig) -> Result<Weight> {
         let (channels, order) = (config.norm_width(norm), config.norm_file_order(norm));
         let offset = config.architecture.gain_offset;
-        let part = self.part(name, 1, channels)?;
-        if part.encoding != Encoding::F32 {
-            return Err(self.gguf.invalid(format!("{name} is {}, expected F32", part.tensor.ty.name())));
-        }
         if order.is_none() && offset == 0.0 {
-            return self.upload(&[part]).await;
+            let part = self.part(name, 1, channels)?;
+            return self.vector(part).await;
         }
         let values: Vec<f32> = self.numbers(name, channels)?.into_iter().map(|gain| gain - offset).collect();
         let values = order.map_or_else(|| values.clone(), |order| order.turn(&values, true));

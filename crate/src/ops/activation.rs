@@ -10,6 +10,8 @@ pub enum Activation {
     Relu,
     /// `x Phi(x)` with the normal distribution itself, PyTorch's default (Hendrycks and Gimpel 2016, arXiv:1606.08415).
     Gelu,
+    /// The same in the paper's other form, with a tanh in place of the normal distribution: GPT-2's.
+    GeluTanh,
     /// `x sigmoid(x)`.
     Silu,
     /// The hyperbolic tangent.
@@ -39,6 +41,7 @@ impl Op for Apply {
         let kernel = match self.f {
             Activation::Relu => &kernels::ACTIVATION_FORWARD_RELU,
             Activation::Gelu => &kernels::ACTIVATION_FORWARD_GELU,
+            Activation::GeluTanh => &kernels::ACTIVATION_FORWARD_GELU_TANH,
             Activation::Silu => &kernels::ACTIVATION_FORWARD_SILU,
             Activation::Tanh => &kernels::ACTIVATION_FORWARD_TANH,
             Activation::Sigmoid => &kernels::ACTIVATION_FORWARD_SIGMOID,
@@ -53,6 +56,7 @@ impl Op for Apply {
         let kernel = match self.f {
             Activation::Relu => &kernels::ACTIVATION_BACKWARD_RELU,
             Activation::Gelu => &kernels::ACTIVATION_BACKWARD_GELU,
+            Activation::GeluTanh => &kernels::ACTIVATION_BACKWARD_GELU_TANH,
             Activation::Silu => &kernels::ACTIVATION_BACKWARD_SILU,
             Activation::Tanh => &kernels::ACTIVATION_BACKWARD_TANH,
             Activation::Sigmoid => &kernels::ACTIVATION_BACKWARD_SIGMOID,

@@ -6,6 +6,7 @@ mod attention;
 mod beside;
 mod bias;
 mod cache;
+mod center;
 mod choose;
 mod column_sum;
 mod direction;

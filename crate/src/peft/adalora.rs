@@ -75,7 +75,7 @@ impl Tuning for AdaLora {
         let mut specs = Vec::new();
         let mut sites = BTreeMap::new();
         for (layer, module) in targets(model, config)? {
-            let path = Site::path(layer, module);
+            let path = module.path_in(layer);
             let r = config.rank_pattern.get(&path).unwrap_or(config.init_r) as usize;
             if r > config.init_r as usize {
                 return Err(Error::Config {
@@ -225,7 +225,7 @@ impl AdapterFile for AdaLora {
 
     fn config(&self) -> Map<String, Value> {
         let c = &self.config;
-        let paths: Vec<String> = self.sites.keys().map(|&(layer, module)| Site::path(layer, module)).collect();
+        let paths: Vec<String> = self.sites.keys().map(|&(layer, module)| module.path_in(layer)).collect();
         let init_r = c.init_r as usize;
         let kept = self.sites.values().map(|place| (0..init_r).map(|rank| rank < place.rank).collect::<Vec<bool>>());
         let kept: Map<_, _> = paths.iter().zip(kept).map(|(path, kept)| (rank_key(path), json!(kept))).collect();

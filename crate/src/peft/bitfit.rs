@@ -3,12 +3,12 @@
 
 use serde_json::{Map, Value};
 
-use super::parameters::Spec;
+use super::parameters::{Spec, Start};
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
 use crate::model::{Architecture, Hooks, Linears, Model, Module, Norm, Site};
-use crate::ops::{NormKind, Weight};
+use crate::ops::Weight;
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
 
@@ -32,7 +32,7 @@ impl Tuning for BitFit {
         let mut specs = Vec::new();
         for layer in 0..config.layers {
             for module in architecture.modules() {
-                let name = name(Site::path(layer, module));
+                let name = name(module.path_in(layer));
                 let spec = match model.bias(layer, module).await? {
                     Some(bias) => Spec::new(&name, &[bias.len()], bias),
                     None => Spec::zeros(&name, &[config.shape(module).0]),
@@ -40,11 +40,14 @@ impl Tuning for BitFit {
                 specs.push(Spec { order: config.order(module), ..spec });
             }
         }
-        let norms = architecture.norms(config.layers);
-        specs.extend(norms.map(|norm| {
-            let spec = Spec::zeros(name(architecture.norm_path(norm)), &[config.norm_width(norm)]);
-            Spec { order: config.norm_order(norm), ..spec }
-        }));
+        for norm in architecture.norms(config.layers) {
+            let zeros = Spec::zeros(name(architecture.norm_path(norm)), &[config.norm_width(norm)]);
+            let start = match &model.norm(norm).bias {
+                Some(bias) => Start::Values(model.rows(bias, &[0]).await?),
+                None => Start::Zeros,
+            };
+            specs.push(Spec { order: config.norm_order(norm), start, ..zeros });
+        }
         let params = super::score::parameters(model, run, specs)?;
         Ok(Self { params, architecture, layers: config.layers })
     }
@@ -72,12 +75,9 @@ impl Hooks for BitFit {
         y
     }
 
-    fn norm(&self, t: &mut Tape, norm: Norm, x: Var, gain: &Weight, kind: NormKind) -> Var {
-        let y = t.rms_norm(x, gain, kind);
+    fn norm_bias<'a>(&'a self, _: &'a Model, norm: Norm) -> Option<&'a Weight> {
         let index = self.layers * self.architecture.linears.len() + self.architecture.norm_index(norm, self.layers);
-        let bias = &self.params.tensors[index].weight;
-        // Where each head is normalised by itself, all have the same bias.
-        (0..t.cols(y)).step_by(bias.cols).fold(y, |y, first| t.bias(y, first, bias))
+        Some(&self.params.tensors[index].weight)
     }
 }
 

@@ -9,7 +9,7 @@ use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training};
 use crate::Result;
 use crate::gpu::Context;
-use crate::model::{Architecture, Group, Hooks, Linears, Model, Module, Norm, Site};
+use crate::model::{Architecture, Group, HEAD, Hooks, Linears, Model, Module, Norm, Site};
 use crate::ops::Weight;
 use crate::settings::config::RunConfig;
 use crate::tape::{Tape, Var};
@@ -26,8 +26,11 @@ struct Trained {
 pub struct Full {
     params: Parameters,
     groups: BTreeMap<(usize, Group), Trained>,
-    /// The first norm among the parameters.
-    norms: usize,
+    /// The first gain of a norm among the parameters, and the first bias of one, where they have any.
+    gains: usize,
+    biases: Option<usize>,
+    /// The table of positions among them, where there is one.
+    positions: Option<usize>,
     architecture: &'static Architecture,
     layers: usize,
     /// The head, where it is not the embedding.
@@ -61,16 +64,15 @@ impl Tuning for Full {
         let shape = &model.config;
         let architecture = shape.architecture;
         let zeros = |name: String, dims: &[usize]| Spec::zeros(name, dims);
-        let mut specs = vec![zeros("model.embed_tokens.weight".into(), &[shape.vocab, shape.hidden])];
+        let mut specs = vec![zeros(format!("{}.weight", architecture.paths.embedding), &[shape.vocab, shape.hidden])];
         let mut places = Vec::new();
         for layer in 0..shape.layers {
             for group in Group::ALL {
                 let first = specs.len();
                 for module in architecture.group(group) {
-                    let (rows, cols) = shape.shape(module);
                     let place = if specs.len() == first { Place::Apart } else { Place::Behind };
-                    let spec = zeros(format!("{}.weight", Site::path(layer, module)), &[rows, cols]);
-                    specs.push(Spec { order: shape.order(module), place, ..spec });
+                    let spec = zeros(format!("{}.weight", module.path_in(layer)), &shape.matrix_shape(module));
+                    specs.push(Spec { order: shape.matrix_order(module), place, ..spec });
                 }
                 let weights = first..specs.len();
                 let (mut column, mut biases) = (0, Vec::new());
@@ -78,7 +80,7 @@ impl Tuning for Full {
                     let (rows, _) = shape.shape(module);
                     if module.bias {
                         biases.push((column, specs.len()));
-                        let spec = zeros(format!("{}.bias", Site::path(layer, module)), &[rows]);
+                        let spec = zeros(format!("{}.bias", module.path_in(layer)), &[rows]);
                         specs.push(Spec { order: shape.order(module), ..spec });
                     }
                     column += rows;
@@ -86,13 +88,20 @@ impl Tuning for Full {
                 places.push((layer, group, weights, biases));
             }
         }
-        let norms = specs.len();
-        specs.extend(architecture.norms(shape.layers).map(|norm| {
-            let spec = zeros(format!("{}.weight", architecture.norm_path(norm)), &[shape.norm_width(norm)]);
-            Spec { order: shape.norm_order(norm), ..spec }
-        }));
+        let of_norms = |what: &str| {
+            let spec = |norm| zeros(format!("{}.{what}", architecture.norm_path(norm)), &[shape.norm_width(norm)]);
+            let spec = |norm| Spec { order: shape.norm_order(norm), ..spec(norm) };
+            architecture.norms(shape.layers).map(spec).collect::<Vec<_>>()
+        };
+        let gains = specs.len();
+        specs.extend(of_norms("weight"));
+        let norm_biases = architecture.layer_norm.then_some(specs.len());
+        specs.extend(norm_biases.into_iter().flat_map(|_| of_norms("bias")));
+        let table = model.positions.as_ref().zip(architecture.positions.table());
+        let positions = table.map(|_| specs.len());
+        specs.extend(table.map(|(own, path)| zeros(format!("{path}.weight"), &[own.rows, own.cols])));
         let head = model.output.as_ref().map(|_| specs.len());
-        specs.extend(head.map(|_| zeros("lm_head.weight".into(), &[shape.vocab, shape.hidden])));
+        specs.extend(head.map(|_| zeros(format!("{HEAD}.weight"), &[shape.vocab, shape.hidden])));
         let params = super::score::parameters(model, config, specs)?;
 
         let context = &model.context;
@@ -118,13 +127,20 @@ impl Tuning for Full {
             context.wait().await?;
         }
         for (index, norm) in architecture.norms(shape.layers).enumerate() {
-            copy(context, model.norm_gain(norm), 0, weight(norms + index))?;
+            let own = model.norm(norm);
+            copy(context, &own.gain, 0, weight(gains + index))?;
+            if let (Some(first), Some(bias)) = (norm_biases, &own.bias) {
+                copy(context, bias, 0, weight(first + index))?;
+            }
         }
-        if let (Some(index), Some(output)) = (head, &model.output) {
-            copy(context, output, 0, weight(index))?;
+        for (index, own) in [(positions, &model.positions), (head, &model.output)] {
+            if let (Some(index), Some(own)) = (index, own) {
+                copy(context, own, 0, weight(index))?;
+            }
         }
         context.wait().await?;
-        Ok(Self { params, groups, norms, architecture, layers: shape.layers, head })
+        let layers = shape.layers;
+        Ok(Self { params, groups, gains, biases: norm_biases, positions, architecture, layers, head })
     }
 }
 
@@ -150,12 +166,21 @@ impl Hooks for Full {
         &self.params.tensors[0].weight
     }
 
+    fn positions<'a>(&'a self, _: &'a Model) -> Option<&'a Weight> {
+        self.positions.map(|index| &self.params.tensors[index].weight)
+    }
+
     fn head<'a>(&'a self, _: &'a Model) -> &'a Weight {
         &self.params.tensors[self.head.unwrap_or(0)].weight
     }
 
     fn gain<'a>(&'a self, _: &'a Model, norm: Norm) -> &'a Weight {
-        &self.params.tensors[self.norms + self.architecture.norm_index(norm, self.layers)].weight
+        &self.params.tensors[self.gains + self.architecture.norm_index(norm, self.layers)].weight
+    }
+
+    fn norm_bias<'a>(&'a self, _: &'a Model, norm: Norm) -> Option<&'a Weight> {
+        let index = self.biases? + self.architecture.norm_index(norm, self.layers);
+        Some(&self.params.tensors[index].weight)
     }
 }
 

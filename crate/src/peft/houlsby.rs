@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training, bottleneck};
 use crate::Result;
-use crate::model::{Group, Hooks, Linears, Model, Module, Site};
+use crate::model::{Architecture, Group, Hooks, Linears, Model, Module, Site};
 use crate::settings::config::{NonLinearity, Placement, RunConfig};
 use crate::tape::{Tape, Var};
 
@@ -16,12 +16,13 @@ pub struct Houlsby {
     size: usize,
     non_linearity: NonLinearity,
     placement: Placement,
+    architecture: &'static Architecture,
 }
 
 /// Where an adapter stands, by the layer that it follows.
-fn place(layer: usize, group: Group) -> String {
+fn place(architecture: &Architecture, layer: usize, group: Group) -> String {
     let part = if group == Group::Output { "self_attn" } else { "mlp" };
-    format!("base_model.model.model.layers.{layer}.{part}")
+    format!("base_model.model.{}.{part}", architecture.block_path(layer))
 }
 
 impl Placement {
@@ -40,12 +41,13 @@ impl Tuning for Houlsby {
 
     async fn create(model: &Model, config: &RunConfig) -> Result<Self> {
         let (size, placement) = (config.bottleneck_size as usize, config.adapter_placement);
-        let places =
-            (0..model.config.layers).flat_map(|layer| placement.groups().iter().map(move |&group| place(layer, group)));
+        let architecture = model.config.architecture;
+        let of_block = |layer| placement.groups().iter().map(move |&group| place(architecture, layer, group));
+        let places = (0..model.config.layers).flat_map(of_block);
         let specs =
             places.flat_map(|place| bottleneck::specs(config.seed, &place, size, model.config.hidden)).collect();
         let params = super::score::parameters(model, config, specs)?;
-        Ok(Self { params, size, non_linearity: config.non_linearity, placement })
+        Ok(Self { params, size, non_linearity: config.non_linearity, placement, architecture })
     }
 }
 
@@ -70,7 +72,7 @@ impl Hooks for Houlsby {
             return base.apply(t, x, None, residual);
         }
         let o = base.apply(t, x, None, None);
-        let added = bottleneck::added(t, &self.params, &place(site.layer, site.group), self.non_linearity, o);
+        let added = bottleneck::added(t, &self.params, &place(self.architecture, site.layer, site.group), self.non_linearity, o);
         let h = residual.map_or(o, |residual| t.add(residual, o));
         t.add(h, added)
     }

@@ -50,7 +50,7 @@ impl Tuning for Ia3 {
             let (rows, cols) = config.shape(module);
             let shape = if before(module) { [1, cols] } else { [rows, 1] };
             let order = if before(module) { None } else { config.order(module) };
-            let name = format!("base_model.model.{}.ia3_l", Site::path(layer, module));
+            let name = format!("base_model.model.{}.ia3_l", module.path_in(layer));
             Spec { order, ..Spec::new(name, &shape, vec![1.0; shape[0] * shape[1]]) }
         };
         let modules: Vec<Module> = architecture.modules().filter(|&module| has_factors(module)).collect();
@@ -94,7 +94,7 @@ impl AdapterFile for Ia3 {
             ("peft_type".into(), json!(Self::PEFT_TYPE)),
             ("target_modules".into(), json!(targets)),
             ("feedforward_modules".into(), json!(feedforward)),
-            ("fan_in_fan_out".into(), json!(false)),
+            ("fan_in_fan_out".into(), json!(self.architecture.transposed)),
             ("init_ia3_weights".into(), json!(true)),
         ])
     }

@@ -62,10 +62,8 @@ impl Tuning for Lora {
     fn read(file: &Map<String, Value>, run: &mut Map<String, Value>) -> std::result::Result<(), String> {
         let set = |name: &str| file.get(name).filter(|value| !value.is_null());
         // What would change the result and that we do not compute must not pass silently.
-        for (name, plain) in [("bias", json!("none")), ("fan_in_fan_out", json!(false))] {
-            if set(name).is_some_and(|value| *value != plain) {
-                return Err(format!("{name} is {}, which is not supported", file[name]));
-            }
+        if let Some(bias) = set("bias").filter(|bias| **bias != json!("none")) {
+            return Err(format!("bias is {bias}, which is not supported"));
         }
         for name in ["target_parameters", "layer_replication", "exclude_modules"] {
             let empty = |value: &Value| {
@@ -96,7 +94,7 @@ impl Tuning for Lora {
                     if rank == 0 {
                         return Err(Error::Config {
                             field: "rank_pattern".into(),
-                            what: format!("{} has rank 0", Site::path(layer, modules[0])),
+                            what: format!("{} has rank 0", modules[0].path_in(layer)),
                             help: "give it a rank of at least 1, or leave it out of target_modules".into(),
                         });
                     }
@@ -137,7 +135,7 @@ impl Tuning for Lora {
 fn alike(config: &RunConfig, layer: usize, modules: impl Iterator<Item = Module>) -> Vec<(usize, f32, Vec<Module>)> {
     let mut parts: Vec<(usize, f32, Vec<Module>)> = Vec::new();
     for module in modules {
-        let path = Site::path(layer, module);
+        let path = module.path_in(layer);
         let rank = config.rank_pattern.get(&path).unwrap_or(config.r);
         let alpha = config.alpha_pattern.get(&path).unwrap_or(config.lora_alpha);
         let r = f64::from(rank);
@@ -153,7 +151,7 @@ fn alike(config: &RunConfig, layer: usize, modules: impl Iterator<Item = Module>
 /// The tensors beside layers of one group: every A right behind each other, then every B, each a matrix of its own to the
 /// kernels; then DoRA's magnitudes.
 fn pair_specs(model: &Model, config: &RunConfig, layer: usize, modules: &[Module], rank: usize) -> Vec<Spec> {
-    let name = |module, tensor: &str| format!("base_model.model.{}.{tensor}", Site::path(layer, module));
+    let name = |module: Module, tensor: &str| format!("base_model.model.{}.{tensor}", module.path_in(layer));
     let order = |module: Module| model.config.order(module);
     let mut specs = Vec::new();
     for &module in modules {
@@ -258,7 +256,7 @@ impl AdapterFile for Lora {
         let paths = || {
             let of_site = |(&(layer, _), parts): (&(usize, Group), &Vec<Pairs>)| {
                 let modules = parts.iter().flat_map(|pairs| &pairs.modules);
-                modules.map(|&module| Site::path(layer, module)).collect::<Vec<_>>()
+                modules.map(|&module| module.path_in(layer)).collect::<Vec<_>>()
             };
             self.sites.iter().flat_map(of_site)
         };
@@ -276,7 +274,8 @@ impl AdapterFile for Lora {
             config.insert("modules_to_save".into(), self.config.modules_to_save.json());
         }
         config.insert("bias".into(), "none".into());
-        config.insert("fan_in_fan_out".into(), false.into());
+        let transposed = self.modules.iter().any(|module| module.is_transposed());
+        config.insert("fan_in_fan_out".into(), transposed.into());
         config.insert("init_lora_weights".into(), true.into());
         let names: Vec<String> = if everywhere {
             self.modules.iter().map(|module| module.name().to_owned()).collect()
@@ -342,7 +341,15 @@ impl Hooks for Lora {
     }
 
     fn gain<'a>(&'a self, model: &'a Model, norm: Norm) -> &'a Weight {
-        self.saved.gain(&self.params, norm).unwrap_or_else(|| model.norm_gain(norm))
+        self.saved.gain(&self.params, norm).unwrap_or_else(|| &model.norm(norm).gain)
+    }
+
+    fn norm_bias<'a>(&'a self, model: &'a Model, norm: Norm) -> Option<&'a Weight> {
+        self.saved.norm_bias(&self.params, norm).or(model.norm(norm).bias.as_ref())
+    }
+
+    fn positions<'a>(&'a self, model: &'a Model) -> Option<&'a Weight> {
+        self.saved.positions(&self.params).or(model.positions.as_ref())
     }
 }
 
@@ -376,7 +383,7 @@ pub(super) fn targets(model: &Model, config: &RunConfig) -> Result<Vec<(usize, M
     let all = (0..layers).filter(|&layer| chosen.is_empty() || chosen.contains(&(layer as u32)));
     let all = all.flat_map(|layer| modules.clone().map(move |module| (layer, module)));
     let targets: Vec<_> =
-        all.filter(|&(layer, module)| config.target_modules.matches(&Site::path(layer, module))).collect();
+        all.filter(|&(layer, module)| config.target_modules.matches(&module.path_in(layer))).collect();
     if targets.is_empty() {
         return Err(Error::Config {
             field: "target_modules".into(),
@@ -387,7 +394,7 @@ pub(super) fn targets(model: &Model, config: &RunConfig) -> Result<Vec<(usize, M
             ),
         });
     }
-    let paths: Vec<String> = targets.iter().map(|&(layer, module)| Site::path(layer, module)).collect();
+    let paths: Vec<String> = targets.iter().map(|&(layer, module)| module.path_in(layer)).collect();
     let unused = config.rank_pattern.unused(&paths).map(|pattern| ("rank_pattern", pattern));
     let unused = unused.chain(config.alpha_pattern.unused(&paths).map(|pattern| ("alpha_pattern", pattern))).next();
     if let Some((field, pattern)) = unused {

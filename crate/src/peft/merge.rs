@@ -124,9 +124,16 @@ impl<'a> Merge<'a> {
             (OUTPUT, (peft.head(model), None, 0.0)),
         ]);
         weights.extend(model.config.architecture.norms(model.config.layers).map(|norm| {
-            let weight = model.norm_gain(norm);
             let offset = model.config.architecture.gain_offset;
-            (weight.name.as_str(), (peft.gain(model, norm), model.config.norm_file_order(norm), offset))
+            let gain = (peft.gain(model, norm), model.config.norm_file_order(norm), offset);
+            (model.norm(norm).gain.name.as_str(), gain)
+        }));
+        weights.extend(model.config.architecture.norms(model.config.layers).filter_map(|norm| {
+            let own = model.norm(norm).bias.as_ref()?;
+            Some((own.name.as_str(), (peft.norm_bias(model, norm)?, model.config.norm_file_order(norm), 0.0)))
+        }));
+        weights.extend(model.positions.iter().filter_map(|own| {
+            Some((own.name.as_str(), (peft.positions(model)?, None, 0.0)))
         }));
         weights.retain(|_, (weight, ..)| weight.trainable());
         let mut tensors: Vec<Tensor> = gguf

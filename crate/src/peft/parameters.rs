@@ -37,7 +37,8 @@ impl NamedParam {
 /// Whether weight decay pulls at a tensor of this name: transformers' Trainer leaves biases and the gains of norms alone.
 fn decays(name: &str) -> bool {
     let name = name.to_lowercase();
-    let norm = |part: &str| part == "norm" || part.ends_with("_norm");
+    // GPT-2 calls its norms ln_1, ln_2 and ln_f.
+    let norm = |part: &str| part == "norm" || part.ends_with("_norm") || part.starts_with("ln_");
     !["bias", "layernorm", "rmsnorm"].iter().any(|word| name.contains(word)) && !name.split('.').any(norm)
 }
 
@@ -154,7 +155,11 @@ impl Parameters {
                 Start::Values(values) => values,
             };
             assert!(start.is_empty() || start.len() == count, "{name}: as many values as its shape has");
-            let cols = if shape.len() == 1 { shape[0] } else { shape[1..].iter().product() };
+            let cols = match order {
+                Some(Order::Transposed(rows)) => count / rows,
+                _ if shape.len() == 1 => shape[0],
+                _ => shape[1..].iter().product(),
+            };
             let parameter = Parameter { values: values[buffer].clone(), grads: grads[buffer].clone(), offset };
             let weight = Weight::trained(&name, count / cols, cols, parameter);
             let tensor = NamedParam { name, shape, order, weight, buffer, offset };
@@ -286,6 +291,8 @@ mod tests {
             ("model.norm.weight", false),
             ("norm", false),
             ("model.layers.0.self_attn.q_norm.weight", false),
+            ("transformer.h.0.ln_1.weight", false),
+            ("transformer.h.0.attn.c_attn.weight", true),
             ("model.LayerNorm.weight", false),
             ("model.rmsnorm.weight", false),
         ] {

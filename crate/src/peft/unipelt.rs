@@ -11,7 +11,7 @@ use super::parameters::{Place, Spec};
 use super::tuning::Tuning;
 use super::{AdapterFile, Mergeable, Parameters, Training, bottleneck};
 use crate::Result;
-use crate::model::{Features, Group, Hooks, Linears, Model, ModelConfig, Module, Order, Site};
+use crate::model::{Architecture, Features, Group, Hooks, Linears, Model, ModelConfig, Module, Order, Site};
 use crate::ops::{Activation, LowRank};
 use crate::settings::config::{NonLinearity, RunConfig};
 use crate::tape::{Tape, Var};
@@ -19,6 +19,7 @@ use crate::tape::{Tape, Var};
 /// The three methods and their gates, of every block.
 pub struct UniPelt {
     params: Parameters,
+    architecture: &'static Architecture,
     layers: usize,
     r: usize,
     alpha: f64,
@@ -42,8 +43,8 @@ fn places(first: Place) -> impl Iterator<Item = Place> {
     std::iter::once(first).chain(std::iter::repeat(Place::Behind))
 }
 
-fn block(layer: usize) -> String {
-    format!("base_model.model.model.layers.{layer}")
+fn block(architecture: &Architecture, layer: usize) -> String {
+    format!("base_model.model.{}", architecture.block_path(layer))
 }
 
 impl Tuning for UniPelt {
@@ -64,9 +65,9 @@ impl Tuning for UniPelt {
         let modules = modules(shape);
         let mut specs = Vec::new();
         for layer in 0..shape.layers {
-            let block = block(layer);
+            let block = block(shape.architecture, layer);
             // As LoRA lays them out: every A below each other, and then every B.
-            let name = |module, matrix: &str| format!("base_model.model.{}.{matrix}.weight", Site::path(layer, module));
+            let name = |module: Module, matrix: &str| format!("base_model.model.{}.{matrix}.weight", module.path_in(layer));
             for (&module, place) in modules.iter().zip(places(Place::Apart)) {
                 specs.push(Spec { place, ..uniform(name(module, "lora_A"), &[r, channels], bound) });
             }
@@ -89,7 +90,7 @@ impl Tuning for UniPelt {
         let segment = |module: Module| (shape.shape(module).0, modules.contains(&module));
         let segments = shape.architecture.group(Group::Qkv).map(segment).collect();
         let (alpha, non_linearity) = (config.lora_alpha, config.non_linearity);
-        Ok(Self { params, layers: shape.layers, r, alpha, tokens, size, non_linearity, segments, a_block })
+        Ok(Self { params, architecture: shape.architecture, layers: shape.layers, r, alpha, tokens, size, non_linearity, segments, a_block })
     }
 }
 
@@ -126,8 +127,8 @@ impl Hooks for UniPelt {
 
     fn prefixes(&self, t: &mut Tape) -> Vec<Var> {
         let prefix = |layer| {
-            let prefix = t.parameter(self.params.weight(&format!("{}.self_attn.prefix", block(layer))));
-            let gate = t.parameter(self.params.weight(&format!("{}.self_attn.gate_prefix", block(layer))));
+            let prefix = t.parameter(self.params.weight(&format!("{}.self_attn.prefix", block(self.architecture, layer))));
+            let gate = t.parameter(self.params.weight(&format!("{}.self_attn.gate_prefix", block(self.architecture, layer))));
             let open = t.activation(gate, Activation::Sigmoid);
             t.scale_rows(prefix, open)
         };
@@ -138,7 +139,7 @@ impl Hooks for UniPelt {
         match (site.group, residual) {
             (Group::Qkv, None) => {
                 // A row's gate may as well open what the low-rank matrices read.
-                let read = self.gated(t, &format!("{}.self_attn.gate_lora", block(site.layer)), x, x);
+                let read = self.gated(t, &format!("{}.self_attn.gate_lora", block(self.architecture, site.layer)), x, x);
                 let first = site.layer * self.a_block;
                 let pairs = self.segments.iter().filter(|(_, has)| *has).count();
                 let a = self.params.stack(first..first + pairs);
@@ -150,7 +151,7 @@ impl Hooks for UniPelt {
             }
             (Group::Down, residual) => {
                 let o = base.apply(t, x, None, None);
-                let place = format!("{}.mlp", block(site.layer));
+                let place = format!("{}.mlp", block(self.architecture, site.layer));
                 let added = bottleneck::added(t, &self.params, &place, self.non_linearity, o);
                 let added = self.gated(t, &format!("{place}.gate_adapter"), o, added);
                 let h = residual.map_or(o, |residual| t.add(residual, o));

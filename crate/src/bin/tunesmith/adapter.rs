@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::ArgMatches;
 use pollster::block_on;
-use tunesmith::model::{Model, Site};
+use tunesmith::model::Model;
 use tunesmith::peft::{Peft, io, strength};
 use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::{Error, Result};
@@ -70,7 +70,7 @@ impl Adapter {
             }
         }
         let (layers, modules) = (0..model.config.layers, model.config.architecture.modules());
-        let mut paths = layers.flat_map(|layer| modules.clone().map(move |module| Site::path(layer, module)));
+        let mut paths = layers.flat_map(|layer| modules.clone().map(move |module| module.path_in(layer)));
         let targets = (&asked.target_modules, &config.target_modules);
         let given = config.method == Method::Lora && asked.given().any(|given| given == "target_modules");
         if given && paths.any(|path| targets.0.matches(&path) != targets.1.matches(&path)) {

@@ -2,14 +2,14 @@
 //! by, and whose embeddings are scaled.
 
 use super::llama::TABLE as LLAMA;
-use crate::model::blueprint::Architecture;
+use crate::model::blueprint::{Architecture, FeedForward, Positions};
 use crate::ops::Gate;
 
 /// The table, from which later ones take what is the same.
 pub(super) const TABLE: Architecture = Architecture {
     name: "gemma",
-    half_split: true,
-    gate: Gate::Gelu,
+    positions: Positions::HalfSplit,
+    feed_forward: FeedForward::Gated(Gate::Gelu),
     gain_offset: 1.0,
     scaled_embedding: true,
     ..LLAMA

@@ -2,7 +2,9 @@
 //! block have names here, for most architectures since have some of them.
 
 use crate::model::blueprint::Features::{FeedForward, Hidden, Keys, Queries, Values};
-use crate::model::blueprint::{Architecture, BlockNorm, Group, Linear, NormPlace, linear, norm};
+use crate::model::blueprint::{
+    Architecture, BlockNorm, FeedForward as Between, Group, Linear, NormPlace, Paths, Positions, linear, norm,
+};
 use crate::ops::Gate;
 
 pub(super) const Q: Linear = linear("self_attn.q_proj", "attn_q", Group::Qkv, &[Queries], Hidden);
@@ -21,8 +23,11 @@ pub(super) const TABLE: Architecture = Architecture {
     name: "llama",
     linears: &[Q, K, V, O, GATE, UP, DOWN],
     norms: &[BEFORE_ATTENTION, BEFORE_FEED_FORWARD],
-    half_split: false,
-    gate: Gate::Silu,
+    paths: Paths { embedding: "model.embed_tokens", blocks: "model.layers", norm: "model.norm" },
+    positions: Positions::Interleaved,
+    feed_forward: Between::Gated(Gate::Silu),
+    layer_norm: false,
+    transposed: false,
     gain_offset: 0.0,
     scaled_embedding: false,
     unturned_every: 0,

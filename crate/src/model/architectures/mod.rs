@@ -3,6 +3,7 @@
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gpt2;
 pub mod llama;
 mod phi3;
 mod qwen2;
@@ -22,6 +23,7 @@ pub static ALL: &[&Architecture] = &[
     &gemma3::GEMMA3,
     &phi3::PHI3,
     &smollm3::SMOLLM3,
+    &gpt2::GPT2,
 ];
 
 /// That of this name in GGUF files.
