@@ -8,7 +8,7 @@ use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::gguf::{Array, Gguf, Value};
 use tunesmith::format::gguf_write::GgufWriter;
 use tunesmith::format::quant;
-use tunesmith::format::source::MemorySource;
+use tunesmith::format::source::{MemorySource, ReadAt};
 use tunesmith::model::ModelConfig;
 use tunesmith_tests::models::nano_file;
 
@@ -231,6 +231,72 @@ fn other_files_are_refused_in_words() {
     for other in [&b""[..], b"GG", b"PK\x03\x04 and more"] {
         let error = open(other.to_vec()).err().unwrap();
         assert!(error.to_string().contains("not a GGUF file"), "{error}");
+    }
+}
+
+/// A model in three files, the first of which has no tensors, as gguf-split may leave it.
+fn split_model() -> Vec<GgufWriter> {
+    let part = |number: u16| {
+        let mut file = GgufWriter::default();
+        file.set("split.no", Value::U16(number));
+        file.set("split.count", Value::U16(3));
+        file.set("split.tensors.count", Value::I32(3));
+        file
+    };
+    let mut parts: Vec<GgufWriter> = (0..3).map(part).collect();
+    parts[0].set("general.architecture", Value::String("llama".into()));
+    parts[1].tensor_f32("one.weight", &[4], &[1.0, 2.0, 3.0, 4.0]);
+    parts[1].tensor_f32("two.weight", &[2], &[5.0, 6.0]);
+    parts[2].tensor_f32("three.weight", &[3], &[7.0, 8.0, 9.0]);
+    parts
+}
+
+fn open_parts(parts: Vec<GgufWriter>) -> Result<Gguf, Error> {
+    let named = |(index, part): (usize, GgufWriter)| -> Box<dyn ReadAt> {
+        Box::new(MemorySource::new(format!("file {index}"), part.finish()))
+    };
+    Gguf::open_parts(parts.into_iter().enumerate().map(named).collect())
+}
+
+#[test]
+fn a_model_in_several_files() {
+    let gguf = open_parts(split_model()).unwrap();
+    assert_eq!(gguf.require::<&str>("general.architecture").unwrap(), "llama");
+    // What is written of it is one file.
+    assert!(gguf.metadata().keys().all(|key| !key.starts_with("split.")));
+    assert_eq!(gguf.file_len(), split_model().into_iter().map(|part| part.finish().len() as u64).sum::<u64>());
+    for (name, want) in [("one.weight", &[1.0_f32, 2.0, 3.0, 4.0][..]), ("two.weight", &[5.0, 6.0]), ("three.weight", &[7.0, 8.0, 9.0])] {
+        let mut found = Vec::new();
+        gguf.read_tensor_chunks(gguf.tensor(name).unwrap(), 1 << 20, |_, bytes| {
+            found.extend_from_slice(bytes);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(bytemuck::pod_collect_to_vec::<u8, f32>(&found), want, "{name}");
+    }
+}
+
+#[test]
+fn files_of_a_model_that_are_missing_or_misplaced_are_named() {
+    let of = |order: &[usize]| {
+        let mut all: Vec<Option<GgufWriter>> = split_model().into_iter().map(Some).collect();
+        order.iter().map(|&part| all[part].take().unwrap()).collect::<Vec<_>>()
+    };
+    let mut twice = split_model();
+    twice[2].tensor_f32("one.weight", &[1], &[0.0]);
+    let mut fewer = split_model();
+    fewer[0].set("split.tensors.count", Value::I32(4));
+    let mut no_number = split_model();
+    no_number[1].set("split.count", Value::String("three".into()));
+    for (parts, file, words) in [
+        (of(&[0]), "file 0", "this is file 1 of the 3 of a model, and 1 of them are here"),
+        (of(&[0, 2, 1]), "file 1", "this is file 3 of a model, and file 2 was expected"),
+        (twice, "file 2", "the tensor one.weight is there twice"),
+        (fewer, "file 0", "the model's files have 3 tensors, and 4 were expected"),
+        (no_number, "file 1", "split.count is the text \"three\", and a number was expected"),
+    ] {
+        let error = open_parts(parts).err().unwrap();
+        assert!(error.to_string().contains(file) && error.to_string().contains(words), "{error}");
     }
 }
 

@@ -3,7 +3,7 @@
 //! A corrupt file gives an error that names the place: every length is checked against the file
 //! before anything is allocated, and nothing here panics on input.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::encoding::Encoding;
@@ -11,6 +11,7 @@ use super::ggml::GgmlType;
 pub use super::gguf_value::{Array, FromValue, Value};
 use super::quant;
 use super::source::ReadAt;
+use super::split;
 use crate::{Error, Result};
 
 /// Metadata and tensor list together may not pass this: the largest vocabularies take about 20 MB.
@@ -20,9 +21,9 @@ const MAX_DIMS: u32 = 4;
 /// The buffer of the header's reader.
 const BUFFER: u64 = 1 << 20;
 
-/// An open GGUF file.
+/// An open GGUF file, or the several files of a model that is split.
 pub struct Gguf {
-    source: Box<dyn ReadAt>,
+    sources: Vec<Box<dyn ReadAt>>,
     metadata: BTreeMap<String, Value>,
     tensors: Vec<TensorInfo>,
 }
@@ -36,7 +37,9 @@ pub struct TensorInfo {
     pub dims: Vec<u64>,
     /// The encoding.
     pub ty: GgmlType,
-    /// Where the data starts, in bytes from the start of the file.
+    /// In which of the model's files it lies, from 0 on.
+    pub part: usize,
+    /// Where the data starts, in bytes from the start of that file.
     pub offset: u64,
     /// Length of the data in bytes.
     pub bytes: u64,
@@ -57,21 +60,51 @@ impl TensorInfo {
 impl Gguf {
     /// Reads the header, the metadata and the list of tensors; no tensor data.
     pub fn open(source: Box<dyn ReadAt>) -> Result<Self> {
-        let mut reader = Reader { source: &*source, offset: 0, buffer: Vec::new(), at: 0 };
-        let (tensor_count, value_count) = reader.header()?;
-        let metadata = reader.metadata(value_count)?;
-        let tensors = reader.tensors(tensor_count, &metadata)?;
-        Ok(Gguf { source, metadata, tensors })
+        Self::open_parts(vec![source])
     }
 
-    /// The file's name, for messages.
+    /// The same of all the files of a model that is split, in their order; its metadata are those of the first.
+    ///
+    /// # Errors
+    /// [`Error::Format`] where one of them is missing or in another's place, beside those of [`Gguf::open`].
+    ///
+    /// # Panics
+    /// Without any file.
+    pub fn open_parts(sources: Vec<Box<dyn ReadAt>>) -> Result<Self> {
+        let (mut metadata, mut tensors, mut names) = (None, Vec::new(), HashSet::new());
+        for (part, source) in sources.iter().enumerate() {
+            let mut reader = Reader { source: &**source, offset: 0, buffer: Vec::new(), at: 0 };
+            let (tensor_count, value_count) = reader.header()?;
+            let own = reader.metadata(value_count)?;
+            split::check(&own, part, sources.len()).map_err(|what| {
+                let help = "keep all files of the model in one folder, under the names that they came with, and choose the first; or join \
+                            them with llama.cpp's gguf-split";
+                Error::Format { file: source.name().into(), what, help: help.into() }
+            })?;
+            let found = reader.tensors(tensor_count, &own, &mut names)?;
+            tensors.extend(found.into_iter().map(|tensor| TensorInfo { part, ..tensor }));
+            metadata.get_or_insert(own);
+        }
+        let mut metadata = metadata.expect("a model has a file");
+        let in_all = split::forget(&mut metadata);
+        let gguf = Gguf { sources, metadata, tensors };
+        match in_all.filter(|&count| count != gguf.tensors.len()) {
+            Some(count) => {
+                let what = format!("the model's files have {} tensors, and {count} were expected", gguf.tensors.len());
+                Err(gguf.invalid(what))
+            }
+            None => Ok(gguf),
+        }
+    }
+
+    /// The name of the file, or of the first one, for messages.
     pub fn name(&self) -> &str {
-        self.source.name()
+        self.sources[0].name()
     }
 
-    /// The file's length in bytes.
+    /// Bytes of the file, or of all of them.
     pub fn file_len(&self) -> u64 {
-        self.source.len()
+        self.sources.iter().map(|source| source.len()).sum()
     }
 
     /// All metadata, by key.
@@ -137,7 +170,7 @@ impl Gguf {
         let (mut done, mut element) = (0, 0);
         while done < tensor.bytes {
             let piece = &mut buffer[..(tensor.bytes - done).min(steps * step_bytes) as usize];
-            self.source.read_at(tensor.offset + done, piece)?;
+            self.sources[tensor.part].read_at(tensor.offset + done, piece)?;
             each(element, piece)?;
             done += piece.len() as u64;
             element += steps * step;
@@ -344,11 +377,16 @@ impl Reader<'_> {
         (0..len).map(|_| one(self)).collect()
     }
 
-    fn tensors(&mut self, count: u64, metadata: &BTreeMap<String, Value>) -> Result<Vec<TensorInfo>> {
+    /// The list of tensors; `names` are those of the model's files before this one, and get these.
+    fn tensors(
+        &mut self,
+        count: u64,
+        metadata: &BTreeMap<String, Value>,
+        names: &mut HashSet<String>,
+    ) -> Result<Vec<TensorInfo>> {
         const MIN_BYTES: u64 = 8 + 4 + 8 + 4 + 8;
         self.expect(count.saturating_mul(MIN_BYTES), "the list of tensors")?;
         let mut tensors: Vec<TensorInfo> = Vec::with_capacity(count as usize);
-        let mut names = std::collections::HashSet::new();
         for _ in 0..count {
             let tensor = self.tensor()?;
             if !names.insert(tensor.name.clone()) {
@@ -410,6 +448,6 @@ impl Reader<'_> {
         let whole_rows = dims[0].is_multiple_of(ty.block_len() as u64);
         let bytes = elements.and_then(|elements| ty.byte_len(elements)).filter(|_| whole_rows);
         let bytes = bytes.ok_or_else(|| self.invalid(format!("tensor {name} of type {ty} has the sizes {dims:?}")))?;
-        Ok(TensorInfo { name, dims, ty, offset, bytes })
+        Ok(TensorInfo { name, dims, ty, part: 0, offset, bytes })
     }
 }

@@ -9,3 +9,4 @@ pub mod gguf_write;
 pub mod nf4;
 pub mod quant;
 pub mod source;
+pub mod split;

@@ -7,6 +7,7 @@ use super::blueprint::{Architecture, Features, Module, Norm, Positions};
 use super::order::{HeadRows, Order};
 use super::rotary::Rotary;
 use crate::format::gguf::Gguf;
+use crate::format::split::model_name;
 use crate::ops::{HEAD_DIMS, Heads, NormKind, Scoring};
 use crate::{Error, Result};
 
@@ -154,7 +155,7 @@ impl ModelConfig {
         let norm_eps = key(if blocks.layer_norm { "attention.layer_norm_epsilon" } else { "attention.layer_norm_rms_epsilon" });
         let config = Self {
             architecture: blocks,
-            name: file_name(gguf.name()).trim_end_matches(".gguf").into(),
+            name: model_name(file_name(gguf.name())).into(),
             layers: gguf.require(&key("block_count"))?,
             hidden,
             heads,

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use clap::ArgMatches;
 use pollster::block_on;
 use tunesmith::format::gguf::Gguf;
-use tunesmith::format::source::FileSource;
+use tunesmith::format::source::{FileSource, ReadAt};
+use tunesmith::format::split;
 use tunesmith::gpu::{Context, Features};
 use tunesmith::model::Model;
 use tunesmith::settings::config::{Method, RunConfig};
@@ -23,7 +24,7 @@ pub fn path(matches: &ArgMatches, report: &Report) -> Result<PathBuf> {
     args::path(matches, "model").map_or_else(|| fetch::default_model(report), |path| Ok(path.clone()))
 }
 
-/// Opens a model file.
+/// Opens a model file, and those beside it that it is a part of a model with.
 ///
 /// # Errors
 /// For a file that is not there or is no whole GGUF.
@@ -35,7 +36,11 @@ pub fn open(path: &Path) -> Result<Gguf> {
             help: "give a .gguf file of the model".into(),
         });
     }
-    Gguf::open(Box::new(FileSource::open(path)?))
+    let whole = |name: String| FileSource::open(name).map(|source| Box::new(source) as Box<dyn ReadAt>);
+    match path.to_str().and_then(split::parts) {
+        Some(parts) => Gguf::open_parts(parts.map(whole).collect::<Result<_>>()?),
+        None => Gguf::open(Box::new(FileSource::open(path)?)),
+    }
 }
 
 /// Puts the model that `--model` names, or the default one, onto the device.
