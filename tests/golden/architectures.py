@@ -4,6 +4,7 @@ What its GGUF file is called and has comes from gguf-py, which is llama.cpp's ow
 for each tensor, its name in both tongues.
 """
 
+import json
 import math
 from pathlib import Path
 
@@ -280,6 +281,13 @@ def description(model) -> dict:
     }  # fmt: skip
 
 
+def saved_config(name: str) -> str:
+    """`config.json` as save_pretrained writes it, whatever version does."""
+    config = json.loads(create(name).config.to_json_string())
+    config.pop("transformers_version", None)
+    return json.dumps(config, indent=1, sort_keys=True) + "\n"
+
+
 def linears(model) -> list[str]:
     """The names of the linear layers of its blocks."""
     own = {"phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"], "gpt2": ["c_attn", "c_proj", "c_fc"]}
@@ -330,6 +338,7 @@ def write(inputs: dict, out: Path, precision) -> None:
     for name, (_, others) in MODELS.items():
         folder = out / name
         numerics.write_json(folder / "model.json", description(create(name)))
+        (folder / "config.json").write_text(saved_config(name))
         model = precision(create(name))
         numerics.logits(model, inputs["logits"], folder)
         peft = models.lora(model, 4, 8, layers=linears(model))

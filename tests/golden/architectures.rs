@@ -39,6 +39,13 @@ struct Tensor {
 }
 
 impl Tensor {
+    /// As Hugging Face's files have it, of a model whose gains of norms are kept with this left out.
+    fn plain(&self, offset: f32) -> Vec<f32> {
+        let around = if self.name.contains("norm") { self.around - offset } else { self.around };
+        let values = uniform(&self.name, self.shape.iter().product(), self.amplitude);
+        values.into_iter().map(|value| around + value).collect()
+    }
+
     fn values(&self) -> Vec<f32> {
         let values = uniform(&self.name, self.shape.iter().product(), self.amplitude);
         let values: Vec<f32> = values.into_iter().map(|value| self.around + value).collect();
@@ -59,9 +66,25 @@ impl Tensor {
     }
 }
 
+fn description(name: &str) -> Description {
+    super::json(&format!("architectures/{name}/model.json"))
+}
+
+/// The tensors of a model as Hugging Face's files have them: name, shape and values.
+pub fn tensors(name: &str) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let model = description(name);
+    let offset = if model.architecture.starts_with("gemma") { 1.0 } else { 0.0 };
+    model.tensors.values().map(|tensor| (tensor.name.clone(), tensor.shape.clone(), tensor.plain(offset))).collect()
+}
+
+/// Its `config.json`.
+pub fn config(name: &str) -> serde_json::Value {
+    super::json(&format!("architectures/{name}/config.json"))
+}
+
 /// The model of this name, as a GGUF file to be changed.
 pub fn file(name: &str) -> GgufWriter {
-    let model: Description = super::json(&format!("architectures/{name}/model.json"));
+    let model = description(name);
     let mut file = GgufWriter::new(&model.architecture);
     let key = |name: &str| format!("{}.{name}", model.architecture);
     model.numbers.iter().for_each(|(name, &value)| file.set(&key(name), Value::U32(value)));

@@ -67,6 +67,12 @@ def check_dequantized(model: LlamaForCausalLM, path: str) -> int:
         "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
         "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
     }  # fmt: skip
+    is_gemma = model.config.model_type.startswith("gemma")
+    if is_gemma and model.config.model_type != "gemma":
+        names |= {
+            "post_attention_norm": "post_attention_layernorm", "ffn_norm": "pre_feedforward_layernorm",
+            "post_ffw_norm": "post_feedforward_layernorm",
+        }  # fmt: skip
     heads = {"attn_q": model.config.num_attention_heads, "attn_k": model.config.num_key_value_heads}
     heads = heads if model.config.model_type == "llama" else {}
     untied = False
@@ -84,6 +90,9 @@ def check_dequantized(model: LlamaForCausalLM, path: str) -> int:
             name = f"model.layers.{layer}.{names[part]}.{kind}"
             if part in heads:
                 want = unpermute(want, heads[part])
+        if is_gemma and "norm" in name:
+            # Hugging Face's files have what a gain differs from 1 by.
+            want = want - np.float32(1)
         got = state[name].numpy()
         if got.shape != want.shape or not np.array_equal(got.view(np.uint32), want.view(np.uint32)):
             raise SystemExit(f"FAIL: {name} of the loaded model differs from gguf.quants' {tensor.name}")

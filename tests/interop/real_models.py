@@ -4,8 +4,10 @@ held out, PEFT must read the adapter and llama.cpp the merged model, and the mem
   python tests/interop/real_models.py --model MODEL.gguf --llama "python llama_cpp.py" [--tunesmith target/release/tunesmith]
       [--data docs/starters/pirate.jsonl] [--steps 20]
 
-`--llama` drives llama.cpp: `… quantize IN OUT 0` writes a file's weights as F32, and `… greedy MODEL N PROMPT` prints the ids of
-N likeliest tokens, their text and the narrowest margin. It needs torch, transformers, peft and gguf beside it.
+`--llama` drives llama.cpp: `… quantize IN OUT 0` writes a file's weights as F32, `… tokens MODEL PROMPT` prints the ids of a prompt,
+which begin with that of the beginning of a text where the file asks for one, and `… greedy MODEL N PROMPT` prints the ids of N
+likeliest tokens behind them, their text and the narrowest margin. It needs torch, transformers, peft and gguf beside it.
+Conversations are given to a model without a chat template as a prompt and a completion.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 
+import gguf
 from common import check, end, run
 
 PROMPTS = [
@@ -46,6 +49,14 @@ def llama(*words):
     return run([*shlex.split(chosen.llama), *words])
 
 
+def rows_for(model, lines):
+    """The rows as this model takes them."""
+    if gguf.GGUFReader(model).get_field("tokenizer.chat_template"):
+        return lines
+    turns = [[turn["content"] for turn in json.loads(line)["messages"][-2:]] for line in lines]
+    return [json.dumps({"prompt": f"{asked}\n", "completion": told}) + "\n" for asked, told in turns]
+
+
 def same_answers(name, model, plain, *adapter):
     """Greedy answers of `model`, with an adapter or none, and llama.cpp's of the same weights in F32."""
     for prompt in PROMPTS:
@@ -64,7 +75,7 @@ with tempfile.TemporaryDirectory() as temporary:
     same_answers("base", chosen.model, plain)
 
     adapter, learnt, held_out = folder / "adapter", folder / "learnt.jsonl", folder / "held-out.jsonl"
-    lines = pathlib.Path(chosen.data).read_text().splitlines(keepends=True)
+    lines = rows_for(chosen.model, pathlib.Path(chosen.data).read_text().splitlines(keepends=True))
     kept = -(-len(lines) // 5)
     learnt.write_text("".join(lines[:-kept]))
     held_out.write_text("".join(lines[-kept:]))

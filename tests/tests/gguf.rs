@@ -265,7 +265,9 @@ fn a_model_in_several_files() {
     // What is written of it is one file.
     assert!(gguf.metadata().keys().all(|key| !key.starts_with("split.")));
     assert_eq!(gguf.file_len(), split_model().into_iter().map(|part| part.finish().len() as u64).sum::<u64>());
-    for (name, want) in [("one.weight", &[1.0_f32, 2.0, 3.0, 4.0][..]), ("two.weight", &[5.0, 6.0]), ("three.weight", &[7.0, 8.0, 9.0])] {
+    for (name, want) in
+        [("one.weight", &[1.0_f32, 2.0, 3.0, 4.0][..]), ("two.weight", &[5.0, 6.0]), ("three.weight", &[7.0, 8.0, 9.0])]
+    {
         let mut found = Vec::new();
         gguf.read_tensor_chunks(gguf.tensor(name).unwrap(), 1 << 20, |_, bytes| {
             found.extend_from_slice(bytes);

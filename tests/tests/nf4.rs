@@ -8,7 +8,7 @@ use tunesmith::format::ggml::GgmlType;
 use tunesmith::format::gguf::Gguf;
 use tunesmith::format::nf4::{self, Quantizer};
 use tunesmith::format::quant::dequantize;
-use tunesmith::model::{Group, Model};
+use tunesmith::model::{Group, Model, Norm};
 use tunesmith::ops::Weight;
 use tunesmith::peft;
 use tunesmith::settings::config::{Method, RunConfig};
@@ -157,7 +157,7 @@ fn a_model_is_quantized_while_it_is_loaded() {
         let gguf = file(narrow, ty);
         let model = load(&gguf);
         assert!(model.load_in_4bit);
-        assert_eq!((model.embedding.encoding(), model.norm.encoding()), (Encoding::Q8, Encoding::F32));
+        assert_eq!((model.embedding.encoding(), model.norm(Norm::Last).gain.encoding()), (Encoding::Q8, Encoding::F32));
         for (number, layer) in model.layers.iter().enumerate() {
             for group in Group::ALL {
                 let weights = &layer.linears(group).weights;

@@ -8,5 +8,6 @@ mod gguf_value;
 pub mod gguf_write;
 pub mod nf4;
 pub mod quant;
+pub mod safetensors;
 pub mod source;
 pub mod split;

@@ -37,7 +37,9 @@ pub fn model_name(file: &str) -> &str {
 pub(super) fn check(metadata: &BTreeMap<String, Value>, part: usize, parts: usize) -> Result<(), String> {
     let number = |key: &str, default: usize| match metadata.get(key) {
         None => Ok(default),
-        Some(value) => usize::from_value(value).ok_or_else(|| format!("{key} is {}, and a number was expected", value.describe())),
+        Some(value) => {
+            usize::from_value(value).ok_or_else(|| format!("{key} is {}, and a number was expected", value.describe()))
+        }
     };
     let (own, count) = (number(NUMBER, 0)?, number(COUNT, 1)?.max(1));
     if count != parts {
@@ -63,8 +65,13 @@ mod tests {
     #[test]
     fn names_of_parts() {
         let all: Vec<String> = parts("models/a-b-00002-of-00003.gguf").unwrap().collect();
-        assert_eq!(all, ["models/a-b-00001-of-00003.gguf", "models/a-b-00002-of-00003.gguf", "models/a-b-00003-of-00003.gguf"]);
-        for whole in ["a.gguf", "a-00004-of-00003.gguf", "a-00000-of-00003.gguf", "a-1-of-3.gguf", "a-00001-of-00003.bin"] {
+        assert_eq!(
+            all,
+            ["models/a-b-00001-of-00003.gguf", "models/a-b-00002-of-00003.gguf", "models/a-b-00003-of-00003.gguf"]
+        );
+        for whole in
+            ["a.gguf", "a-00004-of-00003.gguf", "a-00000-of-00003.gguf", "a-1-of-3.gguf", "a-00001-of-00003.bin"]
+        {
             assert!(parts(whole).is_none(), "{whole}");
         }
         assert_eq!(model_name("a-00002-of-00003.gguf"), "a");

@@ -152,7 +152,8 @@ impl ModelConfig {
         refuse_other_kinds(gguf, architecture, head_dim)?;
         let context_length: usize = gguf.require(&key("context_length"))?;
         let rotary = Rotary::from_gguf(gguf, architecture, head_dim)?;
-        let norm_eps = key(if blocks.layer_norm { "attention.layer_norm_epsilon" } else { "attention.layer_norm_rms_epsilon" });
+        let norm_eps =
+            key(if blocks.layer_norm { "attention.layer_norm_epsilon" } else { "attention.layer_norm_rms_epsilon" });
         let config = Self {
             architecture: blocks,
             name: model_name(file_name(gguf.name())).into(),

@@ -163,9 +163,8 @@ impl Model {
         };
         // Generation fills its last pass up with rows behind the context.
         let rows = config.context_length + PREFILL;
-        let table = |rotary: &Rotary| {
-            RopeTable::new(context, rows, &rotary.frequencies(config.head_dim), rotary.magnitude())
-        };
+        let table =
+            |rotary: &Rotary| RopeTable::new(context, rows, &rotary.frequencies(config.head_dim), rotary.magnitude());
         let rope = config.has_rotations().then(|| table(&config.rotary)).transpose()?;
         let of_local = config.local.as_ref().and_then(|local| local.rotary.as_ref());
         let local_rope = of_local.map(table).transpose()?;
@@ -243,7 +242,8 @@ impl Model {
     /// Bytes on the device: the weights and the rotary tables.
     pub fn gpu_bytes(&self) -> u64 {
         let linears = self.layers.iter().flat_map(|layer| &layer.linears).flat_map(Linears::all);
-        let norms = self.layers.iter().flat_map(|layer| &layer.norms).chain([&self.last_norm]).flat_map(NormWeights::all);
+        let norms =
+            self.layers.iter().flat_map(|layer| &layer.norms).chain([&self.last_norm]).flat_map(NormWeights::all);
         let others = std::iter::once(&self.embedding).chain(&self.positions).chain(&self.output);
         let tables = [&self.rope, &self.local_rope].into_iter().flatten();
         linears.chain(norms).chain(others).map(Weight::bytes).sum::<u64>() + tables.map(RopeTable::bytes).sum::<u64>()

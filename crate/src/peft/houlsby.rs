@@ -72,7 +72,13 @@ impl Hooks for Houlsby {
             return base.apply(t, x, None, residual);
         }
         let o = base.apply(t, x, None, None);
-        let added = bottleneck::added(t, &self.params, &place(self.architecture, site.layer, site.group), self.non_linearity, o);
+        let added = bottleneck::added(
+            t,
+            &self.params,
+            &place(self.architecture, site.layer, site.group),
+            self.non_linearity,
+            o,
+        );
         let h = residual.map_or(o, |residual| t.add(residual, o));
         t.add(h, added)
     }

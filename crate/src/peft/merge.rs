@@ -132,9 +132,9 @@ impl<'a> Merge<'a> {
             let own = model.norm(norm).bias.as_ref()?;
             Some((own.name.as_str(), (peft.norm_bias(model, norm)?, model.config.norm_file_order(norm), 0.0)))
         }));
-        weights.extend(model.positions.iter().filter_map(|own| {
-            Some((own.name.as_str(), (peft.positions(model)?, None, 0.0)))
-        }));
+        weights.extend(
+            model.positions.iter().filter_map(|own| Some((own.name.as_str(), (peft.positions(model)?, None, 0.0)))),
+        );
         weights.retain(|_, (weight, ..)| weight.trainable());
         let mut tensors: Vec<Tensor> = gguf
             .tensors()

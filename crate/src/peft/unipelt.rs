@@ -67,7 +67,8 @@ impl Tuning for UniPelt {
         for layer in 0..shape.layers {
             let block = block(shape.architecture, layer);
             // As LoRA lays them out: every A below each other, and then every B.
-            let name = |module: Module, matrix: &str| format!("base_model.model.{}.{matrix}.weight", module.path_in(layer));
+            let name =
+                |module: Module, matrix: &str| format!("base_model.model.{}.{matrix}.weight", module.path_in(layer));
             for (&module, place) in modules.iter().zip(places(Place::Apart)) {
                 specs.push(Spec { place, ..uniform(name(module, "lora_A"), &[r, channels], bound) });
             }
@@ -90,7 +91,18 @@ impl Tuning for UniPelt {
         let segment = |module: Module| (shape.shape(module).0, modules.contains(&module));
         let segments = shape.architecture.group(Group::Qkv).map(segment).collect();
         let (alpha, non_linearity) = (config.lora_alpha, config.non_linearity);
-        Ok(Self { params, architecture: shape.architecture, layers: shape.layers, r, alpha, tokens, size, non_linearity, segments, a_block })
+        Ok(Self {
+            params,
+            architecture: shape.architecture,
+            layers: shape.layers,
+            r,
+            alpha,
+            tokens,
+            size,
+            non_linearity,
+            segments,
+            a_block,
+        })
     }
 }
 
@@ -127,8 +139,10 @@ impl Hooks for UniPelt {
 
     fn prefixes(&self, t: &mut Tape) -> Vec<Var> {
         let prefix = |layer| {
-            let prefix = t.parameter(self.params.weight(&format!("{}.self_attn.prefix", block(self.architecture, layer))));
-            let gate = t.parameter(self.params.weight(&format!("{}.self_attn.gate_prefix", block(self.architecture, layer))));
+            let prefix =
+                t.parameter(self.params.weight(&format!("{}.self_attn.prefix", block(self.architecture, layer))));
+            let gate =
+                t.parameter(self.params.weight(&format!("{}.self_attn.gate_prefix", block(self.architecture, layer))));
             let open = t.activation(gate, Activation::Sigmoid);
             t.scale_rows(prefix, open)
         };
@@ -139,7 +153,8 @@ impl Hooks for UniPelt {
         match (site.group, residual) {
             (Group::Qkv, None) => {
                 // A row's gate may as well open what the low-rank matrices read.
-                let read = self.gated(t, &format!("{}.self_attn.gate_lora", block(self.architecture, site.layer)), x, x);
+                let read =
+                    self.gated(t, &format!("{}.self_attn.gate_lora", block(self.architecture, site.layer)), x, x);
                 let first = site.layer * self.a_block;
                 let pairs = self.segments.iter().filter(|(_, has)| *has).count();
                 let a = self.params.stack(first..first + pairs);

@@ -49,7 +49,8 @@ const END_TOKENS: [&str; 10] = [
     "<|return|>",
 ];
 
-const PRE_TOKENIZERS: [&str; 10] =
+/// The splitters of byte-level BPE that we know, by their names in GGUF files.
+pub const PRE_TOKENIZERS: [&str; 10] =
     ["smollm", "gpt2", "gpt-2", "llama-bpe", "qwen2", "default", "starcoder", "refact", "command-r", "falcon"];
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -354,6 +355,24 @@ fn split_merge(gguf: &Gguf, merge: &str, vocab: &Vocab) -> Result<(String, Strin
         return Err(wrong("is not of tokens, or makes none"));
     }
     Ok((first.into(), second.into()))
+}
+
+/// The name of the splitter that a `tokenizer.json` has; `None` where it is none that we know.
+pub fn pre_tokenizer_name(described: &serde_json::Value) -> Option<&'static str> {
+    let parts = |splitter: &PreTokenizerWrapper| -> Option<Vec<serde_json::Value>> {
+        let described = serde_json::to_value(splitter).ok()?;
+        let mut parts = match described["pretokenizers"].as_array() {
+            Some(parts) => parts.clone(),
+            None => vec![described],
+        };
+        // How places are told does not change the tokens.
+        parts.iter_mut().filter_map(|part| part.as_object_mut()).for_each(|part| drop(part.remove("trim_offsets")));
+        Some(parts)
+    };
+    let wanted = parts(&serde_json::from_value(described.clone()).ok()?)?;
+    let is_it =
+        |name: &&str| pre_tokenizer(name).ok().flatten().and_then(|own| parts(&own)).is_some_and(|own| own == wanted);
+    PRE_TOKENIZERS.into_iter().find(is_it)
 }
 
 /// The splitter of that name, `None` where we do not know it. The definitions are those of the

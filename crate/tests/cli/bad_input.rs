@@ -57,7 +57,7 @@ fn models() {
         assert!(!out.exists(), "{name}");
     }
     fails(TRAIN, &[&folder.join("none.gguf"), &data, &out], "none.gguf: ", "exists");
-    fails(TRAIN, &[&folder, &data, &out], "this is a folder", ".gguf");
+    fails(TRAIN, &[&folder, &data, &out], "the folder has no config.json", ".gguf");
     assert_eq!(names(&folder).len(), 9, "nothing but what the test made");
 }
 

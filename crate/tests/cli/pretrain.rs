@@ -50,6 +50,14 @@ fn a_model_from_nothing() {
     let raw = "generate --model {} --raw --prompt The --max-new-tokens 4 --json";
     assert!(tunesmith(raw, &[&model]).good().out.contains("text"));
 
+    // The folder beside it is the same model.
+    let model_folder = out.join("model");
+    let of_folder = tunesmith("eval --model {} --data {} --json", &[&model_folder, &held_out]).good().event("eval");
+    assert_eq!(of_folder["loss"], eval["loss"]);
+    let [inspected, want] =
+        [&model_folder, &model].map(|path| tunesmith("inspect {} --json", &[path]).good().event("model"));
+    assert_eq!((&inspected["parameters"], &inspected["types"]), (&want["parameters"], &want["types"]));
+
     // Nothing is overwritten, and a run that was cut off ends the same.
     let again = tunesmith(&line, &[&data, &out]);
     assert!(again.code == Some(1) && again.err.contains("there is a run in this folder already"), "{}", again.err);

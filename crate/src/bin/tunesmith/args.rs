@@ -17,7 +17,8 @@ const LOADING: [&str; 2] = [LOAD_IN_4BIT, FP16];
 
 /// `--model`.
 pub fn model() -> Arg {
-    file("model", "FILE", "The model, a GGUF file [default: SmolLM2-135M-Instruct, fetched when it is not there]")
+    let help = "The model, a GGUF file or a folder of Hugging Face's [default: SmolLM2-135M-Instruct, fetched when it is not there]";
+    file("model", "FILE", help)
 }
 
 /// `--json`.

@@ -9,7 +9,7 @@ use tunesmith::format::gguf::Gguf;
 use tunesmith::format::source::{FileSource, ReadAt};
 use tunesmith::format::split;
 use tunesmith::gpu::{Context, Features};
-use tunesmith::model::Model;
+use tunesmith::model::{Model, folder};
 use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::{Error, Result};
 
@@ -24,17 +24,32 @@ pub fn path(matches: &ArgMatches, report: &Report) -> Result<PathBuf> {
     args::path(matches, "model").map_or_else(|| fetch::default_model(report), |path| Ok(path.clone()))
 }
 
-/// Opens a model file, and those beside it that it is a part of a model with.
+/// What the files that make up a model's folder end in, and those that it may have in their place.
+const OF_FOLDERS: [&str; 5] = ["json", "jinja", "safetensors", "bin", "model"];
+
+/// Opens a model in a folder, as Hugging Face has it.
+fn open_folder(path: &Path) -> Result<Gguf> {
+    let failed = |error: std::io::Error| Error::io(path.display().to_string(), error);
+    let mut files: Vec<Box<dyn ReadAt>> = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        let is_one = file.extension().and_then(|end| end.to_str()).is_some_and(|end| OF_FOLDERS.contains(&end));
+        if is_one && !file.is_dir() {
+            files.push(Box::new(FileSource::open(&file)?));
+        }
+    }
+    // The system names files in no order, and tensors are read file by file.
+    files.sort_by(|one, other| one.name().cmp(other.name()));
+    folder::open(&path.display().to_string(), files)
+}
+
+/// Opens a model file, and those beside it that it is a part of a model with; or a model's folder.
 ///
 /// # Errors
 /// For a file that is not there or is no whole GGUF.
 pub fn open(path: &Path) -> Result<Gguf> {
     if path.is_dir() {
-        return Err(Error::Format {
-            file: path.display().to_string(),
-            what: "this is a folder, and a model is one GGUF file".into(),
-            help: "give a .gguf file of the model".into(),
-        });
+        return open_folder(path);
     }
     let whole = |name: String| FileSource::open(name).map(|source| Box::new(source) as Box<dyn ReadAt>);
     match path.to_str().and_then(split::parts) {

@@ -270,7 +270,7 @@ fn inspect() -> Command {
                 .value_name("PATH")
                 .required(true)
                 .value_parser(value_parser!(PathBuf))
-                .help("A GGUF file, an adapter folder or a JSONL file"),
+                .help("A model (a GGUF file or a folder), an adapter folder or a JSONL file"),
         )
         .arg(model())
         .arg(

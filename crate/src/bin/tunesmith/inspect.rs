@@ -27,9 +27,10 @@ use super::{args, base, data};
 /// For input that cannot be used; a dataset with bad rows is shown first.
 pub fn run(matches: &ArgMatches, report: &mut Report) -> Result<ExitCode> {
     let path = args::path(matches, "path").expect("a required argument");
-    if path.is_dir() {
+    let is_folder = path.is_dir();
+    if is_folder && !path.join("config.json").is_file() {
         adapter(path, report)?;
-    } else if is_gguf(path)? {
+    } else if is_folder || is_gguf(path)? {
         model(path, args::settings(matches)?.load_in_4bit, report)?;
     } else {
         dataset(path, matches, report)?;

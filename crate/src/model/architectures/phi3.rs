@@ -3,7 +3,7 @@
 
 use super::llama::{DOWN, O, TABLE};
 use crate::model::blueprint::Features::{FeedForward, Hidden, Keys, Queries, Values};
-use crate::model::blueprint::{Architecture, Group, Linear, linear, Positions};
+use crate::model::blueprint::{Architecture, Group, Linear, Positions, linear};
 
 const QKV: Linear = linear("self_attn.qkv_proj", "attn_qkv", Group::Qkv, &[Queries, Keys, Values], Hidden);
 const GATE_UP: Linear = linear("mlp.gate_up_proj", "ffn_up", Group::GateUp, &[FeedForward, FeedForward], Hidden);
