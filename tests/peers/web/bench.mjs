@@ -4,28 +4,16 @@
 //     npm ci --ignore-scripts && npm run --silent bench -- [--tokens 64,256] [--steps 10] [--warmup 3]
 //         [--libraries tunesmith,tunesmith-q4_1,jax-js,tfjs] [--rounds 3] [--gpu]
 //
-// `--gpu` leaves the choice of adapter to the browser. The server listens on 127.0.0.1 alone.
+// `--gpu` leaves the choice of adapter to the browser.
 
-import { createReadStream, readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { readFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
-import { extname, join, normalize } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { chromium } from 'playwright-core';
+import { openBrowser } from './browser.mjs';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
-const PKG = fileURLToPath(new URL('../../../web/src/pkg/', import.meta.url));
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
-const FLAGS = [
-  '--no-sandbox',
-  '--enable-unsafe-webgpu',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--no-first-run',
-];
-const SWIFTSHADER = ['--use-webgpu-adapter=swiftshader', '--enable-unsafe-swiftshader'];
 /** Inputs by outputs of layers; 960 is q, k and v in one. */
 const WEIGHTS = [[576, 1536], [1536, 576], [576, 576], [576, 960]];
 /** A layer's product, and that of its backward pass, from outputs to inputs. */
@@ -45,19 +33,7 @@ const { values: options } = parseArgs({
   },
 });
 
-const server = createServer((request, response) => {
-  const { pathname } = new URL(request.url, 'http://localhost');
-  const path = pathname.startsWith('/pkg/') ? join(PKG, normalize(pathname.slice(4))) : join(HERE, normalize(pathname));
-  createReadStream(path)
-    .on('open', () => response.setHeader('content-type', TYPES[extname(path)] ?? 'application/octet-stream'))
-    .on('error', () => response.writeHead(404).end())
-    .pipe(response);
-});
-await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-const browser = await chromium.launch({
-  executablePath: process.env.TUNESMITH_BROWSER ?? '/usr/bin/chromium',
-  args: options.gpu ? FLAGS : [...FLAGS, ...SWIFTSHADER],
-});
+const { browser, open, close } = await openBrowser(options.gpu);
 
 try {
   const products = Object.entries(WAYS).flatMap(([what, back]) =>
@@ -67,12 +43,6 @@ try {
   );
   const libraries = options.libraries.split(',');
   const times = new Map();
-  const open = async () => {
-    const page = await browser.newPage();
-    page.on('pageerror', (error) => console.error(error));
-    await page.goto(`http://127.0.0.1:${server.address().port}/page.html`);
-    return page;
-  };
   const first = await open();
   const adapter = await first.evaluate(async () => (await import('/page.mjs')).adapter());
   if (libraries.some((library) => !PACKAGES[library])) {
@@ -122,8 +92,7 @@ try {
     }
   }
 } finally {
-  await browser.close();
-  server.close();
+  await close();
 }
 
 function middle(numbers) {
