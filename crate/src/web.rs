@@ -15,7 +15,6 @@ use wasm_bindgen_futures::future_to_promise;
 use crate::data::example::Example;
 use crate::data::import::import_jsonl;
 use crate::data::render::Rendered;
-use crate::format::gguf::Gguf;
 use crate::gpu::{Choices, Context};
 use crate::model::Model;
 use crate::peft;
@@ -43,7 +42,7 @@ mod store;
 mod turns;
 
 use adapter::Adapter;
-use files::BlobSource;
+use files::open_model;
 use js::{JsResult, thrown, to_js};
 use kept_run::Run;
 
@@ -93,8 +92,8 @@ fn start() {
 pub struct Session {
     context: Context,
     model: Option<Rc<Model>>,
-    /// The model's file, by its name: merging reads it once more.
-    file: Option<(String, web_sys::Blob)>,
+    /// The model's name and its files: merging reads them once more.
+    source: Option<(String, Vec<web_sys::File>)>,
     /// What the page has handed over, and what the model reads in it.
     rows: RefCell<Table>,
     adapters: Vec<Adapter>,
@@ -110,7 +109,7 @@ impl Session {
     pub async fn create() -> JsResult<Session> {
         let context = Context::new().await.map_err(thrown)?;
         let rows = RefCell::new(Table::new(TABLE));
-        Ok(Self { context, model: None, file: None, rows, adapters: Vec::new(), numbered: 0, run: None, lab: None })
+        Ok(Self { context, model: None, source: None, rows, adapters: Vec::new(), numbered: 0, run: None, lab: None })
     }
 
     /// The device in use.
@@ -130,12 +129,12 @@ impl Session {
         })
     }
 
-    /// Loads a model; the one before stays until this one is ready, and its adapters go with it. `on_progress` throws to
-    /// stop. `options` is `{load_in_4bit}`.
+    /// Loads a model from its files, which `name` is the name of together; the one before stays until this one is ready, and its
+    /// adapters go with it. `on_progress` throws to stop. `options` is `{load_in_4bit}`.
     pub async fn load(
         &mut self,
         name: String,
-        file: web_sys::Blob,
+        files: Vec<web_sys::File>,
         on_progress: Function,
         options: Option<Object>,
     ) -> JsResult<JsValue> {
@@ -147,7 +146,7 @@ impl Session {
         };
         // Where the load waits for the device it may end: what it had made goes with it.
         let model = {
-            let mut loading = pin!(self.load_model(&name, &file, progress, options));
+            let mut loading = pin!(self.load_model(&name, &files, progress, options));
             poll_fn(|task| match (loading.as_mut().poll(task), stopped.take()) {
                 (Poll::Pending, Some(why)) => Poll::Ready(Err(why)),
                 (poll, _) => poll.map_err(thrown),
@@ -173,7 +172,7 @@ impl Session {
             "gpu_bytes": model.gpu_bytes(),
             "chat_template": model.template_source,
         });
-        (self.model, self.file) = (Some(Rc::new(model)), Some((name, file)));
+        (self.model, self.source) = (Some(Rc::new(model)), Some((name, files)));
         (self.adapters, self.run, self.lab) = (Vec::new(), None, None);
         self.rows.borrow_mut().forget();
         Ok(to_js(&info))
@@ -182,7 +181,7 @@ impl Session {
     async fn load_model(
         &self,
         name: &str,
-        blob: &web_sys::Blob,
+        files: &[web_sys::File],
         progress: impl FnMut(u64, u64),
         options: Option<Object>,
     ) -> Result<Model> {
@@ -195,7 +194,7 @@ impl Session {
             Some(options) => serde_json::from_str(&json_text(&options)).map_err(wrong_options)?,
             None => Options::default(),
         };
-        let gguf = Gguf::open(Box::new(BlobSource::new(name.into(), blob.clone())?))?;
+        let gguf = open_model(name, files)?;
         Model::load_as(&self.context, &gguf, options.load_in_4bit, progress).await
     }
 

@@ -6,7 +6,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use tunesmith::format::gguf::Gguf;
 use tunesmith::format::source::{MemorySource, ReadAt};
-use tunesmith::model::{Model, folder};
+use tunesmith::model::{Model, files};
 use tunesmith::text::tokenizer::Tokenizer;
 use tunesmith::{Error, Result};
 use tunesmith_tests::golden::architectures;
@@ -65,6 +65,7 @@ impl Folder {
             ("tokenizer.json", self.tokenizer.to_string().into_bytes()),
             ("model-00001-of-00002.safetensors", file(first)),
             ("model-00002-of-00002.safetensors", file(second)),
+            ("README.md", b"This is read by people alone.".to_vec()),
         ];
         files.extend(self.others.iter().map(|(name, text)| (*name, text.clone().into_bytes())));
         let source = |(name, bytes)| Box::new(MemorySource::new(format!("folder/{name}"), bytes)) as Box<dyn ReadAt>;
@@ -72,7 +73,7 @@ impl Folder {
     }
 
     fn open(&self) -> Result<Gguf> {
-        folder::open("folder", self.files())
+        files::open("folder", self.files())
     }
 
     fn error(&self) -> Error {
@@ -188,8 +189,8 @@ fn what_is_missing_or_not_supported_is_named() {
         assert!(error.to_string().contains(words), "{words}: {error}");
     }
     let without = |name: &str| {
-        let files = Folder::of("llama3").files().into_iter().filter(|file| !file.name().ends_with(name)).collect();
-        folder::open("folder", files).err().unwrap().to_string()
+        let all = Folder::of("llama3").files().into_iter().filter(|file| !file.name().ends_with(name)).collect();
+        files::open("folder", all).err().unwrap().to_string()
     };
     for name in ["config.json", "tokenizer.json", ".safetensors"] {
         assert!(without(name).contains(name), "{}", without(name));

@@ -290,9 +290,11 @@ fn files_of_a_model_that_are_missing_or_misplaced_are_named() {
     fewer[0].set("split.tensors.count", Value::I32(4));
     let mut no_number = split_model();
     no_number[1].set("split.count", Value::String("three".into()));
+    let whole = GgufWriter::default;
     for (parts, file, words) in [
         (of(&[0]), "file 0", "this is file 1 of the 3 of a model, and 1 of them are here"),
         (of(&[0, 2, 1]), "file 1", "this is file 3 of a model, and file 2 was expected"),
+        (vec![whole(), whole()], "file 0", "this file is a whole model, and 2 files are here: one was expected"),
         (twice, "file 2", "the tensor one.weight is there twice"),
         (fewer, "file 0", "the model's files have 3 tensors, and 4 were expected"),
         (no_number, "file 1", "split.count is the text \"three\", and a number was expected"),

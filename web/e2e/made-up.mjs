@@ -1,4 +1,5 @@
-// A small llama with made-up weights, as a GGUF file: for what takes a file of another encoding than the default model's.
+// A small llama with made-up weights, as a GGUF file, as two, and as a folder of Hugging Face's: for what takes another file than the
+// default model's.
 
 const SHAPE = { layers: 2, hidden: 64, heads: 4, kvHeads: 2, headDim: 16, ffn: 96 };
 const TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}";
@@ -7,10 +8,58 @@ const TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endf
 const [U32, I32, F32, STRING, ARRAY] = [4, 5, 6, 8, 9];
 export const TYPES = { F32: 0, F16: 1, Q8_0: 8 };
 
+const vocabulary = () => ['<|endoftext|>', ...alphabet()];
+
 /** The file's bytes; its linear layers are of `type`, all else is in F32. */
-export function madeUpModel(type) {
-  const tokens = ['<|endoftext|>', ...alphabet()];
-  const metadata = [
+export const madeUpModel = (type) => gguf(metadata(), tensorsOf(type));
+
+/** The same in two files. */
+export function madeUpParts(type) {
+  const tensors = tensorsOf(type);
+  return [tensors.slice(0, 7), tensors.slice(7)].map((own, part) => {
+    const split = [['split.no', U32, part], ['split.count', U32, 2], ['split.tensors.count', U32, tensors.length]];
+    return { name: `small-0000${part + 1}-of-00002.gguf`, mimeType: 'application/octet-stream', buffer: gguf([...(part ? [] : metadata()), ...split], own) };
+  });
+}
+
+/** As a folder, in 16 bits: the files by name. */
+export function madeUpFolder() {
+  const { layers, hidden, heads, kvHeads, headDim, ffn } = SHAPE;
+  const tokens = vocabulary();
+  const names = { attn_norm: 'input_layernorm', attn_q: 'self_attn.q_proj', attn_k: 'self_attn.k_proj', attn_v: 'self_attn.v_proj', attn_output: 'self_attn.o_proj',
+    ffn_norm: 'post_attention_layernorm', ffn_gate: 'mlp.gate_proj', ffn_up: 'mlp.up_proj', ffn_down: 'mlp.down_proj', token_embd: 'embed_tokens', output_norm: 'norm' }; // prettier-ignore
+  const header = {};
+  let at = 0;
+  const data = tensorsOf(TYPES.F16, TYPES.F16).map(({ name, dims, data }) => {
+    const path = name.replace(/^blk/, 'layers').replace(/[a-z]+_[a-z]+/, (own) => names[own]);
+    header[`model.${path}`] = { dtype: 'F16', shape: dims.toReversed(), data_offsets: [at, (at += data.length)] };
+    return data;
+  });
+  const head = Buffer.from(JSON.stringify(header));
+  const config = {
+    model_type: 'llama', num_hidden_layers: layers, hidden_size: hidden, num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: headDim,
+    intermediate_size: ffn, max_position_embeddings: 1024, rms_norm_eps: 1e-5, rope_theta: 1e4, vocab_size: tokens.length, tie_word_embeddings: true,
+    hidden_act: 'silu', eos_token_id: 0,
+  }; // prettier-ignore
+  const tokenizer = {
+    version: '1.0',
+    added_tokens: [{ id: 0, content: tokens[0], special: true, normalized: false, single_word: false, lstrip: false, rstrip: false }],
+    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+    decoder: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+    model: { type: 'BPE', vocab: Object.fromEntries(tokens.map((token, id) => [token, id])), merges: [] },
+  };
+  return {
+    'config.json': JSON.stringify(config),
+    'tokenizer.json': JSON.stringify(tokenizer),
+    'tokenizer_config.json': JSON.stringify({ eos_token: tokens[0], chat_template: TEMPLATE }),
+    'model.safetensors': Buffer.concat([u64(head.length), head, ...data]),
+    'README.md': 'This is read by people alone.',
+  };
+}
+
+function metadata() {
+  const tokens = vocabulary();
+  return [
     ['general.architecture', STRING, 'llama'],
     ['llama.block_count', U32, SHAPE.layers],
     ['llama.context_length', U32, 1024],
@@ -27,11 +76,18 @@ export function madeUpModel(type) {
     ['tokenizer.ggml.eos_token_id', U32, 0],
     ['tokenizer.chat_template', STRING, TEMPLATE],
   ];
-  const tensors = shapes(tokens.length).map(([name, rows, cols]) => {
+}
+
+/** Every tensor; the linear layers are of `type`, all else of `other`. */
+function tensorsOf(type, other = TYPES.F32) {
+  return shapes(vocabulary().length).map(([name, rows, cols]) => {
     const values = name.endsWith('norm.weight') ? new Array(cols).fill(1) : random(name, rows * cols, 1 / Math.sqrt(cols));
-    const own = name.startsWith('blk.') && rows > 1 ? type : TYPES.F32;
+    const own = name.startsWith('blk.') && rows > 1 ? type : other;
     return { name, dims: rows > 1 ? [cols, rows] : [cols], type: own, data: numbers(values, own) };
   });
+}
+
+function gguf(metadata, tensors) {
   const header = [Buffer.from('GGUF'), u32(3), u64(tensors.length), u64(metadata.length)];
   for (const [key, kind, value] of metadata) header.push(string(key), u32(kind), encoded(kind, value));
   let at = 0;

@@ -473,7 +473,7 @@ export class Session {
   /** `onProgress` throws to stop; the model that was loaded before stays. */
   load(
     name: string,
-    file: Blob,
+    files: File[],
     onProgress: (done: number, total: number) => void,
     options?: LoadOptions,
   ): Promise<ModelInfo>;

@@ -1,6 +1,7 @@
 // What the page and its worker say to each other. The worker owns the wasm module and the GPU; the
 // page only ever sends requests, and gets one answer to each plus a stream of notices.
 
+import type { ModelFiles } from './model-files';
 import type { Teach } from './settings';
 import type {
   Adapter,
@@ -53,9 +54,11 @@ export interface OwnModel {
 
 export interface Loaded {
   info: ModelInfo;
-  /** The file's name. */
+  /** What its files are called together. */
   file: string;
-  /** Where the file is now: kept by the browser, in memory until the tab closes, the person's own file, or a copy of that. */
+  /** Of all of them. */
+  bytes: number;
+  /** Where they are now: kept by the browser, in memory until the tab closes, the person's own file, or a copy of that. */
   where: 'kept' | 'memory' | 'file' | 'copy';
   /** Why the file could not be kept, when it could not. */
   note: Problem | null;
@@ -103,7 +106,8 @@ export interface Requests {
   open: { args: Record<never, never>; result: { defaults: Defaults; objectives: Objective[]; device: Device } };
   manifest: { args: Record<never, never>; result: { manifest: Manifest; kept: KeptModel | null } };
   loadDefault: { args: { manifest: Manifest }; result: Loaded };
-  loadFile: { args: { file: File; options: LoadOptions }; result: Loaded };
+  /** The person's own files. */
+  loadFiles: { args: ModelFiles & { options: LoadOptions }; result: Loaded };
   /** Copies of the person's own files; the result of the next two is the new list. */
   ownModels: { args: Record<never, never>; result: OwnModel[] };
   /** Keeps a copy of the file whose model is loaded. */

@@ -5,6 +5,7 @@ import type { Adapter, Agreement, Defaults, Device, Earned, Estimate, ImportErro
 import { isBlank, isPrompt, split, type Row } from './examples';
 import { when } from './format';
 import { noLab, type Lab } from './lab';
+import type { ModelFiles } from './model-files';
 import type { KeptModel, KeptRun, LoadPhase, Loaded, Manifest, OwnModel } from './protocol';
 import { isOpinion, suggestedShare, usedBy, writer } from './preferences';
 import { firstFunction, rewardLabel, rewardName } from './rewards';
@@ -103,8 +104,8 @@ export const in4bit = signal(false);
 export const ownModels = signal<OwnModel[]>([]);
 /** Bytes of one that are copied, while one is. */
 export const copying = signal<{ done: number; total: number } | null>(null);
-/** A file that could not be loaded in 4 bits, and why. */
-export const refused = signal<{ file: File; problem: Problem } | null>(null);
+/** A model that could not be loaded in 4 bits, and why. */
+export const refused = signal<{ model: ModelFiles; problem: Problem } | null>(null);
 
 /** The methods and fields, under the names that they have on the model at hand. */
 export const defaults = computed<Defaults | null>(() => {

@@ -13,7 +13,7 @@ Object.assign(pace, { step: 0, token: 0, load: 0 });
 vi.mock('../src/actions/session', () => import('./fake-session'));
 
 const { addAdapter, followAdapters, removeAdapter, useAdapter } = await import('../src/actions/adapters');
-const { loadFile } = await import('../src/actions/model');
+const { loadFiles } = await import('../src/actions/model');
 
 const text = (words: string) => new TextEncoder().encode(words);
 const LORA = '{"peft_type":"LORA"}';
@@ -36,7 +36,7 @@ followAdapters();
 
 beforeEach(async () => {
   await reopen();
-  await loadFile(gguf('a.F16.gguf'));
+  await loadFiles(gguf('a.F16.gguf'));
   await tick();
 });
 
@@ -104,10 +104,10 @@ describe('the adapters that are kept', () => {
   it('go with their model, and not with one that could not be loaded', async () => {
     for (const name of ['a.zip', 'b.zip']) await addAdapter([adapterZip(name)]);
     useAdapter(store.adapters.value[0]!);
-    await loadFile(new File(['text'], 'no-model.gguf'));
+    await loadFiles({ files: [new File(['text'], 'no-model.gguf')], folder: null });
     await tick();
     expect([names(), chosen()]).toEqual([['a.zip', 'b.zip'], 'a.zip']);
-    await loadFile(gguf('other.gguf'));
+    await loadFiles(gguf('other.gguf'));
     await tick();
     expect([names(), chosen()]).toEqual([[], null]);
   });

@@ -4,7 +4,7 @@ vi.mock('../src/actions/session', () => import('./fake-session'));
 
 const { asked, failures, gguf, reopen } = await import('./fake-session');
 const { answerAgain, ask } = await import('../src/actions/ask');
-const { loadFile } = await import('../src/actions/model');
+const { loadFiles } = await import('../src/actions/model');
 const { judge, teachAnswer } = await import('../src/actions/preferences');
 const store = await import('../src/store');
 const { pace } = await import('./fake-engine');
@@ -23,7 +23,7 @@ beforeEach(async () => {
   store.startOver();
   store.systemPrompt.value = '';
   store.adapters.value = [];
-  await loadFile(gguf('a.gguf'));
+  await loadFiles(gguf('a.gguf'));
 });
 
 describe('the chat', () => {

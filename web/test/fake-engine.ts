@@ -158,7 +158,7 @@ export class Session {
     return new Promise(() => undefined);
   }
 
-  async load(name: string, file: Blob, onProgress: (done: number, total: number) => void, options: Engine.LoadOptions = {}): Promise<Engine.ModelInfo> {
+  async load(name: string, [file]: [File, ...File[]], onProgress: (done: number, total: number) => void, options: Engine.LoadOptions = {}): Promise<Engine.ModelInfo> {
     const quantization = name.includes('F16') ? 'F16' : 'Q4_1';
     const head = await file.slice(0, 4).text();
     if (name.endsWith('.gguf') && head !== 'GGUF') {

@@ -1,5 +1,6 @@
 // What stands in for src/actions/session where actions are tested: no worker, and the made-up engine behind every request.
 
+import { modelFiles, type Chosen, type ModelFiles } from '../src/model-files';
 import { toProblem, type Notice, type RequestName, type Requests } from '../src/protocol';
 import { noRun } from '../src/run';
 import { firstFunction } from '../src/rewards';
@@ -13,9 +14,10 @@ export let session: Session;
 /** What went wrong, in the order it was shown. */
 export const failures: unknown[] = [];
 
-const load = async (file: File, options: Requests['reload']['args']['options']) => ({
-  info: await session.load(file.name, file, () => undefined, options),
-  file: file.name,
+const load = async ({ name, files }: ModelFiles, options: Requests['reload']['args']['options']) => ({
+  info: await session.load(name, files, () => undefined, options),
+  file: name,
+  bytes: files.reduce((sum, { size }) => sum + size, 0),
   where: 'file',
   note: null,
 });
@@ -31,8 +33,8 @@ const answers: Partial<Record<RequestName, (args: never) => unknown>> = {
     session.removeAdapter(id);
     return session.adapters();
   },
-  loadFile: ({ file, options }: Requests['loadFile']['args']) => load(file, options),
-  reload: ({ options }: Requests['reload']['args']) => load(gguf('a.F16.gguf'), options),
+  loadFiles: ({ options, ...own }: Requests['loadFiles']['args']) => load(own, options),
+  reload: ({ options }: Requests['reload']['args']) => load(modelFiles(gguf('a.F16.gguf')), options),
   putRows: ({ ids, examples }: Requests['putRows']['args']) => session.putRows(ids, examples),
   dropRows: ({ ids }: Requests['dropRows']['args']) => session.dropRows(ids),
   judge: ({ config, row, answers, ownFunction }: Requests['judge']['args']) => session.judge(config, row, answers, async (list) => list.map(() => (ownFunction ? 1 : null))),
@@ -86,7 +88,7 @@ export const fail = (problem: unknown): void => void failures.push(problem);
 export const askForOffer = async () => undefined;
 
 /** A file that the made-up engine takes for a model. */
-export const gguf = (name: string) => new File(['GGUF'], name);
+export const gguf = (name: string): Chosen => ({ files: [new File(['GGUF'], name)], folder: null });
 
 export const tick = () => new Promise((done) => setTimeout(done, 5));
 

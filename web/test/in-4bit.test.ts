@@ -6,11 +6,11 @@ import { failures, gguf, reopen } from './fake-session';
 Object.assign(pace, { load: 0 });
 vi.mock('../src/actions/session', () => import('./fake-session'));
 
-const { loadFile, loadRefused, reload } = await import('../src/actions/model');
+const { loadFiles, loadRefused, reload } = await import('../src/actions/model');
 
 beforeEach(async () => {
   await reopen();
-  await loadFile(gguf('a.F16.gguf'));
+  await loadFiles(gguf('a.F16.gguf'));
 });
 
 describe('a model in 4 bits', () => {
@@ -18,7 +18,7 @@ describe('a model in 4 bits', () => {
 
   it('is held so where the person wants it, and the other way round at a press', async () => {
     store.in4bit.value = true;
-    await loadFile(gguf('b.F16.gguf'));
+    await loadFiles(gguf('b.F16.gguf'));
     expect([held(), failures]).toEqual([true, []]);
     await reload(false);
     expect([held(), store.in4bit.value]).toEqual([false, false]);
@@ -42,8 +42,8 @@ describe('a model in 4 bits', () => {
 
   it('cannot be made of quantized weights: the model before stays, and the file may be loaded as it is', async () => {
     store.in4bit.value = true;
-    await loadFile(gguf('c.gguf'));
-    expect(store.refused.value).toMatchObject({ file: { name: 'c.gguf' }, problem: { code: 'config' } });
+    await loadFiles(gguf('c.gguf'));
+    expect(store.refused.value).toMatchObject({ model: { name: 'c.gguf' }, problem: { code: 'config' } });
     expect(store.model.value).toMatchObject({ state: 'ready', info: { name: 'a.F16.gguf' } });
     await loadRefused();
     expect(store.model.value).toMatchObject({ state: 'ready', info: { name: 'c.gguf', load_in_4bit: false } });

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { chosen, dropped, modelFiles, type Chosen } from '../src/model-files';
 import { OwnModels } from '../src/worker/own-models';
 import { FakeFolder, room } from './fake-storage';
 import { fetchModel, forgetModel, keptModel, type FetchModel, type FileStore } from '../src/worker/models';
@@ -186,7 +187,7 @@ describe('fetching the default model', () => {
 describe('copies of one’s own files', () => {
   const make = () => new OwnModels(Promise.resolve(new FakeFolder() as never));
   const go = () => new AbortController().signal;
-  const file = (bytes: number) => new Blob([new Uint8Array(bytes).fill(7)]);
+  const file = (bytes: number, name = 'a'): [File] => [new File([new Uint8Array(bytes).fill(7)], name)];
 
   it('are listed, read and removed', async () => {
     const models = make();
@@ -194,10 +195,10 @@ describe('copies of one’s own files', () => {
     await models.keep('b.gguf', file(20_000_000), (done, total) => told.push(done / total), go());
     await models.keep('a.gguf', file(10), () => undefined, go());
     expect([await models.list(), told]).toEqual([[{ file: 'a.gguf', bytes: 10 }, { file: 'b.gguf', bytes: 20_000_000 }], [0.4, 0.8, 1]]);
-    expect(await (await models.file('a.gguf'))?.bytes()).toEqual(new Uint8Array(10).fill(7));
+    expect(await (await models.files('a.gguf'))?.[0].bytes()).toEqual(new Uint8Array(10).fill(7));
     await models.remove('a.gguf');
     await models.remove('a.gguf');
-    expect([await models.file('a.gguf'), (await models.list()).length]).toEqual([null, 1]);
+    expect([await models.files('a.gguf'), (await models.list()).length]).toEqual([null, 1]);
   });
 
   it('are whole or not there', async () => {
@@ -215,5 +216,61 @@ describe('copies of one’s own files', () => {
     expect(await models.list()).toEqual([{ file: 'b.gguf', bytes: 10 }]);
     expect(await new OwnModels(Promise.resolve(null)).list()).toEqual([]);
     await expect(new OwnModels(Promise.resolve(null)).keep('a', file(1), () => undefined, go())).rejects.toMatchObject({ code: 'storage-unavailable' });
+  });
+
+  it('may have several files, all of which are there or none', async () => {
+    const models = make();
+    const told: number[] = [];
+    const both = (bytes: number): [File, File] => [...file(bytes, 'config.json'), ...file(bytes, 'model.safetensors')];
+    await models.keep('small', both(10), (done, total) => told.push(done / total), go());
+    expect([await models.list(), told]).toEqual([[{ file: 'small', bytes: 20 }], [0.5, 1]]);
+    expect((await models.files('small'))?.map(({ name }) => name)).toEqual(['config.json', 'model.safetensors']);
+    const stop = new AbortController();
+    await expect(models.keep('large', both(10_000_000), () => stop.abort(), stop.signal)).rejects.toMatchObject({ code: 'cancelled' });
+    expect(await models.list()).toEqual([{ file: 'small', bytes: 20 }]);
+    // As a tab that goes away leaves it.
+    await models.remove('small');
+    expect(await models.list()).toEqual([]);
+  });
+});
+
+describe('what is chosen or dropped', () => {
+  const at = (path: string) => Object.defineProperty(new File(['x'], path.slice(path.lastIndexOf('/') + 1)), 'webkitRelativePath', { value: path.includes('/') ? path : '' });
+  const list = (...paths: string[]) => paths.map(at) as unknown as FileList;
+  const names = (all: Chosen | null) => all && [all.folder, ...all.files.map(({ name }) => name)];
+
+  it('is files, or a folder without what is in folders of its own', () => {
+    expect(names(chosen(list('a.gguf', 'b.gguf')))).toEqual([null, 'a.gguf', 'b.gguf']);
+    expect(names(chosen(list('small/onnx/model.onnx', 'small/config.json')))).toEqual(['small', 'config.json']);
+    expect([chosen(list()), chosen(null)]).toEqual([null, null]);
+  });
+
+  it('is read to the end where the browser gives a folder in pieces', async () => {
+    const file = (name: string) => ({ isFile: true, isDirectory: false, file: (done: (file: File) => void) => done(at(name)) });
+    const pieces = [[file('config.json'), { isFile: false, isDirectory: true }], [file('tokenizer.json')], []];
+    const folder = { isFile: false, isDirectory: true, name: 'small', createReader: () => ({ readEntries: (done: (some: unknown) => void) => done(pieces.shift()) }) };
+    const transfer = (entry: unknown, ...files: string[]) => ({ items: [{ webkitGetAsEntry: () => entry }], files: list(...files) }) as unknown as DataTransfer;
+    expect(names(await dropped(transfer(folder, 'small')))).toEqual(['small', 'config.json', 'tokenizer.json']);
+    expect(names(await dropped(transfer(file('a.gguf'), 'a.gguf')))).toEqual([null, 'a.gguf']);
+    expect(await dropped(null)).toBeNull();
+  });
+});
+
+describe('the files of a model', () => {
+  const files = (...names: string[]) => names.map((name) => new File([name], name)) as [File, ...File[]];
+  const of = (folder: string | null, ...names: string[]) => {
+    const { name, files: all } = modelFiles({ files: files(...names), folder });
+    return [name, ...all.map((file) => file.name)];
+  };
+
+  it('are those that a model is read from, by one name', () => {
+    expect(of(null, 'a.Q4_1.gguf')).toEqual(['a.Q4_1.gguf', 'a.Q4_1.gguf']);
+    expect(of(null, 'b-00002-of-00002.gguf', 'b-00001-of-00002.gguf')).toEqual(['b-00001-of-00002.gguf', 'b-00001-of-00002.gguf', 'b-00002-of-00002.gguf']);
+    const folder = ['README.md', 'tokenizer.json', 'model.safetensors', 'config.json', 'chat_template.jinja'];
+    const read = ['chat_template.jinja', 'config.json', 'model.safetensors', 'tokenizer.json'];
+    expect(of('SmolLM2', ...folder)).toEqual(['SmolLM2', ...read]);
+    expect(of(null, ...folder)).toEqual(['model.safetensors', ...read]);
+    expect(of('models', 'README.md', 'c.gguf', 'config.json')).toEqual(['c.gguf', 'c.gguf']);
+    expect(of(null, 'notes.txt')).toEqual(['notes.txt', 'notes.txt']);
   });
 });

@@ -23,7 +23,7 @@ const { ask } = await import('../src/actions/ask');
 const { choose, isDecided, skipDuel, startDuel } = await import('../src/actions/duel');
 const { followAgreement } = await import('../src/actions/agreement');
 const { fromRecord, keepEveryChange, toRecord } = await import('../src/actions/keep');
-const { loadFile } = await import('../src/actions/model');
+const { loadFiles } = await import('../src/actions/model');
 const { correct, judge, seeRows, takeBack, thumbFor } = await import('../src/actions/preferences');
 const { setField, setGoal, setKeepBest, setPrefer, train } = await import('../src/actions/train');
 
@@ -40,7 +40,7 @@ followAgreement();
 beforeEach(async () => {
   await reopen();
   saved.length = 0;
-  await loadFile(gguf('a.F16.gguf'));
+  await loadFiles(gguf('a.F16.gguf'));
   teachFrom('preferences');
 });
 

@@ -20,7 +20,7 @@ vi.mock('../src/actions/download', () => ({ download: (name: string, blob: Blob)
 
 const { addRow, downloadRows, editRow, importText, teachFrom, undo, useStarter } = await import('../src/actions/data');
 const { fromRecord, toRecord } = await import('../src/actions/keep');
-const { loadFile } = await import('../src/actions/model');
+const { loadFiles } = await import('../src/actions/model');
 const { addReward, changeReward, removeReward, triedPrompt, tryRewards, turnReward, typeAnswer, writeFunction } = await import('../src/actions/rewards');
 const { setField, setReinforce, train } = await import('../src/actions/train');
 
@@ -33,7 +33,7 @@ const reward = (kind: string, argument = '', weight = '1'): RewardChoice => ({ k
 beforeEach(async () => {
   await reopen();
   saved.length = 0;
-  await loadFile(gguf('a.F16.gguf'));
+  await loadFiles(gguf('a.F16.gguf'));
   teachFrom('prompts');
 });
 

@@ -4,7 +4,7 @@ vi.mock('../src/actions/session', () => import('./fake-session'));
 
 import { addRows, importFiles, replaceRow, stopImport, removeRows } from '../src/actions/data';
 import { addAdapter, followAdapters } from '../src/actions/adapters';
-import { loadFile } from '../src/actions/model';
+import { loadFiles } from '../src/actions/model';
 import { handOver } from '../src/actions/rows';
 import { setBeginFrom, train } from '../src/actions/train';
 import { isBlank, pair, row } from '../src/examples';
@@ -21,7 +21,7 @@ const table = store.tables.examples;
 
 beforeEach(async () => {
   await reopen();
-  await loadFile(gguf('a.Q4_1.gguf'));
+  await loadFiles(gguf('a.Q4_1.gguf'));
   await tick();
 });
 

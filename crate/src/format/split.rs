@@ -42,6 +42,9 @@ pub(super) fn check(metadata: &BTreeMap<String, Value>, part: usize, parts: usiz
         }
     };
     let (own, count) = (number(NUMBER, 0)?, number(COUNT, 1)?.max(1));
+    if count == 1 && parts > 1 {
+        return Err(format!("this file is a whole model, and {parts} files are here: one was expected"));
+    }
     if count != parts {
         return Err(format!("this is file {} of the {count} of a model, and {parts} of them are here", own + 1));
     }

@@ -4,6 +4,7 @@ pub mod architectures;
 mod blueprint;
 mod config;
 mod decoder;
+pub mod files;
 pub mod folder;
 pub mod fresh;
 mod hooks;

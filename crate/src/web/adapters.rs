@@ -8,10 +8,9 @@ use wasm_bindgen::prelude::*;
 
 use super::Session;
 use super::adapter::Adapter;
-use super::files::{BlobSource, describe};
+use super::files::{describe, open_model};
 use super::js::{JsResult, thrown, to_js};
 use super::store::named_files;
-use crate::format::gguf::Gguf;
 use crate::model::Model;
 use crate::peft::merge::{Merge, OutType};
 use crate::peft::{Peft, io};
@@ -53,8 +52,8 @@ impl Session {
             help: format!("give {}", OutType::EXPECTED),
         })?;
         let (model, adapter) = (self.model()?, self.adapter(id)?);
-        let (name, blob) = self.file.clone().expect("a model has its file");
-        let gguf = Gguf::open(Box::new(BlobSource::new(name.clone(), blob)?))?;
+        let (name, files) = self.source.as_ref().expect("a model has its files");
+        let gguf = open_model(name, files)?;
         let merge = Merge::new(model, &gguf, adapter.peft.as_ref(), outtype)?;
         let (mut done, all) = (0, merge.bytes());
         merge

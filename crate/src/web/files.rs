@@ -5,35 +5,35 @@ use sha2::Digest;
 use wasm_bindgen::prelude::*;
 
 use super::js::JsResult;
+use crate::format::gguf::Gguf;
 use crate::format::source::ReadAt;
 use crate::train::Spill;
-use crate::{Error, Result};
+use crate::{Error, Result, model};
 
 /// A file of the page, read piece by piece: it is never whole in wasm memory.
-pub struct BlobSource {
+pub struct PageFile {
     name: String,
-    blob: web_sys::Blob,
+    file: web_sys::File,
     reader: web_sys::FileReaderSync,
 }
 
-impl BlobSource {
-    /// The file of this name.
-    ///
+impl PageFile {
     /// # Errors
     /// Where no such reader is to be had: outside of a worker.
-    pub fn new(name: String, blob: web_sys::Blob) -> Result<Self> {
+    pub fn new(file: web_sys::File) -> Result<Self> {
+        let name = file.name();
         let reader = web_sys::FileReaderSync::new().map_err(|error| Error::io(&name, describe(&error)))?;
-        Ok(Self { name, blob, reader })
+        Ok(Self { name, file, reader })
     }
 }
 
-impl ReadAt for BlobSource {
+impl ReadAt for PageFile {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn len(&self) -> u64 {
-        self.blob.size() as u64
+        self.file.size() as u64
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -42,7 +42,7 @@ impl ReadAt for BlobSource {
             return Err(Error::io(&self.name, format!("it ends at byte {} and {end} were expected", self.len())));
         }
         let failed = |error: JsValue| Error::io(&self.name, format!("it could not be read: {}", describe(&error)));
-        let piece = self.blob.slice_with_f64_and_f64(offset as f64, end as f64).map_err(failed)?;
+        let piece = self.file.slice_with_f64_and_f64(offset as f64, end as f64).map_err(failed)?;
         let bytes = Uint8Array::new(&self.reader.read_as_array_buffer(&piece).map_err(failed)?.into());
         if bytes.length() as usize != buf.len() {
             return Err(Error::io(&self.name, "the file changed while it was read"));
@@ -81,6 +81,15 @@ fn whole(outcome: JsResult<f64>, expected: usize) -> Result<()> {
         Ok(went) => Err(Error::io("the browser's storage", format!("{went} of {expected} bytes went"))),
         Err(error) => Err(Error::io("the browser's storage", describe(&error))),
     }
+}
+
+/// Opens a model from its files.
+///
+/// # Errors
+/// As [`PageFile::new`] and [`model::files::open`].
+pub fn open_model(name: &str, files: &[web_sys::File]) -> Result<Gguf> {
+    let source = |file: &web_sys::File| PageFile::new(file.clone()).map(|file| Box::new(file) as Box<dyn ReadAt>);
+    model::files::open(name, files.iter().map(source).collect::<Result<_>>()?)
 }
 
 /// What an exception says.

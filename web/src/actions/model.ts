@@ -1,11 +1,12 @@
 import { batch } from '@preact/signals';
 import { agreement, announcement, copying, dataset, duel, heldOut, in4bit, model, noDuel, offer, ownModels, problem, refused, run, runId, startOver } from '../store';
 import { toProblem, type Loaded } from '../protocol';
+import { modelFiles, type Chosen, type ModelFiles } from '../model-files';
 import { noRun } from '../run';
 import { askForOffer, attempt, engine } from './session';
 
-/** The person's file, as long as the tab has it. */
-let latest: File | null = null;
+/** The person's files, as long as the tab has them. */
+let latest: ModelFiles | null = null;
 /** Loads the model that is loaded once more: another worker has nothing of it. */
 let again: (() => Promise<void>) | null = null;
 
@@ -52,33 +53,35 @@ async function fromServer(): Promise<void> {
 
 export const loadDefault = () => attempt(fromServer);
 
-async function fromFile(file: File, load_in_4bit: boolean): Promise<void> {
-  await load(file.name, () => engine().ask('loadFile', { file, options: { load_in_4bit } }));
-  latest = file;
-  again = () => fromFile(file, load_in_4bit);
+async function fromFiles(own: ModelFiles, load_in_4bit: boolean): Promise<void> {
+  await load(own.name, () => engine().ask('loadFiles', { ...own, options: { load_in_4bit } }));
+  latest = own;
+  again = () => fromFiles(own, load_in_4bit);
 }
 
-/** Loads a person's file. One that cannot be held in 4 bits may be loaded as it is, which the person decides. */
-export const loadFile = (file: File) =>
+const loadOwn = (own: ModelFiles) =>
   attempt(async () => {
     try {
-      await fromFile(file, in4bit.value);
+      await fromFiles(own, in4bit.value);
     } catch (thrown) {
       const problem = toProblem(thrown);
       if (!in4bit.value || problem.code !== 'config') throw thrown;
-      refused.value = { file, problem };
+      refused.value = { model: own, problem };
     }
   });
+
+/** Loads a person's model. One that cannot be held in 4 bits may be loaded as it is, which the person decides. */
+export const loadFiles = (chosen: Chosen) => loadOwn(modelFiles(chosen));
 
 export async function loadRefused(): Promise<void> {
   if (!refused.value) return;
   in4bit.value = false;
-  await loadFile(refused.value.file);
+  await loadOwn(refused.value.model);
 }
 
 /** Loads a file of this name once more, where the tab has it or the browser keeps a copy. */
 export async function loadAgain(name: string, load_in_4bit: boolean): Promise<void> {
-  if (latest?.name === name) await fromFile(latest, load_in_4bit);
+  if (latest?.name === name) await fromFiles(latest, load_in_4bit);
   else if (ownModels.value.some(({ file }) => file === name)) await fromCopy(name, load_in_4bit);
 }
 
@@ -116,8 +119,8 @@ export const reload = (load_in_4bit: boolean) =>
     in4bit.value = load_in_4bit;
     await load(model.value.info.name, () => engine().ask('reload', { options: { load_in_4bit } }));
     const { where, file: name } = model.value;
-    const file = latest;
-    if (file) again = () => fromFile(file, load_in_4bit);
+    const own = latest;
+    if (own) again = () => fromFiles(own, load_in_4bit);
     else if (where === 'copy') again = () => fromCopy(name, load_in_4bit);
   });
 

@@ -1,4 +1,4 @@
-import { cancelLoad, deleteModel, keepCopy, loadCopy, loadDefault, loadFile, loadRefused, reload, removeCopy } from '../actions/model';
+import { cancelLoad, deleteModel, keepCopy, loadCopy, loadDefault, loadFiles, loadRefused, reload, removeCopy } from '../actions/model';
 import type { ModelInfo } from '../engine';
 import { bytes, count, sentence, short } from '../format';
 import type { Loaded, LoadPhase } from '../protocol';
@@ -9,7 +9,7 @@ export function Model() {
   const current = model.value;
   return (
     <Step number={1} id="model" title="Model" lead="The model you start from. It is loaded into your GPU and stays on this machine.">
-      <Drop onFiles={([file]) => void (busy.value || loadFile(file))}>
+      <Drop onFiles={(_, chosen) => void (busy.value || loadFiles(chosen))}>
         <Refused />
         {current.state === 'loading' ? <Loading /> : current.state === 'ready' ? <Card /> : <Choose />}
       </Drop>
@@ -76,9 +76,13 @@ function Choose() {
       ))}
       <div class="own">
         <p>
-          <strong>Or your own GGUF.</strong> Drop it here or choose it. It is read where it lies and never uploaded.
+          <strong>Or your own.</strong> Drop or choose a GGUF file, all files of one that is split, or a folder from Hugging Face with its safetensors. It is
+          read where it lies and never uploaded.
         </p>
-        <FileButton label="Choose a file" accept=".gguf" testid="model-file" disabled={blocked()} onFiles={([file]) => void loadFile(file)} />
+        <div class="row">
+          <FileButton label="Choose a file" accept=".gguf" multiple testid="model-file" disabled={blocked()} onFiles={(_, chosen) => void loadFiles(chosen)} />
+          <FileButton label="Choose a folder" folder testid="model-folder" disabled={blocked()} onFiles={(_, chosen) => void loadFiles(chosen)} />
+        </div>
         <In4bit label={IN_4BIT} />
       </div>
     </div>
@@ -102,10 +106,10 @@ function In4bit({ label }: { label: string }) {
 /** A file that cannot be held in 4 bits, and the way out. */
 function Refused() {
   if (!refused.value) return null;
-  const { file, problem } = refused.value;
+  const { model, problem } = refused.value;
   return (
     <div class="notice" data-testid="model-refused" role="alert">
-      <h3>{file.name} cannot be held in 4 bits</h3>
+      <h3>{model.name} cannot be held in 4 bits</h3>
       <p>
         {sentence(inWords(problem.message))}. {sentence(inWords(problem.help))}.
       </p>
@@ -158,7 +162,7 @@ const whereWords = {
 function Card() {
   const current = model.value;
   if (current.state !== 'ready') return null;
-  const { info, where } = current;
+  const { info, where, bytes: size } = current;
   const kept = offer.value && 'kept' in offer.value ? offer.value.kept : null;
   const facts: [string, string][] = [
     ['Parameters', short(info.parameters)],
@@ -178,7 +182,7 @@ function Card() {
         <div>
           <h3>{info.name}</h3>
           <p>
-            {bytes(info.file_bytes)}, {whereWords[where]}
+            {bytes(size)}, {whereWords[where]}
             {where === 'file' && copyOf(current) && ', with a copy of it kept in this browser'}
           </p>
         </div>
@@ -188,7 +192,8 @@ function Card() {
               Use {offer.value.manifest.name}
             </Button>
           )}
-          <FileButton label="Use another" accept=".gguf" testid="model-file" disabled={busy.value} onFiles={([file]) => void loadFile(file)} />
+          <FileButton label="Use another" accept=".gguf" multiple testid="model-file" disabled={busy.value} onFiles={(_, chosen) => void loadFiles(chosen)} />
+          <FileButton label="Use a folder" folder testid="model-folder" disabled={busy.value} onFiles={(_, chosen) => void loadFiles(chosen)} />
           <Reload info={info} />
           <KeepCopy />
           {where === 'kept' && kept && (
@@ -222,7 +227,7 @@ function Card() {
 }
 
 /** The copy that is kept of the file whose model is loaded; another file may have its name. */
-const copyOf = ({ file, info }: Loaded) => ownModels.value.find((one) => one.file === file && one.bytes === info.file_bytes);
+const copyOf = ({ file, bytes }: Loaded) => ownModels.value.find((one) => one.file === file && one.bytes === bytes);
 
 /** Of a person's own file: whether a copy of it is kept for the next visit. */
 function KeepCopy() {
@@ -253,7 +258,7 @@ function KeepCopy() {
 
 /** The other way to hold the weights of a file that has 16 or 32 bits of each. */
 function Reload({ info }: { info: ModelInfo }) {
-  if (!['F16', 'F32'].includes(info.quantization)) return null;
+  if (!['F16', 'BF16', 'F32'].includes(info.quantization)) return null;
   return (
     <Button
       data-testid="reload"

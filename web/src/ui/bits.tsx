@@ -2,6 +2,7 @@
 
 import type { ComponentChildren, JSX } from 'preact';
 import { useRef, useState } from 'preact/hooks';
+import { chosen, dropped, type Chosen, type Files } from '../model-files';
 
 const paths = {
   add: 'M12 5v14M5 12h14',
@@ -124,16 +125,8 @@ export function Tabs<T extends string>(props: { label: string; tabs: readonly { 
   );
 }
 
-/** At least one. */
-type Files = [File, ...File[]];
-
-const some = (list: FileList | null | undefined): Files | null => {
-  const [first, ...others] = list ?? [];
-  return first ? [first, ...others] : null;
-};
-
-/** A place to drop files. `accept` is for the chooser; what is dropped is judged by its content. */
-export function Drop(props: { onFiles: (files: Files) => void; children: ComponentChildren }) {
+/** A place to drop files, or a folder of them. `accept` is for the chooser; what is dropped is judged by its content. */
+export function Drop(props: { onFiles: (files: Files, chosen: Chosen) => void; children: ComponentChildren }) {
   const [over, setOver] = useState(false);
   return (
     <div
@@ -146,8 +139,7 @@ export function Drop(props: { onFiles: (files: Files) => void; children: Compone
       onDrop={(event) => {
         event.preventDefault();
         setOver(false);
-        const files = some(event.dataTransfer?.files);
-        if (files) props.onFiles(files);
+        void dropped(event.dataTransfer).then((chosen) => chosen && props.onFiles(chosen.files, chosen));
       }}
     >
       {props.children}
@@ -155,8 +147,19 @@ export function Drop(props: { onFiles: (files: Files) => void; children: Compone
   );
 }
 
+interface FileButtonProps {
+  label: string;
+  accept?: string;
+  testid: string;
+  disabled?: boolean;
+  multiple?: boolean;
+  /** Whether a folder is chosen. */
+  folder?: boolean;
+  onFiles: (files: Files, chosen: Chosen) => void;
+}
+
 /** A button that opens the file chooser: a real file input, labelled, drawn as a button. */
-export function FileButton(props: { label: string; accept: string; testid: string; disabled?: boolean; multiple?: boolean; onFiles: (files: Files) => void }) {
+export function FileButton(props: FileButtonProps) {
   return (
     <label class={`button plain file-button ${props.disabled ? 'disabled' : ''}`}>
       <Icon name="file" />
@@ -168,12 +171,13 @@ export function FileButton(props: { label: string; accept: string; testid: strin
         data-testid={props.testid}
         disabled={props.disabled}
         multiple={props.multiple}
+        {...(props.folder && { webkitdirectory: true })}
         onChange={(event) => {
           const input = event.currentTarget;
-          const files = some(input.files);
+          const all = chosen(input.files);
           // The same file may be chosen again after it was changed.
           input.value = '';
-          if (files) props.onFiles(files);
+          if (all) props.onFiles(all.files, all);
         }}
       />
     </label>

@@ -3,6 +3,7 @@
 import init, { RowsReader, Session, Sha256, defaults, objectives } from 'tunesmith-engine';
 import { toProblem, type FromWorker, type Loaded, type Manifest, type RequestName, type Requests, type ToWorker } from '../protocol';
 import type { Example, LoadOptions, NamedFile, Problem, RunConfig, RunTools } from '../engine';
+import type { Files, ModelFiles } from '../model-files';
 import { watchTraffic } from '../traffic';
 import { readAdapter } from './adapters';
 import { readFile } from './import';
@@ -125,26 +126,25 @@ async function withRows<T>(session: Session, lists: Example[][], job: (...ids: U
 
 const noModel: Problem = { code: 'no-model', message: 'No model is loaded.', help: 'Load one first.' };
 
-/** A model's file. */
-interface ModelFile {
-  name: string;
-  blob: Blob;
+/** A model's files, and where they are. */
+interface Source extends ModelFiles {
   where: Loaded['where'];
 }
 
 /** That of the model that is loaded. */
-let current: ModelFile | null = null;
+let current: Source | null = null;
 
-async function load(file: ModelFile, options: LoadOptions, note: Problem | null = null): Promise<Loaded> {
+async function load(source: Source, options: LoadOptions, note: Problem | null = null): Promise<Loaded> {
   const { signal } = loading;
   const say = progress('load');
   const listen = (done: number, total: number) => {
     if (signal.aborted) throw cancelled;
     say(done, total);
   };
-  const info = await withSession((session) => session.load(file.name, file.blob, listen, options));
-  current = file;
-  return { info, file: file.name, where: file.where, note };
+  const { name, files, where } = source;
+  const info = await withSession((session) => session.load(name, files, listen, options));
+  current = source;
+  return { info, file: name, bytes: files.reduce((sum, { size }) => sum + size, 0), where, note };
 }
 
 /** What was found to be the fastest on this device. */
@@ -223,22 +223,23 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
       signal: loading.signal,
     });
     if (loading.signal.aborted) throw cancelled;
-    return load({ name: manifest.name, blob, where: kept ? 'kept' : 'memory' }, {}, note);
+    const files: Files = [new File([blob], manifest.file)];
+    return load({ name: manifest.name, files, where: kept ? 'kept' : 'memory' }, {}, note);
   },
 
-  loadFile({ file, options }) {
+  loadFiles({ name, files, options }) {
     loading = new AbortController();
-    return load({ name: file.name, blob: file, where: 'file' }, options);
+    return load({ name, files, where: 'file' }, options);
   },
 
   ownModels: () => ownModels.list(),
 
   async keepOwnModel() {
     if (!current) throw noModel;
-    const { name, blob } = current;
+    const { name, files } = current;
     const say = fourPerSecond((done, total) => post({ notice: 'copying', done, total }));
     copying = new AbortController();
-    await ownModels.keep(name, blob, say, copying.signal);
+    await ownModels.keep(name, files, say, copying.signal);
     return ownModels.list();
   },
 
@@ -249,9 +250,9 @@ const handlers: { [N in RequestName]: (args: Requests[N]['args'], id: number) =>
 
   async loadOwnModel({ file, options }) {
     loading = new AbortController();
-    const blob = await ownModels.file(file);
-    if (!blob) throw { code: 'no-model', message: `There is no copy of ${file} in this browser any more.`, help: 'Choose the file again.' } satisfies Problem;
-    return load({ name: file, blob, where: 'copy' }, options);
+    const files = await ownModels.files(file);
+    if (!files) throw { code: 'no-model', message: `There is no copy of ${file} in this browser any more.`, help: 'Choose the file again.' } satisfies Problem;
+    return load({ name: file, files, where: 'copy' }, options);
   },
 
   reload({ options }) {

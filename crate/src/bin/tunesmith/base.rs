@@ -9,7 +9,7 @@ use tunesmith::format::gguf::Gguf;
 use tunesmith::format::source::{FileSource, ReadAt};
 use tunesmith::format::split;
 use tunesmith::gpu::{Context, Features};
-use tunesmith::model::{Model, folder};
+use tunesmith::model::{Model, files};
 use tunesmith::settings::config::{Method, RunConfig};
 use tunesmith::{Error, Result};
 
@@ -24,23 +24,17 @@ pub fn path(matches: &ArgMatches, report: &Report) -> Result<PathBuf> {
     args::path(matches, "model").map_or_else(|| fetch::default_model(report), |path| Ok(path.clone()))
 }
 
-/// What the files that make up a model's folder end in, and those that it may have in their place.
-const OF_FOLDERS: [&str; 5] = ["json", "jinja", "safetensors", "bin", "model"];
-
-/// Opens a model in a folder, as Hugging Face has it.
-fn open_folder(path: &Path) -> Result<Gguf> {
+/// The files of a model's folder.
+fn of_folder(path: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error: std::io::Error| Error::io(path.display().to_string(), error);
-    let mut files: Vec<Box<dyn ReadAt>> = Vec::new();
+    let mut all = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
-        let is_one = file.extension().and_then(|end| end.to_str()).is_some_and(|end| OF_FOLDERS.contains(&end));
-        if is_one && !file.is_dir() {
-            files.push(Box::new(FileSource::open(&file)?));
+        if file.to_str().is_some_and(files::is_of_folder) && !file.is_dir() {
+            all.push(file);
         }
     }
-    // The system names files in no order, and tensors are read file by file.
-    files.sort_by(|one, other| one.name().cmp(other.name()));
-    folder::open(&path.display().to_string(), files)
+    Ok(all)
 }
 
 /// Opens a model file, and those beside it that it is a part of a model with; or a model's folder.
@@ -48,14 +42,13 @@ fn open_folder(path: &Path) -> Result<Gguf> {
 /// # Errors
 /// For a file that is not there or is no whole GGUF.
 pub fn open(path: &Path) -> Result<Gguf> {
-    if path.is_dir() {
-        return open_folder(path);
-    }
-    let whole = |name: String| FileSource::open(name).map(|source| Box::new(source) as Box<dyn ReadAt>);
-    match path.to_str().and_then(split::parts) {
-        Some(parts) => Gguf::open_parts(parts.map(whole).collect::<Result<_>>()?),
-        None => Gguf::open(Box::new(FileSource::open(path)?)),
-    }
+    let all = match path.to_str().and_then(split::parts) {
+        _ if path.is_dir() => of_folder(path)?,
+        Some(parts) => parts.map(PathBuf::from).collect(),
+        None => vec![path.to_owned()],
+    };
+    let source = |path| FileSource::open(path).map(|source| Box::new(source) as Box<dyn ReadAt>);
+    files::open(&path.display().to_string(), all.into_iter().map(source).collect::<Result<_>>()?)
 }
 
 /// Puts the model that `--model` names, or the default one, onto the device.
