@@ -101,6 +101,9 @@ def trl_steps(options: argparse.Namespace) -> list[dict]:
     torch.manual_seed(0)
     folder, file = os.path.split(os.path.abspath(options.model))
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
+    # The weights are in f32 now, and TRL trains none that say that they are quantized.
+    model.config.quantization_config = model.hf_quantizer = None
+    model.is_quantized = False
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file)
     steps: list[dict] = []
 

@@ -5,6 +5,7 @@
 
 mod sampling;
 
+use std::collections::HashMap;
 use std::ops::Deref;
 
 use crate::clock::now_ms;
@@ -67,12 +68,21 @@ struct Step {
     plan: Plan,
 }
 
+/// A pass that gives slots what others begin with.
+struct Share {
+    /// For each slot, the one to copy from and how many rows.
+    sources: Buffer,
+    plan: Plan,
+}
+
 /// Generates with one model and one adapter, or none; the model is borrowed or shared.
 pub struct Generator<M> {
     model: M,
     virtual_tokens: usize,
     /// Passes over the tokens of prompts, few rows and many.
     prefill: [Step; 2],
+    /// For prompts that are there more than once.
+    share: Share,
     /// A pass over one token of each slot.
     decode: Step,
     /// `[slots, V]`: what the last pass ended in.
@@ -172,9 +182,15 @@ impl<M: Deref<Target = Model>> Generator<M> {
             let plan = t.finish(context)?;
             Ok(Step { inputs, places, last, plan })
         };
+        let share = {
+            let sources = context.buffer("slots to copy from", slots as u64 * 8)?;
+            let mut t = Tape::new(context);
+            layers.iter().for_each(|layer| t.share_cache(layer, &sources, slot_rows(positions), positions));
+            Share { sources, plan: t.finish(context)? }
+        };
         let virtual_tokens = peft.map_or(0, |peft| peft.virtual_tokens());
         let (prefill, decode) = ([step(LEFT_OVER, true)?, step(PREFILL, true)?], step(slots, false)?);
-        Ok(Self { model, virtual_tokens, prefill, decode, logits, choice, slots, positions })
+        Ok(Self { model, virtual_tokens, prefill, share, decode, logits, choice, slots, positions })
     }
 
     /// Uploads what a pass runs over: tokens in the order of their slots and positions, one for each of its rows; the logits of
@@ -195,7 +211,7 @@ impl<M: Deref<Target = Model>> Generator<M> {
     }
 
     /// Runs what sequences start with, each in its slot, in the order of the slots and one behind another; reads what `result`
-    /// has of each in the pass that ends it, `width` values.
+    /// has of each in the pass that ends it, `width` values. What several start with is run once, and copied.
     async fn run_starts<T: bytemuck::Pod>(
         &self,
         starts: &[Start<'_>],
@@ -203,13 +219,20 @@ impl<M: Deref<Target = Model>> Generator<M> {
         width: usize,
     ) -> Result<Vec<T>> {
         let mut tokens = Vec::new();
-        let mut ends = Vec::new();
-        for start in starts {
-            let place = |(position, &id)| Place { slot: start.slot, position, id, used: true };
-            tokens.extend(start.ids.iter().enumerate().map(place));
-            ends.push(tokens.len() - 1);
+        // Of each start, the first one like it, and where its last token is.
+        let mut like: Vec<usize> = Vec::new();
+        let mut ends: Vec<usize> = Vec::new();
+        let mut known = HashMap::new();
+        for (number, start) in starts.iter().enumerate() {
+            let first = *known.entry(start.ids).or_insert(number);
+            if first == number {
+                let place = |(position, &id)| Place { slot: start.slot, position, id, used: true };
+                tokens.extend(start.ids.iter().enumerate().map(place));
+            }
+            like.push(first);
+            ends.push(if first == number { tokens.len() - 1 } else { ends[first] });
         }
-        let mut results = Vec::new();
+        let mut results = vec![T::zeroed(); starts.len() * width];
         let mut done = 0;
         while done < tokens.len() {
             let rest = tokens.len() - done;
@@ -220,19 +243,25 @@ impl<M: Deref<Target = Model>> Generator<M> {
             while let Some(last) = pass.last().copied().filter(|_| pass.len() < step.inputs.rows) {
                 pass.push(Place { position: last.position + 1, id: 0, ..last });
             }
-            let (last, ended): (Vec<u32>, Vec<Start>) = ends
-                .iter()
-                .zip(starts)
-                .filter(|(end, _)| rows.contains(end))
-                .map(|(end, start)| ((end - done) as u32, *start))
-                .unzip();
-            self.upload(step, &pass, last.into_iter());
-            self.write_choice(&ended);
+            let ended: Vec<usize> = (0..starts.len()).filter(|&number| rows.contains(&ends[number])).collect();
+            self.upload(step, &pass, ended.iter().map(|&number| (ends[number] - done) as u32));
+            self.write_choice(&ended.iter().map(|&number| starts[number]).collect::<Vec<_>>());
             step.plan.run_in_turns(0).await;
             if !ended.is_empty() {
-                results.extend(self.model.context.read::<T>(result, 0, ended.len() * width).await?);
+                let found = self.model.context.read::<T>(result, 0, ended.len() * width).await?;
+                for (&number, found) in ended.iter().zip(found.chunks_exact(width)) {
+                    results[number * width..][..width].copy_from_slice(found);
+                }
             }
             done = rows.end;
+        }
+        if like.iter().enumerate().any(|(number, &first)| number != first) {
+            let mut sources: Vec<[u32; 2]> = (0..self.slots as u32).map(|slot| [slot, 0]).collect();
+            for (start, &first) in starts.iter().zip(&like) {
+                sources[start.slot] = [starts[first].slot as u32, start.ids.len() as u32];
+            }
+            self.model.context.write(&self.share.sources, 0, &sources);
+            self.share.plan.run_in_turns(0).await;
         }
         Ok(results)
     }

@@ -10,6 +10,7 @@ pub struct CacheLayer {
     keys: Buffer,
     values: Buffer,
     positions: usize,
+    channels: usize,
 }
 
 impl CacheLayer {
@@ -20,7 +21,7 @@ impl CacheLayer {
     pub fn new(context: &Context, positions: usize, channels: usize) -> Result<Self> {
         let bytes = (positions * channels * 4) as u64;
         let (keys, values) = (context.buffer("key cache", bytes)?, context.buffer("value cache", bytes)?);
-        Ok(Self { keys, values, positions })
+        Ok(Self { keys, values, positions, channels })
     }
 }
 
@@ -32,7 +33,29 @@ struct Write {
     channels: usize,
 }
 
+struct Share {
+    sources: BufferId,
+    keys: BufferId,
+    values: BufferId,
+    params: kernels::cache_share::Params,
+}
+
 impl Tape<'_> {
+    /// Copies what slots of the cache begin with from other slots: `sources` `[slots, 2]` has for each slot the one to copy from,
+    /// itself where nothing is copied, and how many rows, `rows` at most. `slot_rows` is a slot's share of the cache.
+    pub fn share_cache(&mut self, layer: &CacheLayer, sources: &Buffer, slot_rows: usize, rows: usize) {
+        let (slots, channels) = (layer.positions / slot_rows, layer.channels / 4);
+        let params = kernels::cache_share::Params {
+            slot_rows: slot_rows as u32,
+            rows: rows as u32,
+            channels: channels as u32,
+            count: (slots * rows * channels) as u32,
+        };
+        let sources = self.list.fixed(sources);
+        let (keys, values) = (self.list.fixed(&layer.keys), self.list.fixed(&layer.values));
+        self.push(Share { sources, keys, values, params }, false);
+    }
+
     /// Puts the new keys and values in the last columns of `qkv` `[T, (H + 2 K) D]` in the rows of the cache that `places`
     /// `[T]` names, and returns the whole cache as values `[positions, K * D]` for attention. Generation only: nothing flows back.
     pub fn write_cache(&mut self, qkv: Var, heads: Heads, places: &Buffer, layer: &CacheLayer) -> (Var, Var) {
@@ -59,6 +82,21 @@ impl Op for Write {
 
     fn backward(&self, _: &mut Tape) {
         unreachable!("the cache is written in generation only, and is pushed as needing no gradient");
+    }
+
+    fn output(&self) -> Option<Var> {
+        None
+    }
+}
+
+impl Op for Share {
+    fn forward(&self, t: &mut Tape) {
+        let bindings = [self.sources.into(), self.keys.into(), self.values.into()];
+        t.list.dispatch(&kernels::CACHE_SHARE, &bindings, &self.params, spread(self.params.count as usize));
+    }
+
+    fn backward(&self, _: &mut Tape) {
+        unreachable!("the cache is shared in generation only, and is pushed as needing no gradient");
     }
 
     fn output(&self) -> Option<Var> {

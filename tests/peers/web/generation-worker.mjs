@@ -5,13 +5,13 @@ onmessage = async ({ data: { slots, tokens, rounds } }) => {
     const { default: init, Session } = await import('/pkg/tunesmith.js');
     await init();
     const session = await Session.create();
-    const file = await (await fetch('/model.gguf')).blob();
-    await session.load('model.gguf', file, () => {});
+    const file = new File([await (await fetch('/model.gguf')).blob()], 'model.gguf');
+    await session.load('model.gguf', [file], () => {});
     const messages = [{ role: 'user', content: 'Tell me a long story about a fox, a ship and a lighthouse.' }];
     const rates = Object.fromEntries(slots.map((count) => [count, []]));
     for (let round = 0; round <= rounds; round++) {
       for (const count of slots) {
-        const options = { count, max_new_tokens: tokens, temperature: 1, top_p: 1, seed: round };
+        const options = { count, max_new_tokens: tokens, temperature: 0, top_p: 1, seed: 0 };
         let [first, last, written] = [0, 0, 0];
         const answers = await session.generate(messages, options, () => {
           last = performance.now();
