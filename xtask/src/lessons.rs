@@ -49,11 +49,13 @@ const JSON: &str =
     "--objective grpo --reward json-schema:docs/starters/person.schema.json --reward json --reward regex:^[{]
     --max-completion-length 40 --gradient-accumulation-steps 1 --max-steps 40 --learning-rate 4e-4";
 /// Answers that the reward model of shorter answers scores higher.
-const RLOO: &str = "--objective rloo --max-completion-length 64 --gradient-accumulation-steps 1 --max-steps 40
+const RLOO: &str = "--objective rloo --max-completion-length 64 --gradient-accumulation-steps 1 --max-steps 25
     --learning-rate 4e-4";
-/// The same, with two steps over each answer.
-const PPO: &str = "--objective ppo --num-iterations 2 --max-completion-length 64 --gradient-accumulation-steps 1
-    --max-steps 80 --learning-rate 4e-4";
+/// The same, with two steps over each answer. So few answers teach the values little: each prompt has several, and every token
+/// of an answer has all of what it earned to answer for.
+const PPO: &str =
+    "--objective ppo --num-generations 8 --temperature 1 --lam 1 --num-iterations 2 --max-completion-length 64
+    --gradient-accumulation-steps 1 --max-steps 50 --learning-rate 4e-4";
 /// Four answers to each prompt, which makes six pairs to judge, in both orders.
 const JUDGED: &str = "--objective grpo --num-generations 4 --max-completion-length 32 --gradient-accumulation-steps 1
     --max-steps 40 --learning-rate 4e-4";
