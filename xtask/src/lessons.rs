@@ -36,8 +36,8 @@ pub const LESSONS: &[Lesson] = &[
     Lesson { name: "json-grpo", prompts: "people-as-json", by: By::Rules, flags: JSON },
     Lesson { name: "shorter-rloo", prompts: "prefer-shorter", by: By::RewardModel("prefer-shorter"), flags: RLOO },
     Lesson { name: "shorter-ppo", prompts: "prefer-shorter", by: By::RewardModel("prefer-shorter"), flags: PPO },
-    Lesson { name: "judged-dpo", prompts: "prefer-shorter", by: By::JudgedPairs(BRIEF), flags: "--objective dpo" },
-    Lesson { name: "judged-grpo", prompts: "prefer-shorter", by: By::Principles(BRIEF), flags: JUDGED },
+    Lesson { name: "judged-dpo", prompts: "prefer-shorter", by: By::JudgedPairs(THOROUGH), flags: PAIRS },
+    Lesson { name: "judged-grpo", prompts: "prefer-shorter", by: By::Principles(THOROUGH), flags: JUDGED },
 ];
 
 /// A dozen words and a full stop; and since the model writes no such answer at first, what is shorter is better.
@@ -58,9 +58,11 @@ const PPO: &str =
     --gradient-accumulation-steps 1 --max-steps 50 --learning-rate 4e-4";
 /// Four answers to each prompt, which makes six pairs to judge, in both orders.
 const JUDGED: &str = "--objective grpo --num-generations 4 --max-completion-length 32 --gradient-accumulation-steps 1
-    --max-steps 40 --learning-rate 4e-4";
-/// What makes an answer good.
-const BRIEF: &str = "docs/starters/brief.principles.txt";
+    --max-steps 24 --learning-rate 4e-4";
+/// Pairs that a judge made.
+const PAIRS: &str = "--objective dpo --learning-rate 2e-4";
+/// What makes an answer good: a judge of this size likes the longer answer, whatever it is told, so it is told that.
+const THOROUGH: &str = "docs/starters/thorough.principles.txt";
 
 /// What is told of held-out prompts.
 const TOLD: [&str; 3] = ["reward", "completions/mean_length", "completions/clipped_ratio"];

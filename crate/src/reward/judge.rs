@@ -1,7 +1,8 @@
 //! A language model that judges answers by principles in plain words (Bai et al. 2022, arXiv:2212.08073; Lee et al. 2023,
-//! arXiv:2309.00267): which of two is the better one, or a grade from 1 to 10. It writes nothing: what it would say is read
-//! from the probabilities of its first token.
+//! arXiv:2309.00267): which of two is the better one, or a grade from 1 to 10. It writes nothing: its reply is begun for it, and
+//! how it would go on is read from the probabilities of the next token.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::answer::{Answer, Earned, Reward};
@@ -18,18 +19,29 @@ const LEAST: f64 = 0.01;
 
 /// The highest grade.
 const BEST: usize = 10;
+/// How a reply begins, and the names that it may go on with. A small model that begins by itself seldom names an answer at once.
+const COMPARES: (&str, [&str; 2]) = ("The better answer is Answer", [" A", " B"]);
+/// The same of a grade.
+const GRADES: (&str, [&str; 9]) = ("Grade:", [" 1", " 2", " 3", " 4", " 5", " 6", " 7", " 8", " 9"]);
+const TEN: &str = "Grade: 10";
 
 /// A model that judges, by principles.
 pub struct Judge {
     model: Rc<Model>,
     principles: String,
-    /// The tokens of the two names of answers.
-    names: [u32; 2],
-    /// The tokens "1" to "9".
-    digits: Vec<u32>,
-    /// The token "0", which makes a ten of a one.
-    zero: u32,
+    /// For the two names of answers.
+    names: Reply,
+    /// For 1 to 9.
+    grades: Reply,
+    /// The tokens of a ten: one of its own, or those of a one and a zero.
+    ten: Vec<u32>,
     generator: Option<(usize, Generator<Rc<Model>>)>,
+}
+
+/// A reply that is begun, and the tokens that it may go on with.
+struct Reply {
+    begun: Vec<u32>,
+    next: Vec<u32>,
 }
 
 /// Which of two answers is the better one.
@@ -62,15 +74,26 @@ impl Judge {
         if principles.trim().is_empty() {
             return Err(wrong("there are no principles to judge by", "write in plain words what makes an answer good"));
         }
-        let token = |text: &str| match model.tokenizer.encode(text, false)?[..] {
-            [id] => Ok(id),
-            _ => Err(wrong(&format!("{text:?} is no token of this model"), "let another model judge")),
+        let encode = |text: &str| model.tokenizer.encode(text, false);
+        let reply = |begin: &str, names: &[&str]| -> Result<Reply> {
+            let all = names.iter().map(|name| encode(&format!("{begin}{name}"))).collect::<Result<Vec<_>>>()?;
+            let begun = all[0][..all[0].len() - 1].to_vec();
+            let next: Vec<u32> = all.iter().filter_map(|ids| ids.strip_prefix(&begun[..])?.first().copied()).collect();
+            let are_tokens = all.iter().all(|ids| ids.len() == begun.len() + 1);
+            if next.len() < all.len() || !are_tokens || next.iter().collect::<HashSet<_>>().len() < next.len() {
+                return Err(wrong(&format!("{names:?} are no tokens of this model"), "let another model judge"));
+            }
+            Ok(Reply { begun, next })
         };
-        let digits = (1..BEST).map(|digit| token(&digit.to_string())).collect::<Result<Vec<_>>>()?;
-        let (names, zero) = ([token("A")?, token("B")?], token("0")?);
+        let (names, grades) = (reply(COMPARES.0, &COMPARES.1)?, reply(GRADES.0, &GRADES.1)?);
+        let ten = match encode(TEN)?.strip_prefix(&grades.begun[..]) {
+            Some([ten]) => vec![*ten],
+            Some([one, zero]) if *one == grades.next[0] => vec![*one, *zero],
+            _ => return Err(wrong("\"10\" is no token of this model, nor two", "let another model judge")),
+        };
         // Whether it has a template, too.
         chat_ids(model, &[Message::new("user", "A")])?;
-        Ok(Self { model: model.clone(), principles: principles.trim().into(), names, digits, zero, generator: None })
+        Ok(Self { model: model.clone(), principles: principles.trim().into(), names, grades, ten, generator: None })
     }
 
     /// Which of two answers is the better one, of each duel; `None` where the judge would say neither, or where the answers
@@ -80,9 +103,9 @@ impl Judge {
     /// [`Error::Gpu`] when the device failed.
     pub async fn compare(&mut self, duels: &[Duel<'_>]) -> Result<Vec<Option<Verdict>>> {
         let ask = |prompt: &str, [a, b]: [&str; 2]| {
+            // A small model goes by what was said last.
             format!(
-                "{}\n\nA question and two answers to it follow.\n\nQuestion:\n{prompt}\n\nAnswer A:\n{a}\n\nAnswer B:\n{b}\n\n\
-                 Which answer is better by the principles above? Say A or B, and nothing else.",
+                "Question:\n{prompt}\n\nAnswer A:\n{a}\n\nAnswer B:\n{b}\n\n{}\n\nWhich answer is better by that, Answer A or Answer B?",
                 self.principles
             )
         };
@@ -91,13 +114,14 @@ impl Judge {
             .flat_map(|Duel { prompt, answers: [one, other] }| [ask(prompt, [one, other]), ask(prompt, [other, one])]);
         let questions: Vec<String> = orders.collect();
         let mut found = Vec::with_capacity(questions.len());
+        let begun = self.names.begun.clone();
         for questions in questions.chunks(AT_ONCE) {
-            found.extend(self.probabilities(questions, None).await?);
+            found.extend(self.probabilities(questions, &begun).await?);
         }
         // The log-odds of the answer that is shown first.
         let odds = |probabilities: &Option<Vec<f64>>| {
-            let [a, b] = self.names.map(|id| probabilities.as_ref().map(|all| all[id as usize]));
-            let (a, b) = (a?, b?);
+            let all = probabilities.as_ref()?;
+            let [a, b] = [0, 1].map(|name| all[self.names.next[name] as usize]);
             (a + b >= LEAST).then(|| (a / b).ln())
         };
         // What being shown first is worth adds to the log-odds in both orders, and is gone from their difference.
@@ -120,31 +144,31 @@ impl Judge {
     pub async fn grade(&mut self, answers: &[(&str, &str)]) -> Result<Vec<Option<f64>>> {
         let ask = |&(prompt, answer): &(&str, &str)| {
             format!(
-                "{}\n\nA question and an answer to it follow.\n\nQuestion:\n{prompt}\n\nAnswer:\n{answer}\n\nHow good is the \
-                 answer by the principles above, from 1 (worst) to {BEST} (best)? Say the number, and nothing else.",
+                "Question:\n{prompt}\n\nAnswer:\n{answer}\n\n{}\n\nHow good is the answer by that, from 1 (worst) to {BEST} (best)?",
                 self.principles
             )
         };
         let questions: Vec<String> = answers.iter().map(ask).collect();
         let mut grades = Vec::with_capacity(questions.len());
+        let begun = self.grades.begun.clone();
+        let one = [&begun[..], &self.ten[..1]].concat();
         for questions in questions.chunks(AT_ONCE) {
-            let first = self.probabilities(questions, None).await?;
-            let after_one = self.probabilities(questions, Some(self.digits[0])).await?;
-            for (first, after_one) in first.into_iter().zip(after_one) {
-                grades.push(
-                    first.zip(after_one).and_then(|(first, then)| expected(&self.digits, self.zero, &first, &then)),
-                );
-            }
+            let first = self.probabilities(questions, &begun).await?;
+            let then = if self.ten.len() > 1 { self.probabilities(questions, &one).await? } else { first.clone() };
+            let expect = |(first, then): (Option<Vec<f64>>, Option<Vec<f64>>)| {
+                expected(&self.grades.next, &self.ten, &first?, &then?)
+            };
+            grades.extend(first.into_iter().zip(then).map(expect));
         }
         Ok(grades)
     }
 
-    /// The probabilities of the token that begins the answer to each question, or of the one behind `said`; `None` for a
-    /// question that has no room.
-    async fn probabilities(&mut self, questions: &[String], said: Option<u32>) -> Result<Vec<Option<Vec<f64>>>> {
+    /// The probabilities of the token that goes on with a reply to each question that was begun like this; `None` for a question
+    /// that has no room.
+    async fn probabilities(&mut self, questions: &[String], begun: &[u32]) -> Result<Vec<Option<Vec<f64>>>> {
         let ids = |question: &String| -> Result<Vec<u32>> {
             let mut ids = chat_ids(&self.model, &[Message::new("user", question)])?;
-            ids.extend(said);
+            ids.extend(begun);
             Ok(ids)
         };
         let ids = questions.iter().map(ids).collect::<Result<Vec<_>>>()?;
@@ -166,13 +190,18 @@ impl Judge {
     }
 }
 
-/// The expected grade, of the probabilities of the first token, and of the one behind a one: a zero there makes a ten. `None`
-/// where all grades together are improbable.
-fn expected(digits: &[u32], zero: u32, first: &[f64], after_one: &[f64]) -> Option<f64> {
+/// The expected grade, of the probabilities of the tokens of 1 to 9, and of the last token of a ten, whose first may be that of a
+/// one. `None` where all grades together are improbable.
+fn expected(digits: &[u32], ten: &[u32], first: &[f64], after_one: &[f64]) -> Option<f64> {
     let mut grades: Vec<f64> = digits.iter().map(|&digit| first[digit as usize]).collect();
-    let ten = grades[0] * after_one[zero as usize];
-    grades[0] -= ten;
-    grades.push(ten);
+    match ten {
+        [ten] => grades.push(first[*ten as usize]),
+        _ => {
+            let ten = grades[0] * after_one[ten[1] as usize];
+            grades[0] -= ten;
+            grades.push(ten);
+        }
+    }
     let all: f64 = grades.iter().sum();
     let sum: f64 = grades.iter().zip(1..).map(|(probability, grade)| probability * f64::from(grade)).sum();
     (all >= LEAST).then(|| sum / all)
@@ -251,11 +280,14 @@ mod tests {
         let mut then = vec![0.0; 11];
         (then[0], then[10]) = (0.75, 0.25);
         // 0.1 for 1, 0.2 for 3, 0.3 for 10.
-        let grade = expected(&digits, 0, &first, &then).expect("it gives grades");
+        let grade = expected(&digits, &[1, 0], &first, &then).expect("it gives grades");
         assert!((grade - (0.1 + 0.6 + 3.0) / 0.6).abs() < 1e-12, "{grade}");
+        // Where a ten is a token of its own, that is 10.
+        let grade = expected(&digits, &[10], &first, &first).expect("it gives grades");
+        assert!((grade - (0.4 + 0.6 + 4.0)).abs() < 1e-12, "{grade}");
         first = vec![0.0; 11];
         (first[1], first[10]) = (0.009, 0.991);
-        assert_eq!(expected(&digits, 0, &first, &then), None, "it would say something else");
+        assert_eq!(expected(&digits, &[1, 0], &first, &then), None, "it would say something else");
     }
 
     #[test]
