@@ -94,7 +94,8 @@ pub fn teach(lesson: &Lesson, flags: &[&str]) -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
     let given = [lesson.flags.split_whitespace().collect(), flags.to_vec()].concat().join(" ");
     let mut text = format!("## {}\n\n`{given}`, {seconds:.0} seconds\n", lesson.name);
-    if !matches!(lesson.by, By::JudgedPairs(_)) {
+    // By principles an answer is worth something beside others alone: what is held out is told by duels.
+    if matches!(lesson.by, By::Rules | By::RewardModel(_)) {
         let path = root().join(&out).join("metrics.jsonl");
         let metrics = fs::read_to_string(&path).map_err(|error| Failure::io(&path, error))?;
         let table = table(&metrics).ok_or_else(|| Failure::new("the run tells no reward", "see its metrics.jsonl"))?;
